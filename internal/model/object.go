@@ -1,0 +1,223 @@
+package model
+
+import (
+	"net/netip"
+	"reflect"
+	"strconv"
+)
+
+// Order is the place of a kind of object in the one fixed order of creation.
+// Deletion goes through it backwards. Rules come before the links that they
+// guard, so that no packet ever meets a link without its rules.
+type Order int
+
+// The kinds, in order of creation.
+const (
+	OrderHost Order = iota
+	OrderFirewall
+	OrderBridge
+	OrderNamespace
+	OrderFiles
+	OrderRedirect
+	OrderPort
+	OrderVeth
+	OrderRoute
+	OrderEntry
+)
+
+// An Object is one thing that the kernel (or a sandbox's directory) shall hold.
+// Objects are compared by value: the same key with other content is a change.
+type Object interface {
+	// Key identifies the object among all objects, whatever its content.
+	Key() string
+	// Order is the object's place in the order of creation.
+	Order() Order
+}
+
+// Equal says whether a and b are the same object with the same content.
+func Equal(a, b Object) bool { return a.Key() == b.Key() && reflect.DeepEqual(a, b) }
+
+// Forwarding asks the host to forward packets of one family.
+type Forwarding struct {
+	IPv6 bool
+}
+
+// Key identifies the setting.
+func (f Forwarding) Key() string { return "forwarding/" + family(f.IPv6) }
+
+// Order is the object's place in the order of creation.
+func (Forwarding) Order() Order { return OrderHost }
+
+// Bridge is a bridge link in the host's namespace with its addresses, up.
+type Bridge struct {
+	Name string
+	// Group is the link group that marks the links of one data directory.
+	// Links of another group are foreign.
+	Group uint32
+	// Alias is information for people, set after creation.
+	Alias string
+	// MAC is empty for an address of the kernel's choice.
+	MAC string
+	// MTU is 0 for the kernel's default.
+	MTU int
+	// Addrs are the addresses of the bridge itself, the gateways of its network.
+	Addrs []netip.Prefix
+	// IPv6 turns IPv6 on for the link (disable_ipv6=0, fe80::1/64 besides
+	// Addrs); without it IPv6 is turned off.
+	IPv6 bool
+	// RouteLocalnet lets 127.0.0.0/8 be a source or destination on this link,
+	// which a port published on 127.0.0.1 needs.
+	RouteLocalnet bool
+	// Adopted marks a bridge of somebody else: it is used as it is, never
+	// created, changed or deleted.
+	Adopted bool
+}
+
+// Key identifies the bridge by its name.
+func (b Bridge) Key() string { return "bridge/" + b.Name }
+
+// Order is the object's place in the order of creation.
+func (Bridge) Order() Order { return OrderBridge }
+
+// Namespace is a network namespace pinned to a file, its loopback up.
+type Namespace struct {
+	Path string
+}
+
+// Key identifies the namespace by its path.
+func (n Namespace) Key() string { return "netns/" + n.Path }
+
+// Order is the object's place in the order of creation.
+func (Namespace) Order() Order { return OrderNamespace }
+
+// Route is a route inside a namespace, through a gateway or, with no Via, on
+// the link itself.
+type Route struct {
+	Dst netip.Prefix
+	Via netip.Addr
+}
+
+// Veth is a pair of links, one end a port of a bridge in the host's namespace,
+// the other one inside a sandbox under its final name, up, with addresses.
+type Veth struct {
+	// Host is the name of the end in the host's namespace.
+	Host string
+	// Netns is the path of the namespace that holds the other end.
+	Netns string
+	// Name is the name of the end inside.
+	Name string
+	// Bridge is the link that the host's end is a port of.
+	Bridge string
+	Group  uint32
+	Alias  string
+	// MAC is the address of the end inside.
+	MAC string
+	// MTU of both ends, 0 for the kernel's default.
+	MTU int
+	// Addrs are the addresses inside; none of IPv6 turns IPv6 off on the link.
+	Addrs []netip.Prefix
+	// Routes are static routes by this link.
+	Routes []Route
+	// Isolated ports of a bridge do not reach each other.
+	Isolated bool
+	// Hairpin lets a frame leave by the port that it came in.
+	Hairpin bool
+}
+
+// Key identifies the pair by the name of its host end.
+func (v Veth) Key() string { return "veth/" + v.Host }
+
+// Order is the object's place in the order of creation.
+func (Veth) Order() Order { return OrderVeth }
+
+// DefaultRoute is the default route of one family inside a sandbox.
+type DefaultRoute struct {
+	Netns string
+	Via   netip.Addr
+	// Dev is the name of the link inside.
+	Dev string
+}
+
+// Key identifies the route by namespace and family.
+func (r DefaultRoute) Key() string {
+	return "default/" + family(r.Via.Is6()) + "/" + r.Netns
+}
+
+// Order is the object's place in the order of creation.
+func (DefaultRoute) Order() Order { return OrderRoute }
+
+// FirewallNetwork is what the host's firewall shall do for one network.
+type FirewallNetwork struct {
+	// ID is the network's id; it is the mark of everything made from this.
+	ID string
+	// Bridge is the name of the network's link.
+	Bridge string
+	// V4 and V6 are nil where the network does not have that family.
+	V4, V6 *FirewallFamily
+}
+
+// FirewallFamily is the part of a FirewallNetwork for one address family.
+type FirewallFamily struct {
+	// Subnets of the network.
+	Subnets []netip.Prefix
+	// Masquerade gives packets that leave the network the host's address.
+	Masquerade bool
+	// Internal networks exchange packets with nobody but their own members and
+	// the host.
+	Internal bool
+	// ICC lets members of the network reach each other.
+	ICC bool
+}
+
+// Key identifies the rules by their network.
+func (f FirewallNetwork) Key() string { return "firewall/" + f.ID }
+
+// Order is the object's place in the order of creation.
+func (FirewallNetwork) Order() Order { return OrderFirewall }
+
+// Port is a port, or a range of ports, of the host that leads to a container.
+type Port struct {
+	// Proto is the IP protocol number: 6 TCP, 17 UDP, 132 SCTP.
+	Proto uint8
+	// Host is the host's address; the unspecified address of a family stands
+	// for all local addresses of that family.
+	Host netip.Addr
+	// First and Last are the host's ports, inclusive; equal for a single port.
+	First, Last uint16
+	// Addr and Port are the container's; a range maps to as many ports from
+	// Port on. Addr is of the same family as Host.
+	Addr netip.Addr
+	Port uint16
+	// Owner is the id of the endpoint: the mark of what is made from this.
+	Owner string
+}
+
+// Key identifies the publication by what it takes of the host.
+func (p Port) Key() string {
+	return "port/" + strconv.Itoa(int(p.Proto)) + "/" + netip.AddrPortFrom(p.Host, p.First).String() +
+		"-" + strconv.Itoa(int(p.Last))
+}
+
+// Order is the object's place in the order of creation.
+func (Port) Order() Order { return OrderPort }
+
+// Redirect leads port 53 of 127.0.0.11 inside a namespace to the port of the
+// embedded DNS server, without connection tracking.
+type Redirect struct {
+	Netns string
+	// Port is where the server listens on 127.0.0.11, UDP and TCP.
+	Port uint16
+}
+
+// Key identifies the redirect by its namespace.
+func (r Redirect) Key() string { return "redirect/" + r.Netns }
+
+// Order is the object's place in the order of creation.
+func (Redirect) Order() Order { return OrderRedirect }
+
+func family(v6 bool) string {
+	if v6 {
+		return "ipv6"
+	}
+	return "ipv4"
+}
