@@ -82,6 +82,8 @@ func (Bridge) Order() Order { return OrderBridge }
 // Namespace is a network namespace pinned to a file, its loopback up.
 type Namespace struct {
 	Path string
+	// From is the path of a namespace of somebody else to pin; empty for a new one.
+	From string
 }
 
 // Key identifies the namespace by its path.
@@ -214,6 +216,34 @@ func (r Redirect) Key() string { return "redirect/" + r.Netns }
 
 // Order is the object's place in the order of creation.
 func (Redirect) Order() Order { return OrderRedirect }
+
+// SandboxFiles are a sandbox's own hosts and resolv.conf files.
+type SandboxFiles struct {
+	Sandbox string
+	Files   Files
+}
+
+// Key identifies the files by their sandbox.
+func (f SandboxFiles) Key() string { return "files/" + f.Sandbox }
+
+// Order is the object's place in the order of creation.
+func (SandboxFiles) Order() Order { return OrderFiles }
+
+// HostsEntry is a sandbox's own lines in its hosts file for one endpoint.
+type HostsEntry struct {
+	// Path is the hosts file.
+	Path     string
+	Endpoint string
+	Addrs    []netip.Addr
+
+	Hostname, Domainname string
+}
+
+// Key identifies the lines by their endpoint.
+func (e HostsEntry) Key() string { return "hosts/" + e.Endpoint }
+
+// Order is the object's place in the order of creation.
+func (HostsEntry) Order() Order { return OrderEntry }
 
 func family(v6 bool) string {
 	if v6 {

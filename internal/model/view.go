@@ -1,0 +1,134 @@
+package model
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// View is a sandbox with the endpoints that are joined to it, in the order that
+// decides which of them answers first and provides the default routes.
+type View struct {
+	Sandbox  *Sandbox
+	Attached []Attachment
+}
+
+// Attachment is an endpoint joined to a sandbox, with its network and the
+// network's driver.
+type Attachment struct {
+	Network  *Network
+	Endpoint *Endpoint
+	Driver   Driver
+}
+
+// NewView sorts the attachments of a sandbox: higher priority first, then
+// networks that lead outside before internal ones, then by the network's name
+// and the endpoint's id.
+func NewView(sb *Sandbox, attached []Attachment) View {
+	slices.SortFunc(attached, func(a, b Attachment) int {
+		return cmp.Or(
+			compareBool(a.Network.Internal, b.Network.Internal),
+			cmp.Compare(b.Endpoint.Attached.Priority, a.Endpoint.Attached.Priority),
+			strings.Compare(a.Network.Name, b.Network.Name),
+			strings.Compare(a.Endpoint.ID, b.Endpoint.ID),
+		)
+	})
+	return View{Sandbox: sb, Attached: attached}
+}
+
+// Provider returns the attachment whose network gives the sandbox its default
+// route and its published ports in one family, or nil.
+func (v View) Provider(v6 bool) *Attachment {
+	for i := range v.Attached {
+		a := &v.Attached[i]
+		if a.Network.Internal || !a.addr(v6).IsValid() {
+			continue
+		}
+		if a.Driver.Gateway(a.Network, v6).IsValid() {
+			return a
+		}
+	}
+	return nil
+}
+
+// Resolution says whether the sandbox wants the embedded DNS server.
+func (v View) Resolution() bool {
+	return !v.Sandbox.Host && slices.ContainsFunc(v.Attached, func(a Attachment) bool {
+		return !a.Endpoint.NoResolution && a.Driver.Traits().Addresses
+	})
+}
+
+// Objects returns all that the kernel and the sandbox's files shall hold for it.
+func (v View) Objects() []Object {
+	sb := v.Sandbox
+	if sb == nil {
+		return nil
+	}
+	objs := []Object{SandboxFiles{Sandbox: sb.ID, Files: sb.Files}}
+	wired := true
+	switch {
+	case sb.Host:
+	case sb.External && sb.Path == "":
+		wired = false
+	case sb.External:
+		objs = append(objs, Namespace{Path: sb.Key, From: sb.Path})
+	default:
+		objs = append(objs, Namespace{Path: sb.Key})
+	}
+	for _, a := range v.Attached {
+		if wired {
+			objs = append(objs, a.Driver.Attach(a.Network, a.Endpoint, sb)...)
+		}
+		if e, ok := a.entry(sb); ok {
+			objs = append(objs, e)
+		}
+	}
+	if wired && sb.Resolver != 0 && !sb.Host {
+		objs = append(objs, Redirect{Netns: sb.Key, Port: sb.Resolver})
+	}
+	for _, v6 := range []bool{false, true} {
+		if a := v.Provider(v6); a != nil && wired && !sb.Host {
+			objs = append(objs, DefaultRoute{
+				Netns: sb.Key, Via: a.Driver.Gateway(a.Network, v6), Dev: a.Endpoint.Attached.Name,
+			})
+		}
+	}
+	for _, p := range sb.Published {
+		objs = append(objs, p)
+	}
+	return objs
+}
+
+func (a Attachment) addr(v6 bool) netip.Prefix {
+	if v6 {
+		return a.Endpoint.V6
+	}
+	return a.Endpoint.V4
+}
+
+// entry is the line of the sandbox's hosts file for its own name on a network.
+func (a Attachment) entry(sb *Sandbox) (HostsEntry, bool) {
+	f := sb.Files
+	if f.Hostname == "" || f.OriginHosts != "" {
+		return HostsEntry{}, false
+	}
+	e := HostsEntry{Path: f.Hosts, Endpoint: a.Endpoint.ID, Hostname: f.Hostname, Domainname: f.Domainname}
+	for _, p := range []netip.Prefix{a.Endpoint.V4, a.Endpoint.V6} {
+		if p.IsValid() {
+			e.Addrs = append(e.Addrs, p.Addr())
+		}
+	}
+	return e, len(e.Addrs) > 0
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
+}
