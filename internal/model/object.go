@@ -229,6 +229,21 @@ func (f SandboxFiles) Key() string { return "files/" + f.Sandbox }
 // Order is the object's place in the order of creation.
 func (SandboxFiles) Order() Order { return OrderFiles }
 
+// ResolverConf makes a sandbox's resolv.conf name the embedded DNS server.
+type ResolverConf struct {
+	Sandbox string
+	// Path is the resolv.conf file.
+	Path string
+	// IPv6 says that the sandbox has an address of that family.
+	IPv6 bool
+}
+
+// Key identifies the file by its sandbox.
+func (r ResolverConf) Key() string { return "resolvconf/" + r.Sandbox }
+
+// Order is the object's place in the order of creation.
+func (ResolverConf) Order() Order { return OrderEntry }
+
 // HostsEntry is a sandbox's own lines in its hosts file for one endpoint.
 type HostsEntry struct {
 	// Path is the hosts file.

@@ -65,7 +65,9 @@ func (v View) Objects() []Object {
 	if sb == nil {
 		return nil
 	}
-	objs := []Object{SandboxFiles{Sandbox: sb.ID, Files: sb.Files}}
+	files := SandboxFiles{Sandbox: sb.ID, Files: sb.Files}
+	files.Files.Upstreams = nil // found out later, from the file itself
+	objs := []Object{files}
 	wired := true
 	switch {
 	case sb.Host:
@@ -86,6 +88,9 @@ func (v View) Objects() []Object {
 	}
 	if wired && sb.Resolver != 0 && !sb.Host {
 		objs = append(objs, Redirect{Netns: sb.Key, Port: sb.Resolver})
+		if sb.Files.OriginResolvConf == "" {
+			objs = append(objs, ResolverConf{Sandbox: sb.ID, Path: sb.Files.ResolvConf, IPv6: v.hasIPv6()})
+		}
 	}
 	for _, v6 := range []bool{false, true} {
 		if a := v.Provider(v6); a != nil && wired && !sb.Host {
@@ -98,6 +103,10 @@ func (v View) Objects() []Object {
 		objs = append(objs, p)
 	}
 	return objs
+}
+
+func (v View) hasIPv6() bool {
+	return slices.ContainsFunc(v.Attached, func(a Attachment) bool { return a.Endpoint.V6.IsValid() })
 }
 
 func (a Attachment) addr(v6 bool) netip.Prefix {
