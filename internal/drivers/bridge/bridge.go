@@ -1,0 +1,225 @@
+// Package bridge is the driver of networks that are a bridge of the host, with a
+// veth pair for each endpoint, guarded by the host's firewall.
+//
+// It is pure: it reads options into the record of a network and turns records
+// into wanted objects.
+package bridge
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Type is the name of the driver.
+const Type = "bridge"
+
+// defaultLink is the name of the bridge of a network that carries the
+// default_bridge option and names none.
+const defaultLink = "docker0"
+
+// Names of the auxiliary addresses that stand for the gateways of containers.
+const (
+	auxGateway4 = "DefaultGatewayIPv4"
+	auxGateway6 = "DefaultGatewayIPv6"
+)
+
+// Driver makes bridge networks.
+type Driver struct {
+	// Group is the link group that marks the links made for one data directory.
+	Group uint32
+}
+
+// Type is the name of the driver.
+func (Driver) Type() string { return Type }
+
+// Traits are those of a driver with addresses and ports, on this host alone.
+func (Driver) Traits() model.Traits {
+	return model.Traits{Scope: "local", Addresses: true, Ports: true}
+}
+
+// Prepare reads the options. A network on a bridge of somebody else, for which
+// no subnet was asked, gets the one that the bridge has.
+func (d Driver) Prepare(n *model.Network, env model.Env) error {
+	b, err := parseOptions(n)
+	if err != nil {
+		return err
+	}
+	n.Bridge = b
+	host, exists := env.Link(b.Link)
+	if exists && host.Group != d.Group {
+		return adopt(n, host)
+	}
+	if isDefault(n) && b.Link != defaultLink && !exists {
+		return types.ForbiddenErrorf("network %s: the default bridge %s does not exist: make it first, or leave out %s",
+			n.Name, b.Link, labelName)
+	}
+	return nil
+}
+
+// adopt makes n use a bridge that is there already.
+func adopt(n *model.Network, host model.HostLink) error {
+	if host.Kind != "bridge" {
+		return types.ForbiddenErrorf("network %s: link %s exists and is not a bridge but a %s", n.Name, host.Name, host.Kind)
+	}
+	n.Bridge.Adopted = true
+	for _, v6 := range []bool{false, true} {
+		conf := &n.IPAM.Conf4
+		if v6 {
+			conf = &n.IPAM.Conf6
+		}
+		i := slices.IndexFunc(host.Addrs, func(p netip.Prefix) bool {
+			return p.Addr().Is6() == v6 && !p.Addr().IsLinkLocalUnicast()
+		})
+		switch {
+		case v6 && !n.IPv6:
+		case i < 0 && !v6:
+			return types.InternalErrorf("network %s: bridge %s exists but has no IPv4 address", n.Name, host.Name)
+		case i >= 0 && (len(*conf) == 0 || (*conf)[0].Pool == ""):
+			*conf = []model.IPAMConf{{Pool: host.Addrs[i].Masked().String(), Gateway: host.Addrs[i].Addr().String()}}
+		}
+	}
+	return nil
+}
+
+// Plan settles addresses and gateways, and looks for conflicts with other
+// networks.
+func (d Driver) Plan(n *model.Network, env model.Env) error {
+	b := n.Bridge
+	if len(n.IPAM.Pools4) > 1 || len(n.IPAM.Pools6) > 1 {
+		return types.ForbiddenErrorf("network %s: a bridge network has at most one subnet of each family", n.Name)
+	}
+	if len(n.IPAM.Pools4) == 0 && len(n.IPAM.Pools6) == 0 {
+		return types.BadRequestErrorf("network %s: a bridge network needs a subnet", n.Name)
+	}
+	for _, pools := range [][]model.Pool{n.IPAM.Pools4, n.IPAM.Pools6} {
+		for _, p := range pools {
+			if err := d.planPool(n, p); err != nil {
+				return err
+			}
+		}
+	}
+	if b.Adopted {
+		if err := checkAdopted(n, env); err != nil {
+			return err
+		}
+	}
+	return conflicts(n, env.Others)
+}
+
+func (d Driver) planPool(n *model.Network, p model.Pool) error {
+	if p.Prefix.Bits() == 0 {
+		return types.BadRequestErrorf("network %s: a bridge network needs a subnet, not %s", n.Name, p.Prefix)
+	}
+	if p.Prefix.Bits() == p.Prefix.Addr().BitLen() {
+		return types.BadRequestErrorf("network %s: subnet %s has no room for a gateway and one address", n.Name, p.Prefix)
+	}
+	if !p.Gateway.IsValid() {
+		return types.BadRequestErrorf("network %s: subnet %s has no gateway address", n.Name, p.Prefix)
+	}
+	if !p.Prefix.Contains(p.Gateway.Addr()) {
+		return types.BadRequestErrorf("network %s: gateway %s is outside the subnet %s", n.Name, p.Gateway.Addr(), p.Prefix)
+	}
+	b := n.Bridge
+	b.Addrs = append(b.Addrs, p.Gateway)
+	gw, aux := &b.Gateway4, auxGateway4
+	if p.Prefix.Addr().Is6() {
+		gw, aux = &b.Gateway6, auxGateway6
+	}
+	*gw = p.Gateway.Addr()
+	if a, ok := p.Aux[aux]; ok {
+		if !p.Prefix.Contains(a.Addr()) {
+			return types.BadRequestErrorf("network %s: gateway %s is outside the subnet %s", n.Name, a.Addr(), p.Prefix)
+		}
+		*gw = a.Addr()
+	}
+	return nil
+}
+
+// checkAdopted compares the wanted addresses with those that a bridge of
+// somebody else has: it is never changed.
+func checkAdopted(n *model.Network, env model.Env) error {
+	host, ok := env.Link(n.Bridge.Link)
+	if !ok {
+		return types.InternalErrorf("network %s: bridge %s has vanished", n.Name, n.Bridge.Link)
+	}
+	for _, want := range n.Bridge.Addrs {
+		if !slices.Contains(host.Addrs, want) {
+			return types.BadRequestErrorf("network %s: bridge %s has the addresses %v, not %s: name the subnet and gateway that it has",
+				n.Name, host.Name, host.Addrs, want)
+		}
+	}
+	return nil
+}
+
+func conflicts(n *model.Network, others []*model.Network) error {
+	for _, o := range others {
+		if o.ID == n.ID || o.Bridge == nil {
+			continue
+		}
+		if o.Bridge.Link == n.Bridge.Link {
+			return types.ForbiddenErrorf("network %s: bridge %s belongs to network %s already", n.Name, n.Bridge.Link, o.Name)
+		}
+		for _, a := range slices.Concat(n.IPAM.Pools4, n.IPAM.Pools6) {
+			for _, b := range slices.Concat(o.IPAM.Pools4, o.IPAM.Pools6) {
+				if a.Prefix.Overlaps(b.Prefix) {
+					return types.ForbiddenErrorf("network %s: subnet %s overlaps with %s of network %s", n.Name, a.Prefix, b.Prefix, o.Name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Network wants the bridge and its rules.
+func (d Driver) Network(n *model.Network) []model.Object {
+	b := n.Bridge
+	fw := model.FirewallNetwork{ID: n.ID, Bridge: b.Link}
+	for _, p := range slices.Concat(n.IPAM.Pools4, n.IPAM.Pools6) {
+		f := &fw.V4
+		if p.Prefix.Addr().Is6() {
+			f = &fw.V6
+		}
+		*f = &model.FirewallFamily{
+			Subnets: []netip.Prefix{p.Prefix}, Masquerade: b.Masquerade, Internal: n.Internal, ICC: b.ICC,
+		}
+	}
+	return []model.Object{fw, model.Bridge{
+		Name: b.Link, Group: d.Group, Alias: fmt.Sprintf("network %s %s", n.Name, n.ID),
+		Addrs: b.Addrs, IPv6: len(n.IPAM.Pools6) > 0, RouteLocalnet: true, Adopted: b.Adopted, MTU: b.MTU,
+	}}
+}
+
+// Attach wants a veth pair.
+func (d Driver) Attach(n *model.Network, ep *model.Endpoint, sb *model.Sandbox) []model.Object {
+	v := model.Veth{
+		Host: ep.Attached.Host, Name: ep.Attached.Name, Bridge: n.Bridge.Link, Group: d.Group,
+		Alias: fmt.Sprintf("endpoint %s %s", ep.Name, ep.ID),
+		MAC:   ep.MAC, MTU: n.Bridge.MTU, Isolated: !n.Bridge.ICC, Hairpin: true,
+	}
+	if !sb.Host {
+		v.Netns = sb.Key
+	}
+	for _, p := range []netip.Prefix{ep.V4, ep.V6} {
+		if p.IsValid() {
+			v.Addrs = append(v.Addrs, p)
+		}
+	}
+	return []model.Object{v}
+}
+
+// Gateway is the bridge's address, or what an auxiliary address says; internal
+// networks offer none.
+func (Driver) Gateway(n *model.Network, v6 bool) netip.Addr {
+	switch {
+	case n.Internal || n.Bridge == nil:
+		return netip.Addr{}
+	case v6:
+		return n.Bridge.Gateway6
+	default:
+		return n.Bridge.Gateway4
+	}
+}
