@@ -1,0 +1,89 @@
+package options
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/libnetwork/libnetwork/types"
+)
+
+type base struct{ Promoted int }
+
+type model struct {
+	*base
+	Name   string
+	MTU    uint16
+	Labels map[string]string
+	Any    interface{}
+	hidden int
+}
+
+func TestGenerateFromModel(t *testing.T) {
+	t.Run("OPG-1 an empty map", func(t *testing.T) {
+		if g := NewGeneric(); g == nil || len(g) != 0 {
+			t.Errorf("NewGeneric = %#v", g)
+		}
+	})
+
+	want := model{Name: "br0", MTU: 1400, Labels: map[string]string{"a": "b"}}
+	opts := Generic{"Name": "br0", "MTU": uint16(1400), "Labels": map[string]string{"a": "b"}}
+	equal := cmp.AllowUnexported(model{})
+	for _, tt := range []struct {
+		name        string
+		opts        Generic
+		model, want interface{}
+	}{
+		{"OPG-2 pointer", opts, &model{Name: "not copied", hidden: 3}, &want},
+		{"OPG-2 value", opts, model{Name: "not copied"}, want},
+		{"OPG-2 nil pointer", opts, (*model)(nil), &want},
+		{"OPG-2 no options", nil, &model{Name: "not copied"}, &model{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := GenerateFromModel(tt.opts, tt.model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got, equal); diff != "" {
+				t.Errorf("GenerateFromModel (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestGenerateFromModelRefuses(t *testing.T) {
+	const typ = "options.model"
+	for _, tt := range []struct {
+		name  string
+		opts  Generic
+		model interface{}
+		want  error
+	}{
+		{"OPG-3 no such field", Generic{"Nope": 1}, &model{}, NoSuchFieldError{Field: "Nope", Type: typ}},
+		{"OPG-3 other case", Generic{"name": "x"}, model{}, NoSuchFieldError{Field: "name", Type: typ}},
+		{"OPG-3 unexported", Generic{"hidden": 1}, &model{}, CannotSetFieldError{Field: "hidden", Type: typ}},
+		{"OPG-3 behind a nil pointer", Generic{"Promoted": 1}, &model{}, CannotSetFieldError{Field: "Promoted", Type: typ}},
+		{"OPG-3 int is not uint16", Generic{"MTU": 1400}, &model{}, TypeMismatchError{Field: "MTU", ExpectType: "uint16", ActualType: "int"}},
+		{"OPG-3 interface field", Generic{"Any": 1}, &model{}, TypeMismatchError{Field: "Any", ExpectType: "interface {}", ActualType: "int"}},
+		{"OPG-3 nil", Generic{"Labels": nil}, &model{}, TypeMismatchError{Field: "Labels", ExpectType: "map[string]string", ActualType: "nil"}},
+		{"first of several by name", Generic{"MTU": nil, "Name": nil, "Any": nil}, &model{}, TypeMismatchError{Field: "Any", ExpectType: "interface {}", ActualType: "nil"}},
+		{"no struct", Generic{}, 5, TypeMismatchError{Field: "model", ExpectType: "struct", ActualType: "int"}},
+		{"no model", Generic{}, nil, TypeMismatchError{Field: "model", ExpectType: "struct", ActualType: "nil"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := GenerateFromModel(tt.opts, tt.model)
+			if err != tt.want {
+				t.Errorf("error %#v, want %#v", err, tt.want)
+			}
+			if got != nil {
+				t.Errorf("with an error comes %#v", got)
+			}
+			if _, ok := err.(types.BadRequestError); !ok {
+				t.Errorf("error %T is no BadRequestError", err)
+			}
+			if err.Error() == "" {
+				t.Error("the error says nothing")
+			}
+		})
+	}
+}
