@@ -138,7 +138,11 @@ func ParseConfig(tomlCfgFile string) (*Config, error) {
 		return nil, types.BadRequestErrorf("configuration: %w", err)
 	}
 	cfg := newConfig()
-	if err := toml.Unmarshal(data, cfg); err != nil {
+	meta, err := toml.Decode(string(data), cfg)
+	if err == nil {
+		err = checkTables(meta)
+	}
+	if err != nil {
 		return nil, types.BadRequestErrorf("configuration %s: %w", tomlCfgFile, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Scopes)) {
@@ -178,6 +182,20 @@ func (c *Config) Err() error {
 // IsValidName says whether a name is more than blanks.
 func IsValidName(name string) bool {
 	return strings.TrimSpace(name) != ""
+}
+
+// checkTables refuses other values where there must be a table. The decoder does so
+// for structs, but passes over it for maps.
+func checkTables(meta toml.MetaData) error {
+	for _, key := range meta.Keys() {
+		switch name := strings.ToLower(key.String()); name {
+		case "scopes", "daemon.drivercfg":
+			if kind := meta.Type(key...); kind != "Hash" {
+				return types.BadRequestErrorf("%s: want a table, not %s", name, kind)
+			}
+		}
+	}
+	return nil
 }
 
 func newConfig() *Config {
