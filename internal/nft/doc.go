@@ -1,0 +1,29 @@
+// Package nft keeps the firewall of one data directory in the kernel: a table
+// of its own for IPv4 and one for IPv6 that isolate networks, masquerade what
+// leaves them and lead published ports to containers; and the redirect of the
+// embedded DNS server inside a sandbox's namespace.
+//
+// Every change is one kernel transaction for both families: all or nothing. It
+// holds only what changes, so it costs the same whatever exists: networks are
+// chains of their own reached by verdict maps, ports are elements of maps.
+// Single ports live in hash maps; ranges that keep their numbers live in one
+// plain interval map per protocol; ranges that shift their numbers, are bound
+// to one host address, or are of a protocol other than TCP and UDP are one hash
+// element a port. There are no concatenated interval maps, since deleting from
+// one takes time in proportion to its size.
+//
+// Where the kernel has the table flags owner and persist (Linux 6.9), tables
+// carry them: nobody else can change them, and they outlive this process and
+// are adopted by the next one.
+//
+// The accept of one table is not final: a later chain of somebody else may
+// still drop the packet. What the forward chain accepts therefore carries the
+// bit [MarkBit] in its mark, and [Firewall.EnsureForeignAccept] puts a rule that
+// accepts this mark into the one foreign chain that is made for such rules.
+// Nothing else foreign is ever read or changed.
+//
+// A [Firewall] is safe for concurrent use: its transactions stand in a queue
+// that honours their contexts, and one netlink socket carries them all. It
+// starts no goroutine. It belongs to the network namespace in which it was
+// opened.
+package nft

@@ -1,0 +1,409 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// A Firewall is the tables of one data directory in the namespace in which it
+// was opened. Close it when done; the tables stay.
+type Firewall struct {
+	table string
+	cfg   Config
+	log   *slog.Logger
+	// flags are those that tables get.
+	flags uint32
+	fams  [2]*family
+
+	// turn holds one token; who has it may use what stands below.
+	turn chan struct{}
+	c    *conn // nil after Close
+	// loaded says that tables and nets are known.
+	loaded bool
+	// have says which tables exist.
+	have [2]bool
+	// nets is the networks that the tables hold, by id.
+	nets  map[string]netState
+	guard Guard
+	// texts are the rules seen so far by comment, for List.
+	texts map[string]string
+}
+
+// netState is what is needed to remove a network.
+type netState struct {
+	bridge string
+	in     [2]bool // tables that hold it
+}
+
+// Open prepares the firewall of the current network namespace. It changes
+// nothing.
+func Open(ctx context.Context, cfg Config) (*Firewall, error) {
+	f := &Firewall{
+		table: cfg.Table, cfg: cfg, log: cfg.Logger,
+		fams:  [2]*family{familyOf(false), familyOf(true)},
+		turn:  make(chan struct{}, 1),
+		nets:  map[string]netState{},
+		texts: map[string]string{},
+	}
+	if f.table == "" {
+		f.table = DefaultTable
+	}
+	if f.log == nil {
+		f.log = slog.Default()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c, err := dial()
+	if err != nil {
+		return nil, fmt.Errorf("opening firewall %s: %w", f.table, err)
+	}
+	f.c = c
+	if !cfg.NoOwner {
+		if f.flags, err = c.probeOwner(f.table); err != nil {
+			f.log.Debug("cannot tell whether tables can have an owner, so they get none", "error", err)
+		}
+	}
+	return f, nil
+}
+
+// Close ends the firewall's connection to the kernel. The tables stay. Later
+// calls of other methods fail; a second Close does nothing.
+func (f *Firewall) Close() error {
+	f.turn <- struct{}{}
+	defer f.release()
+	if f.c == nil {
+		return nil
+	}
+	err := f.c.Close()
+	f.c = nil
+	return err
+}
+
+// probeOwner asks whether a table may have the flags owner and persist, by a
+// transaction that cannot succeed because of its second message.
+func (c *conn) probeOwner(table string) (uint32, error) {
+	b := c.newBatch()
+	probe := table + "-probe"
+	b.newTable(unix.NFPROTO_IPV4, probe, flagOwner|flagPersist, unix.NLM_F_EXCL)
+	b.begin(unix.NFT_MSG_DELCHAIN, 0, unix.NFPROTO_IPV4)
+	b.str(unix.NFTA_CHAIN_TABLE, probe)
+	b.str(unix.NFTA_CHAIN_NAME, "none")
+	b.end()
+	err := c.commit(b)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return flagOwner | flagPersist, nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
+		return 0, nil
+	case err == nil:
+		err = errors.New("the probe succeeded")
+	}
+	return 0, err
+}
+
+// acquire waits for the turn.
+func (f *Firewall) acquire(ctx context.Context) error {
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		f.release()
+		return err
+	}
+	if f.c == nil {
+		f.release()
+		return errors.New("the firewall is closed")
+	}
+	return nil
+}
+
+func (f *Firewall) release() { <-f.turn }
+
+// commit counts and sends a transaction.
+func (f *Firewall) commit(b *batch, name string) error {
+	if err := f.cfg.Steps.Next("nft: " + name); err != nil {
+		return err
+	}
+	err := f.c.commit(b)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
+		f.loaded = false
+		return fmt.Errorf("%w: %w", ErrTampered, err)
+	}
+	return err
+}
+
+// load finds out, once, which tables and networks there are, and adopts tables
+// that an earlier process left.
+func (f *Firewall) load(ctx context.Context) error {
+	if f.loaded {
+		return nil
+	}
+	nets := map[string]netState{}
+	var have [2]bool
+	var orphans []*family
+	for i, fam := range f.fams {
+		flags, ok, err := f.c.tableFlags(ctx, fam.num, f.table)
+		if err != nil {
+			return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
+		}
+		if have[i] = ok; !ok {
+			continue
+		}
+		if f.orphan(flags) {
+			orphans = append(orphans, fam)
+		}
+	}
+	if len(orphans) > 0 {
+		b := f.c.newBatch()
+		for _, fam := range orphans {
+			b.newTable(fam.num, f.table, f.flags, 0)
+		}
+		if err := f.commit(b, "adopt tables"); err != nil {
+			return fmt.Errorf("adopting the tables %s: %w", f.table, err)
+		}
+	}
+	for i, fam := range f.fams {
+		if !have[i] {
+			continue
+		}
+		elems, err := f.c.elems(ctx, fam.num, f.table, setBridges)
+		if err != nil {
+			return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
+		}
+		for _, e := range elems {
+			s := nets[e.comment]
+			s.bridge, s.in[i] = strings.TrimRight(e.key, "\x00"), true
+			nets[e.comment] = s
+		}
+		rules, err := f.c.rules(ctx, fam.num, f.table)
+		if err != nil {
+			return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
+		}
+		guarded := len(rules["foreign"]) > 0
+		if fam.v6() {
+			f.guard.V6 = guarded
+		} else {
+			f.guard.V4 = guarded
+		}
+	}
+	f.nets, f.have, f.loaded = nets, have, true
+	return nil
+}
+
+// orphan says whether a table with these flags waits for a new owner.
+func (f *Firewall) orphan(flags uint32) bool {
+	return f.flags != 0 && flags&(flagOwner|flagPersist) == flagPersist
+}
+
+// Apply removes del and adds add in one transaction. What both hold is replaced.
+// The tables are created by the first transaction that needs them, and deleted
+// with the last network. A network that del names and that is not there is no
+// error; a port is, see [ErrTampered]. Adding what is there changes nothing. Of
+// bad input the class of the error is BadRequest, and nothing reaches the kernel.
+func (f *Firewall) Apply(ctx context.Context, add, del Change) error {
+	if err := errors.Join(check(add), check(del)); err != nil {
+		return types.BadRequestErrorf("firewall %s: %w", f.table, err)
+	}
+	if err := f.acquire(ctx); err != nil {
+		return fmt.Errorf("changing firewall %s: %w", f.table, err)
+	}
+	defer f.release()
+	if err := f.load(ctx); err != nil {
+		return err
+	}
+	if err := f.apply(add, del, f.guard); err != nil {
+		return fmt.Errorf("changing firewall %s: %w", f.table, err)
+	}
+	return nil
+}
+
+// SetGuard changes which families drop what neither enters nor leaves one of our
+// bridges, in one transaction, or in none where nothing changes.
+func (f *Firewall) SetGuard(ctx context.Context, g Guard) error {
+	if err := f.acquire(ctx); err != nil {
+		return fmt.Errorf("changing firewall %s: %w", f.table, err)
+	}
+	defer f.release()
+	if err := f.load(ctx); err != nil {
+		return err
+	}
+	if g == f.guard {
+		return nil
+	}
+	if err := f.apply(Change{}, Change{}, g); err != nil {
+		return fmt.Errorf("changing firewall %s: %w", f.table, err)
+	}
+	return nil
+}
+
+func (f *Firewall) apply(add, del Change, g Guard) error {
+	nets := f.after(add, del)
+	b := f.c.newBatch()
+	empty := len(b.buf)
+	have := f.have
+	for i, fam := range f.fams {
+		needed := g.of(fam.v6())
+		for _, s := range nets {
+			needed = needed || s.in[i]
+		}
+		switch {
+		case !needed && have[i]:
+			b.delTable(fam.num, f.table)
+			have[i] = false
+		case needed && !have[i]:
+			rs := fam.build(add, g.of(fam.v6()))
+			f.remember(rs)
+			if err := b.table(rs, f.table, f.flags); err != nil {
+				return err
+			}
+			have[i] = true
+		case needed:
+			if err := f.change(b, i, add, del, g); err != nil {
+				return err
+			}
+		}
+	}
+	if len(b.buf) == empty {
+		f.nets = nets
+		f.guard = g
+		return nil
+	}
+	if err := f.commit(b, "apply"); err != nil {
+		return err
+	}
+	f.nets, f.have, f.guard = nets, have, g
+	return nil
+}
+
+// after returns the networks after a change. The map is a new one only if it
+// differs, so that ports cost the same however many networks there are.
+func (f *Firewall) after(add, del Change) map[string]netState {
+	if len(add.Networks) == 0 && len(del.Networks) == 0 {
+		return f.nets
+	}
+	nets := make(map[string]netState, len(f.nets)+len(add.Networks))
+	for id, s := range f.nets {
+		nets[id] = s
+	}
+	for _, n := range del.Networks {
+		delete(nets, n.ID)
+	}
+	for _, n := range add.Networks {
+		nets[n.ID] = netState{bridge: n.Bridge, in: [2]bool{n.V4 != nil, n.V6 != nil}}
+	}
+	return nets
+}
+
+// change adds the messages of a change of an existing table: first all that goes.
+func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
+	fam := f.fams[i]
+	gone := map[string]bool{}
+	for _, list := range [][]model.FirewallNetwork{del.Networks, add.Networks} {
+		for _, n := range list {
+			if old, ok := f.nets[n.ID]; ok && old.in[i] && !gone[n.ID] {
+				gone[n.ID] = true
+				b.setElems(unix.NFT_MSG_DELSETELEM, fam.num, f.table, networkElems(n.ID, old.bridge))
+				for _, c := range []string{chainIn(n.ID), chainOut(n.ID), chainPost(n.ID)} {
+					b.delChain(fam.num, f.table, c)
+				}
+			}
+		}
+	}
+	f.ports(b, unix.NFT_MSG_DELSETELEM, fam, del)
+	for k := range add.Networks {
+		n := &add.Networks[k]
+		if part(n, fam.v6()) == nil {
+			continue
+		}
+		chains := fam.network(n)
+		f.rememberChains(chains)
+		if err := b.chains(fam.num, f.table, chains); err != nil {
+			return err
+		}
+		b.setElems(unix.NFT_MSG_NEWSETELEM, fam.num, f.table, networkElems(n.ID, n.Bridge))
+	}
+	f.ports(b, unix.NFT_MSG_NEWSETELEM, fam, add)
+	if on := g.of(fam.v6()); on != f.guard.of(fam.v6()) {
+		b.flushChain(fam.num, f.table, "foreign")
+		if on {
+			r := guardRule()
+			return b.newRule(fam.num, f.table, "foreign", r.comment(), r.exprs, unix.NLM_F_APPEND)
+		}
+	}
+	return nil
+}
+
+// ports adds or deletes the elements of the ports of one family.
+func (f *Firewall) ports(b *batch, typ uint16, fam *family, c Change) {
+	var elems []elem
+	for i := range c.Ports {
+		if c.Ports[i].Addr.Is6() == fam.v6() {
+			elems = append(elems, portElems(&c.Ports[i])...)
+		}
+	}
+	slices.SortFunc(elems, compareElems)
+	b.setElems(typ, fam.num, f.table, elems)
+}
+
+// remember keeps the texts of rules.
+func (f *Firewall) remember(rs *ruleset) { f.rememberChains(rs.chains) }
+
+func (f *Firewall) rememberChains(chains []chainDef) {
+	for _, c := range chains {
+		for _, r := range c.rules {
+			f.texts[r.comment()] = r.text
+		}
+	}
+}
+
+// check says what is wrong with a change.
+func check(c Change) error {
+	for _, n := range c.Networks {
+		if n.ID == "" || strings.ContainsFunc(n.ID, notIdentifier) {
+			return fmt.Errorf("network %q: bad id", n.ID)
+		}
+		if n.Bridge == "" || len(n.Bridge) >= unix.IFNAMSIZ || strings.ContainsAny(n.Bridge, "/ \t\n\"\x00") {
+			return fmt.Errorf("network %s: bad link name %q", short(n.ID), n.Bridge)
+		}
+		for _, v6 := range []bool{false, true} {
+			p := part(&n, v6)
+			if p == nil {
+				continue
+			}
+			for _, s := range p.Subnets {
+				if !s.IsValid() || s.Addr().Is6() != v6 || s.Addr().Is4In6() {
+					return fmt.Errorf("network %s: bad subnet %s", short(n.ID), s)
+				}
+			}
+		}
+	}
+	for _, p := range c.Ports {
+		plain := func(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
+		switch {
+		case p.Proto != unix.IPPROTO_TCP && p.Proto != unix.IPPROTO_UDP && p.Proto != unix.IPPROTO_SCTP:
+			return fmt.Errorf("%s: unknown protocol %d", p.Key(), p.Proto)
+		case !plain(p.Host) || !plain(p.Addr) || p.Host.Is6() != p.Addr.Is6():
+			return fmt.Errorf("%s: cannot lead to %s", p.Key(), p.Addr)
+		case p.First == 0 || p.Last < p.First || p.Port == 0 || int(p.Port)+int(p.Last-p.First) > 65535:
+			return fmt.Errorf("%s: bad port range to %d", p.Key(), p.Port)
+		}
+	}
+	return nil
+}
+
+func notIdentifier(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.')
+}

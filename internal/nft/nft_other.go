@@ -1,0 +1,53 @@
+//go:build !linux
+
+package nft
+
+import (
+	"context"
+
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// A Firewall exists only on Linux.
+type Firewall struct{}
+
+func notHere() error { return types.NotImplementedErrorf("a firewall needs Linux") }
+
+// Open returns an error of class NotImplemented.
+func Open(context.Context, Config) (*Firewall, error) { return nil, notHere() }
+
+// Close does nothing.
+func (f *Firewall) Close() error { return nil }
+
+// Apply returns an error of class NotImplemented.
+func (f *Firewall) Apply(context.Context, Change, Change) error { return notHere() }
+
+// SetGuard returns an error of class NotImplemented.
+func (f *Firewall) SetGuard(context.Context, Guard) error { return notHere() }
+
+// Reconcile returns an error of class NotImplemented.
+func (f *Firewall) Reconcile(context.Context, Change, Guard) (bool, error) { return false, notHere() }
+
+// List returns an error of class NotImplemented.
+func (f *Firewall) List(context.Context) (string, error) { return "", notHere() }
+
+// EnsureForeignAccept returns an error of class NotImplemented.
+func (f *Firewall) EnsureForeignAccept(context.Context) ([]string, error) { return nil, notHere() }
+
+// RemoveForeignAccept returns an error of class NotImplemented.
+func (f *Firewall) RemoveForeignAccept(context.Context) ([]string, error) { return nil, notHere() }
+
+// Render returns an error of class NotImplemented.
+func Render(string, Change, Guard) (string, error) { return "", notHere() }
+
+// A Redirector exists only on Linux.
+type Redirector struct{}
+
+// Set returns an error of class NotImplemented.
+func (r *Redirector) Set(context.Context, int, uint16) error { return notHere() }
+
+// Remove returns an error of class NotImplemented.
+func (r *Redirector) Remove(context.Context, int) error { return notHere() }
+
+// RenderRedirect returns nothing.
+func RenderRedirect(uint16) string { return "" }

@@ -1,0 +1,318 @@
+package nft
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// A dumped table, in the shape that comparing needs.
+type dumped struct {
+	flags  uint32
+	sets   map[string]string // name: definition
+	chains map[string]string // name: definition
+	rules  map[string][]string
+	elems  []elem // sorted
+}
+
+// dumpTries bounds how often a dump that was interrupted by a change of somebody
+// else is repeated.
+const dumpTries = 5
+
+// request sends a dump request for objects of a table.
+func (c *conn) request(ctx context.Context, typ uint16, fam byte, fill func(*batch), fn func(message) error) error {
+	b := &batch{seq: c.seq}
+	b.begin(typ, unix.NLM_F_DUMP, fam)
+	if fill != nil {
+		fill(b)
+	}
+	b.end()
+	return c.dump(ctx, b, fn)
+}
+
+// tableFlags returns the flags of a table and whether it exists.
+func (c *conn) tableFlags(ctx context.Context, fam byte, table string) (flags uint32, ok bool, err error) {
+	b := &batch{seq: c.seq}
+	b.begin(unix.NFT_MSG_GETTABLE, 0, fam)
+	b.str(unix.NFTA_TABLE_NAME, table)
+	b.end()
+	err = c.dump(ctx, b, func(m message) error {
+		flags, ok = be32(m.attrs().get(unix.NFTA_TABLE_FLAGS)), true
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return 0, false, nil
+	}
+	return flags, ok, err
+}
+
+// elems dumps a set.
+func (c *conn) elems(ctx context.Context, fam byte, table, set string) ([]elem, error) {
+	var list []elem
+	err := c.request(ctx, unix.NFT_MSG_GETSETELEM, fam, func(b *batch) {
+		b.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+		b.str(unix.NFTA_SET_ELEM_LIST_SET, set)
+	}, func(m message) error {
+		for _, item := range attrs(m.attrs().get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)).all {
+			list = append(list, parseElem(set, item))
+		}
+		return nil
+	})
+	return list, err
+}
+
+// rules dumps the comments of the rules of all chains of a table; a rule without
+// a comment counts as a foreign one.
+func (c *conn) rules(ctx context.Context, fam byte, table string) (map[string][]string, error) {
+	rules := map[string][]string{}
+	err := c.request(ctx, unix.NFT_MSG_GETRULE, fam, func(b *batch) {
+		b.str(unix.NFTA_RULE_TABLE, table)
+	}, func(m message) error {
+		a := m.attrs()
+		if cstring(a.get(unix.NFTA_RULE_TABLE)) != table {
+			return nil
+		}
+		chain := cstring(a.get(unix.NFTA_RULE_CHAIN))
+		rules[chain] = append(rules[chain], parseComment(a.get(unix.NFTA_RULE_USERDATA)))
+		return nil
+	})
+	return rules, err
+}
+
+// dumpTable reads a table, nil if there is none.
+func (c *conn) dumpTable(ctx context.Context, fam byte, table string) (*dumped, error) {
+	for try := 1; ; try++ {
+		d, err := c.dumpOnce(ctx, fam, table)
+		if (errors.Is(err, errInterrupted) || errors.Is(err, unix.EINTR)) && try < dumpTries {
+			continue
+		}
+		return d, err
+	}
+}
+
+func (c *conn) dumpOnce(ctx context.Context, fam byte, table string) (*dumped, error) {
+	flags, ok, err := c.tableFlags(ctx, fam, table)
+	if err != nil || !ok {
+		return nil, err
+	}
+	d := &dumped{flags: flags, sets: map[string]string{}, chains: map[string]string{}}
+	err = c.request(ctx, unix.NFT_MSG_GETCHAIN, fam, nil, func(m message) error {
+		a := m.attrs()
+		if cstring(a.get(unix.NFTA_CHAIN_TABLE)) != table {
+			return nil
+		}
+		def := ""
+		if hook := attrs(a.get(unix.NFTA_CHAIN_HOOK)); hook != nil {
+			def = fmt.Sprint(cstring(a.get(unix.NFTA_CHAIN_TYPE)), be32(hook.get(unix.NFTA_HOOK_HOOKNUM)),
+				int32(be32(hook.get(unix.NFTA_HOOK_PRIORITY))), be32(a.get(unix.NFTA_CHAIN_POLICY)))
+		}
+		d.chains[cstring(a.get(unix.NFTA_CHAIN_NAME))] = def
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = c.request(ctx, unix.NFT_MSG_GETSET, fam, func(b *batch) {
+		b.str(unix.NFTA_SET_TABLE, table)
+	}, func(m message) error {
+		a := m.attrs()
+		s := setDef{
+			flags:   be32(a.get(unix.NFTA_SET_FLAGS)),
+			keyType: be32(a.get(unix.NFTA_SET_KEY_TYPE)), keyLen: be32(a.get(unix.NFTA_SET_KEY_LEN)),
+			dataType: be32(a.get(unix.NFTA_SET_DATA_TYPE)), dataLen: be32(a.get(unix.NFTA_SET_DATA_LEN)),
+		}
+		d.sets[cstring(a.get(unix.NFTA_SET_NAME))] = s.def()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if d.rules, err = c.rules(ctx, fam, table); err != nil {
+		return nil, err
+	}
+	for name := range d.sets {
+		list, err := c.elems(ctx, fam, table, name)
+		if err != nil {
+			return nil, err
+		}
+		d.elems = append(d.elems, list...)
+	}
+	slices.SortFunc(d.elems, compareElems)
+	return d, nil
+}
+
+func (s *setDef) def() string {
+	dataLen := s.dataLen
+	if s.dataType == typeVerdict {
+		dataLen = 0 // the kernel's own size of a verdict
+	}
+	return fmt.Sprint(s.flags, s.keyType, s.keyLen, s.dataType, dataLen)
+}
+
+func (c *chainDef) def() string {
+	if c.hook == "" {
+		return ""
+	}
+	return fmt.Sprint(c.kind, c.hooknum, c.priority, uint32(1))
+}
+
+// same says whether a dumped table is as wanted.
+func (d *dumped) same(rs *ruleset) bool {
+	sets := map[string]string{}
+	for i := range rs.sets {
+		sets[rs.sets[i].name] = rs.sets[i].def()
+	}
+	chains := map[string]string{}
+	rules := map[string][]string{}
+	for i := range rs.chains {
+		c := &rs.chains[i]
+		chains[c.name] = c.def()
+		for _, r := range c.rules {
+			rules[c.name] = append(rules[c.name], r.comment())
+		}
+	}
+	elems := slices.SortedFunc(slices.Values(rs.elems), compareElems)
+	return maps.Equal(sets, d.sets) && maps.Equal(chains, d.chains) &&
+		maps.EqualFunc(rules, d.rules, slices.Equal) && slices.Equal(elems, d.elems)
+}
+
+// Reconcile makes the tables hold exactly want. It reads them once; if they are
+// as wanted nothing is written, else those that differ are replaced in one
+// transaction, so that no packet meets a half-made one. It returns whether it
+// changed anything; taking over the tables that an earlier process left counts
+// as no change.
+func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (changed bool, err error) {
+	if err := check(want); err != nil {
+		return false, types.BadRequestErrorf("firewall %s: %w", f.table, err)
+	}
+	if err := f.acquire(ctx); err != nil {
+		return false, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
+	}
+	defer f.release()
+	changed, err = f.reconcile(ctx, want, g)
+	if err != nil {
+		f.loaded = false
+		return false, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
+	}
+	return changed, nil
+}
+
+func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, error) {
+	var dumps [2]*dumped
+	for i, fam := range f.fams {
+		d, err := f.c.dumpTable(ctx, fam.num, f.table)
+		if err != nil {
+			return false, fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
+		}
+		dumps[i] = d
+	}
+	b := f.c.newBatch()
+	changes, adoptions := 0, 0
+	var have [2]bool
+	for i, fam := range f.fams {
+		d := dumps[i]
+		rs := fam.build(want, g.of(fam.v6()))
+		have[i] = rs != nil
+		if d == nil && rs == nil {
+			continue
+		}
+		if rs != nil {
+			f.remember(rs)
+		}
+		if d != nil && rs != nil && d.same(rs) {
+			if f.orphan(d.flags) {
+				b.newTable(fam.num, f.table, f.flags, 0)
+				adoptions++
+				continue
+			}
+			if d.flags == f.flags {
+				continue
+			}
+		}
+		changes++
+		if d != nil {
+			b.delTable(fam.num, f.table)
+		}
+		if rs != nil {
+			if err := b.table(rs, f.table, f.flags); err != nil {
+				return false, err
+			}
+		}
+	}
+	if changes+adoptions > 0 {
+		if err := f.commit(b, "reconcile"); err != nil {
+			return false, err
+		}
+	}
+	f.nets = netsOf(want)
+	f.have, f.guard, f.loaded = have, g, true
+	return changes > 0, nil
+}
+
+// netsOf returns the networks when there is nothing but want.
+func netsOf(want Change) map[string]netState {
+	nets := make(map[string]netState, len(want.Networks))
+	for _, n := range want.Networks {
+		nets[n.ID] = netState{bridge: n.Bridge, in: [2]bool{n.V4 != nil, n.V6 != nil}}
+	}
+	return nets
+}
+
+// List returns what the kernel holds, as text in the style of the nft program. It
+// is for people. A rule that this process does not know stands as its comment.
+func (f *Firewall) List(ctx context.Context) (string, error) {
+	if err := f.acquire(ctx); err != nil {
+		return "", fmt.Errorf("reading firewall %s: %w", f.table, err)
+	}
+	defer f.release()
+	text := ""
+	for _, fam := range f.fams {
+		d, err := f.c.dumpTable(ctx, fam.num, f.table)
+		if err != nil {
+			return "", fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
+		}
+		if d == nil {
+			continue
+		}
+		for _, known := range fam.base(true) {
+			for _, r := range known.rules {
+				f.texts[r.comment()] = r.text
+			}
+		}
+		text += f.render(fam, d)
+	}
+	return text, nil
+}
+
+func (f *Firewall) render(fam *family, d *dumped) string {
+	rs := &ruleset{fam: fam, elems: d.elems}
+	for _, s := range fam.sets() {
+		if _, ok := d.sets[s.name]; ok {
+			rs.sets = append(rs.sets, s)
+		}
+	}
+	known := map[string]chainDef{}
+	for _, c := range fam.base(true) {
+		known[c.name] = c
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(d.chains), cmp.Compare[string]) {
+		c := known[name]
+		c.name, c.rules = name, nil
+		for _, comment := range d.rules[name] {
+			text, ok := f.texts[comment]
+			if !ok {
+				text = fmt.Sprintf("# unknown rule, comment %q", comment)
+			}
+			c.rules = append(c.rules, rule{text: text})
+		}
+		rs.chains = append(rs.chains, c)
+	}
+	return rs.text(f.table)
+}

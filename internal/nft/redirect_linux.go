@@ -1,0 +1,209 @@
+package nft
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// redirectTable is the table inside a sandbox.
+const redirectTable = "libnetwork"
+
+// resolverAddr is where a container finds its DNS server, resolverPort the port
+// at which it asks.
+const resolverPort = 53
+
+func resolverAddr() netip.Prefix { return netip.MustParsePrefix("127.0.0.11/32") }
+
+// A Redirector sets redirects. The zero value is ready; it is safe for
+// concurrent use.
+type Redirector struct {
+	once     sync.Once
+	template []byte
+	err      error
+	ports    []int // offsets of the port in the template
+}
+
+// Set leads port 53 of 127.0.0.11, UDP and TCP, in the namespace that
+// nsFD is open on, to another port of that address: both ways on output, without
+// connection tracking, so the namespace needs none and port 53 stays free for
+// anybody. One transaction replaces what an earlier call, or anybody else, left
+// in the table "ip libnetwork" of that namespace.
+func (r *Redirector) Set(ctx context.Context, nsFD int, port uint16) error {
+	if port == 0 {
+		return types.BadRequestErrorf("redirect of the DNS port: port 0")
+	}
+	if r.once.Do(r.prepare); r.err != nil {
+		return r.err
+	}
+	c, err := dialIn(ctx, nsFD)
+	if err != nil {
+		return fmt.Errorf("redirecting the DNS port to %d: %w", port, err)
+	}
+	defer c.Close()
+	// A new sandbox has no table: that takes the fewest messages, so it is tried
+	// first.
+	err = c.commit(r.patched(port, false))
+	if errors.Is(err, unix.EEXIST) {
+		c.seq = 0
+		err = c.commit(r.patched(port, true))
+	}
+	if err != nil {
+		return fmt.Errorf("redirecting the DNS port to %d: %w", port, err)
+	}
+	return nil
+}
+
+// Remove takes the redirect away; there being none is no error. It is
+// not needed for a namespace that is about to end.
+func (r *Redirector) Remove(ctx context.Context, nsFD int) error {
+	c, err := dialIn(ctx, nsFD)
+	if err != nil {
+		return fmt.Errorf("removing the redirect of the DNS port: %w", err)
+	}
+	defer c.Close()
+	b := c.newBatch()
+	b.delTable(unix.NFPROTO_IPV4, redirectTable)
+	if err := c.commit(b); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing the redirect of the DNS port: %w", err)
+	}
+	return nil
+}
+
+// portMark stands in the template where the port goes.
+const portMark = 0xfedc
+
+// prepare encodes the messages once; only the port differs between sandboxes.
+func (r *Redirector) prepare() {
+	b := &batch{seq: 1}
+	f := familyOf(false)
+	b.newTable(f.num, redirectTable, 0, unix.NLM_F_EXCL)
+	r.err = b.chains(f.num, redirectTable, []chainDef{redirectChain(portMark)})
+	r.template = b.buf
+	mark := binary.BigEndian.AppendUint16(nil, portMark)
+	for i := 0; i+1 < len(b.buf); i++ {
+		if b.buf[i] == mark[0] && b.buf[i+1] == mark[1] {
+			r.ports = append(r.ports, i)
+		}
+	}
+	if r.err == nil && len(r.ports) != 4 {
+		r.err = types.InternalErrorf("the redirect's template holds the port %d times", len(r.ports))
+	}
+}
+
+// patched returns the transaction for a port.
+func (r *Redirector) patched(port uint16, replace bool) *batch {
+	b := &batch{buf: make([]byte, 0, len(r.template)+256)}
+	b.batchBegin()
+	if replace {
+		b.delTable(unix.NFPROTO_IPV4, redirectTable)
+	}
+	off := len(b.buf)
+	b.buf = append(b.buf, r.template...)
+	for _, at := range r.ports {
+		binary.BigEndian.PutUint16(b.buf[off+at:], port)
+	}
+	// Messages of the template get the numbers that follow.
+	for at := off; at < len(b.buf); {
+		b.seq++
+		b.start = at
+		binary.NativeEndian.PutUint32(b.buf[at+8:], b.seq)
+		at += int(binary.NativeEndian.Uint32(b.buf[at:]))
+	}
+	return b
+}
+
+// redirectChain rewrites questions and answers: both leave by the same hook,
+// since both ends are in this namespace. It stands before connection tracking
+// (priority -200) and before its defragmentation (-400 is not needed: the
+// loopback link fragments nothing that DNS sends).
+func redirectChain(port uint16) chainDef {
+	f := familyOf(false)
+	chain := chainDef{
+		name: "output", kind: "filter", hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: -300,
+	}
+	for _, p := range []struct {
+		name string
+		num  byte
+		csum uint32 // offset of the checksum
+	}{{"udp", unix.IPPROTO_UDP, 6}, {"tcp", unix.IPPROTO_TCP, 16}} {
+		chain.rules = append(chain.rules,
+			newRule("", f.addr("daddr", true, resolverAddr()), l4proto(p.name, p.num),
+				portIs("dport", 2, resolverPort), notrack(), setPort(p.name+" dport", 2, p.csum, port)),
+			newRule("", f.addr("saddr", true, resolverAddr()), l4proto(p.name, p.num),
+				portIs("sport", 0, port), notrack(), setPort(p.name+" sport", 0, p.csum, resolverPort)))
+	}
+	return chain
+}
+
+func portIs(word string, off uint32, port uint16) stmt {
+	return stmt{fmt.Sprintf("th %s %d", word, port), []expr.Any{
+		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: off, Len: 2},
+		compare(expr.CmpOpEq, binary.BigEndian.AppendUint16(nil, port)),
+	}}
+}
+
+func notrack() stmt { return stmt{"notrack", []expr.Any{&expr.Notrack{}}} }
+
+func setPort(word string, off, csum uint32, port uint16) stmt {
+	return stmt{fmt.Sprintf("%s set %d", word, port), []expr.Any{
+		&expr.Immediate{Register: reg0, Data: binary.BigEndian.AppendUint16(nil, port)},
+		&expr.Payload{
+			OperationType: expr.PayloadWrite, SourceRegister: reg0,
+			Base: expr.PayloadBaseTransportHeader, Offset: off, Len: 2,
+			CsumType: expr.CsumTypeInet, CsumOffset: csum,
+		},
+	}}
+}
+
+// RenderRedirect is the text of a redirect's table.
+func RenderRedirect(port uint16) string {
+	rs := &ruleset{fam: familyOf(false), chains: []chainDef{redirectChain(port)}}
+	return rs.text(redirectTable)
+}
+
+// dialIn opens a connection to the kernel in another namespace. The socket stays
+// there; the thread comes back, or ends with the goroutine that it is locked to.
+func dialIn(ctx context.Context, nsFD int) (*conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	type result struct {
+		c   *conn
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- result{nil, fmt.Errorf("opening the thread's namespace: %w", err)}
+			return
+		}
+		defer unix.Close(home)
+		if err := unix.Setns(nsFD, unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
+			done <- result{nil, os.NewSyscallError("setns", err)}
+			return
+		}
+		c, err := dial()
+		// Without the way back the thread stays locked, and ends here.
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- result{c, err}
+	}()
+	r := <-done
+	return r.c, r.err
+}

@@ -1,0 +1,118 @@
+package nft
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Render returns the tables that want and guard ask for as text in the style of
+// the nft program.
+func Render(table string, want Change, g Guard) (string, error) {
+	if err := check(want); err != nil {
+		return "", types.BadRequestErrorf("firewall %s: %w", table, err)
+	}
+	text := ""
+	for _, v6 := range []bool{false, true} {
+		if rs := familyOf(v6).build(want, g.of(v6)); rs != nil {
+			text += rs.text(table)
+		}
+	}
+	return text, nil
+}
+
+func (rs *ruleset) text(table string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "table %s %s {\n", rs.fam.keyword, table)
+	for _, s := range rs.sets {
+		kind := "set"
+		if strings.Contains(s.text, " : ") {
+			kind = "map"
+		}
+		fmt.Fprintf(&b, "\t%s %s {\n\t\ttype %s\n", kind, s.name, s.text)
+		elems := slices.SortedFunc(func(yield func(elem) bool) {
+			for _, e := range rs.elems {
+				if e.set == s.name && !yield(e) {
+					return
+				}
+			}
+		}, compareElems)
+		for i, e := range elems {
+			if e.last {
+				continue
+			}
+			end := uint16(65535)
+			if i+1 < len(elems) && elems[i+1].last {
+				end = portNumber(elems[i+1].key) - 1
+			}
+			b.WriteString("\t\t" + rs.fam.elemText(e, end) + "\n")
+		}
+		b.WriteString("\t}\n")
+	}
+	for _, c := range rs.chains {
+		fmt.Fprintf(&b, "\tchain %s {\n", c.name)
+		if c.hook != "" {
+			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %d; policy accept;\n", c.kind, c.hook, c.priority)
+		}
+		for _, r := range c.rules {
+			b.WriteString("\t\t" + r.text + "\n")
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// elemText is the text of one element; end is the last port of an interval.
+func (f *family) elemText(e elem, end uint16) string {
+	key, data := e.key, ""
+	switch e.set {
+	case setBridges:
+		key = strconv.Quote(strings.TrimRight(key, "\x00"))
+	case setIn, setOut, setPost:
+		key, data = strconv.Quote(strings.TrimRight(key, "\x00")), "jump "+e.chain
+	case setPortAddr:
+		if len(key) < int(f.addrLen) {
+			return fmt.Sprintf("%x", key)
+		}
+		key = addrText(key[:f.addrLen]) + " . " + protoPort(key[f.addrLen:])
+		data = f.addrPort(e.data)
+	case setPortAny:
+		key, data = protoPort(key), f.addrPort(e.data)
+	case setRangeTCP, setRangeUDP:
+		key, data = fmt.Sprintf("%d-%d", portNumber(key), end), addrText(e.data)
+	default:
+		return fmt.Sprintf("%x", key)
+	}
+	if data != "" {
+		key += " : " + data
+	}
+	return key + " comment " + strconv.Quote(e.comment)
+}
+
+func addrText(s string) string {
+	a, _ := netip.AddrFromSlice([]byte(s))
+	return a.String()
+}
+
+func (f *family) addrPort(s string) string {
+	if len(s) < int(f.addrLen)+2 {
+		return fmt.Sprintf("%x", s)
+	}
+	return addrText(s[:f.addrLen]) + " . " + strconv.Itoa(int(portNumber(s[f.addrLen:])))
+}
+
+func protoPort(s string) string {
+	if len(s) < 6 {
+		return fmt.Sprintf("%x", s)
+	}
+	name, ok := map[byte]string{6: "tcp", 17: "udp", 132: "sctp"}[s[0]]
+	if !ok {
+		name = strconv.Itoa(int(s[0]))
+	}
+	return name + " . " + strconv.Itoa(int(portNumber(s[4:])))
+}

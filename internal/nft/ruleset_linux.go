@@ -1,0 +1,300 @@
+package nft
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+)
+
+// Names of sets and maps.
+const (
+	setBridges  = "bridges"
+	setIn       = "in"
+	setOut      = "out"
+	setPost     = "post"
+	setPortAny  = "port_any"
+	setPortAddr = "port_addr"
+	setRangeTCP = "range_tcp"
+	setRangeUDP = "range_udp"
+)
+
+// Data types as the nft program numbers them; a concatenation is the numbers of
+// its parts in six bits each.
+const (
+	typeIPAddr      = 7
+	typeIP6Addr     = 8
+	typeInetProto   = 12
+	typeInetService = 13
+	typeIfname      = 41
+	typeVerdict     = unix.NFT_DATA_VERDICT
+)
+
+func concat(types ...uint32) uint32 {
+	var t uint32
+	for _, x := range types {
+		t = t<<6 | x
+	}
+	return t
+}
+
+// A setDef is a set, or a map where it has a data type.
+type setDef struct {
+	name              string
+	text              string // types of key and data, for people
+	flags             uint32
+	keyType, keyLen   uint32
+	dataType, dataLen uint32
+}
+
+// A chainDef is a chain; one with a hook is where packets come in.
+type chainDef struct {
+	name     string
+	kind     string // filter or nat
+	hook     string
+	hooknum  uint32
+	priority int32
+	rules    []rule
+}
+
+// An elem is an element of a set. An interval is two of them: the first key, and
+// the key behind the last one, with last set.
+type elem struct {
+	set     string
+	key     string
+	data    string
+	chain   string // that a verdict map jumps to
+	last    bool
+	comment string
+}
+
+// A ruleset is the content of one table.
+type ruleset struct {
+	fam    *family
+	sets   []setDef
+	chains []chainDef
+	elems  []elem
+}
+
+func (f *family) sets() []setDef {
+	addr := "ipv4_addr"
+	if f.v6() {
+		addr = "ipv6_addr"
+	}
+	const pp = "inet_proto . inet_service"
+	vmap := func(name string) setDef {
+		return setDef{
+			name: name, text: "ifname : verdict", flags: unix.NFT_SET_MAP,
+			keyType: typeIfname, keyLen: unix.IFNAMSIZ, dataType: typeVerdict,
+		}
+	}
+	ports := func(name string) setDef {
+		return setDef{
+			name: name, text: "inet_service : " + addr, flags: unix.NFT_SET_MAP | unix.NFT_SET_INTERVAL,
+			keyType: typeInetService, keyLen: 2, dataType: f.addrType, dataLen: f.addrLen,
+		}
+	}
+	return []setDef{
+		{name: setBridges, text: "ifname", keyType: typeIfname, keyLen: unix.IFNAMSIZ},
+		vmap(setIn), vmap(setOut), vmap(setPost),
+		{
+			name: setPortAddr, text: addr + " . " + pp + " : " + addr + " . inet_service", flags: unix.NFT_SET_MAP,
+			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
+			dataType: concat(f.addrType, typeInetService), dataLen: f.addrLen + 4,
+		},
+		{
+			name: setPortAny, text: pp + " : " + addr + " . inet_service", flags: unix.NFT_SET_MAP,
+			keyType: concat(typeInetProto, typeInetService), keyLen: 8,
+			dataType: concat(f.addrType, typeInetService), dataLen: f.addrLen + 4,
+		},
+		ports(setRangeTCP), ports(setRangeUDP),
+	}
+}
+
+// base returns the chains that every table has.
+func (f *family) base(guarded bool) []chainDef {
+	foreign := chainDef{name: "foreign"}
+	if guarded {
+		foreign.rules = []rule{guardRule()}
+	}
+	post := []rule{newRule("", f.addr("daddr", true, f.multicast), ret())}
+	if !f.v6() {
+		// The host connects to a port by 127.0.0.1; the container could not
+		// answer to that source.
+		post = append(post, newRule("", ours("oifname", true), f.addr("saddr", true, f.loopback), masquerade()))
+	}
+	post = append(post, newRule("", ifaceVmap("iifname", setPost)))
+	output := newRule("", fibLocal(), jump("publish"))
+	if f.v6() {
+		// There is no route_localnet for IPv6: ::1 never leaves the loopback link.
+		output = newRule("", f.addr("daddr", false, f.loopback), fibLocal(), jump("publish"))
+	}
+	return []chainDef{
+		{name: "publish", rules: []rule{
+			newRule("", f.dnatAddr()),
+			newRule("", f.dnatAny()),
+			newRule("", l4proto("tcp", unix.IPPROTO_TCP), f.dnatRange("tcp", setRangeTCP)),
+			newRule("", l4proto("udp", unix.IPPROTO_UDP), f.dnatRange("udp", setRangeUDP)),
+		}},
+		{name: "pass", rules: []rule{newRule("", setMark(), accept())}},
+		foreign,
+		{
+			// Loopback addresses are routed on our bridges (route_localnet), for
+			// ports published on 127.0.0.1; so they are stopped here.
+			name: "raw_prerouting", kind: "filter", hook: "prerouting", hooknum: unix.NF_INET_PRE_ROUTING, priority: -300,
+			rules: []rule{
+				newRule("", ours("iifname", true), f.addr("daddr", true, f.loopback), drop()),
+				newRule("", ours("iifname", true), f.addr("saddr", true, f.loopback), drop()),
+			},
+		},
+		{
+			name: "nat_prerouting", kind: "nat", hook: "prerouting", hooknum: unix.NF_INET_PRE_ROUTING, priority: -100,
+			rules: []rule{newRule("", f.addr("daddr", false, f.loopback), fibLocal(), jump("publish"))},
+		},
+		{
+			name: "nat_output", kind: "nat", hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: -100,
+			rules: []rule{output},
+		},
+		{
+			name: "nat_postrouting", kind: "nat", hook: "postrouting", hooknum: unix.NF_INET_POST_ROUTING, priority: 100,
+			rules: post,
+		},
+		{
+			name: "forward", kind: "filter", hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: -5,
+			rules: []rule{
+				newRule("", ours("iifname", false), ours("oifname", false), goTo("foreign")),
+				newRule("", ctState(), goTo("pass")),
+				newRule("", ifaceVmap("iifname", setIn)),
+				newRule("", ifaceVmap("oifname", setOut)),
+				newRule("", goTo("pass")),
+			},
+		},
+	}
+}
+
+func guardRule() rule { return newRule("", drop()) }
+
+// part is the network's configuration for one family, nil without it.
+func part(n *model.FirewallNetwork, v6 bool) *model.FirewallFamily {
+	if v6 {
+		return n.V6
+	}
+	return n.V4
+}
+
+func chainIn(id string) string   { return "in_" + short(id) }
+func chainOut(id string) string  { return "out_" + short(id) }
+func chainPost(id string) string { return "post_" + short(id) }
+
+// network returns the chains of a network.
+func (f *family) network(n *model.FirewallNetwork) []chainDef {
+	c := part(n, f.v6())
+	between := drop()
+	if c.ICC {
+		between = goTo("pass")
+	}
+	in := []rule{newRule(n.ID, iface("oifname", n.Bridge), between)}
+	var out []rule
+	post := []rule{
+		// A member reaches another one, or itself, through a published port: the
+		// answer must come back here to be translated, not straight by the bridge.
+		newRule(n.ID, iface("oifname", n.Bridge), ctDNAT(), masquerade()),
+		newRule(n.ID, iface("oifname", n.Bridge), ret()),
+	}
+	if c.Internal {
+		in = append(in, newRule(n.ID, drop()))
+	} else {
+		out = append(out, newRule(n.ID, ctDNAT(), goTo("pass")))
+	}
+	out = append(out, newRule(n.ID, drop()))
+	if c.Masquerade {
+		for _, s := range c.Subnets {
+			post = append(post, newRule(n.ID, f.addr("saddr", true, s), masquerade()))
+		}
+	}
+	return []chainDef{
+		{name: chainIn(n.ID), rules: in},
+		{name: chainOut(n.ID), rules: out},
+		{name: chainPost(n.ID), rules: post},
+	}
+}
+
+// networkElems returns the elements that lead to a network's chains.
+func networkElems(id, bridge string) []elem {
+	key := string(ifname(bridge))
+	return []elem{
+		{set: setBridges, key: key, comment: id},
+		{set: setIn, key: key, chain: chainIn(id), comment: id},
+		{set: setOut, key: key, chain: chainOut(id), comment: id},
+		{set: setPost, key: key, chain: chainPost(id), comment: id},
+	}
+}
+
+// portElems returns the elements of a publication.
+func portElems(p *model.Port) []elem {
+	addr := p.Addr.AsSlice()
+	any := p.Host.IsUnspecified()
+	if any && p.Last > p.First && p.Port == p.First {
+		set := map[uint8]string{unix.IPPROTO_TCP: setRangeTCP, unix.IPPROTO_UDP: setRangeUDP}[p.Proto]
+		if set != "" {
+			list := []elem{{set: set, key: port(p.First), data: string(addr), comment: p.Owner}}
+			if p.Last < 65535 {
+				list = append(list, elem{set: set, key: port(p.Last + 1), last: true})
+			}
+			return list
+		}
+	}
+	list := make([]elem, 0, int(p.Last-p.First)+1)
+	for i := range int(p.Last-p.First) + 1 {
+		key := []byte{p.Proto, 0, 0, 0}
+		key = append(binary.BigEndian.AppendUint16(key, p.First+uint16(i)), 0, 0)
+		set := setPortAny
+		if !any {
+			set, key = setPortAddr, append(p.Host.AsSlice(), key...)
+		}
+		data := binary.BigEndian.AppendUint16(slices.Clone(addr), p.Port+uint16(i))
+		list = append(list, elem{set: set, key: string(key), data: string(append(data, 0, 0)), comment: p.Owner})
+	}
+	return list
+}
+
+func port(n uint16) string { return string(binary.BigEndian.AppendUint16(nil, n)) }
+
+// build returns the wanted content of a family's table, nil for no table.
+func (f *family) build(want Change, guarded bool) *ruleset {
+	rs := &ruleset{fam: f, sets: f.sets(), chains: f.base(guarded)}
+	any := false
+	for i := range want.Networks {
+		n := &want.Networks[i]
+		if part(n, f.v6()) == nil {
+			continue
+		}
+		any = true
+		rs.chains = append(rs.chains, f.network(n)...)
+		rs.elems = append(rs.elems, networkElems(n.ID, n.Bridge)...)
+	}
+	if !any && !guarded {
+		return nil
+	}
+	for i := range want.Ports {
+		if want.Ports[i].Addr.Is6() == f.v6() {
+			rs.elems = append(rs.elems, portElems(&want.Ports[i])...)
+		}
+	}
+	return rs
+}
+
+// compareElems orders elements by set and key. The end of an interval comes
+// before the start of the next one at the same key.
+func compareElems(a, b elem) int {
+	last := func(e elem) int {
+		if e.last {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.set, b.set), cmp.Compare(a.key, b.key), cmp.Compare(last(a), last(b)))
+}
