@@ -92,6 +92,10 @@ func openFile(path string, opts *bbolt.Options, steps *step.Counter, now time.Ti
 			c.problems = append(problems, c.problems...)
 			return f, c, nil
 		}
+		var forbidden types.ForbiddenError
+		if errors.As(err, &forbidden) {
+			return nil, nil, types.ForbiddenErrorf("store file %s: %w", path, err)
+		}
 		if !errors.Is(err, errDamaged) || attempt > 0 {
 			return nil, nil, fmt.Errorf("store file %s: %w", path, err)
 		}

@@ -88,7 +88,11 @@ func Open(ctx context.Context, cfg Config) (_ *Local, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.release())
+			// Not joined where there is nothing to join: the class shall stay
+			// on the value itself.
+			if err2 := l.release(); err2 != nil {
+				err = errors.Join(err, err2)
+			}
 		}
 	}()
 	if err := l.lock(cfg.DataDir, cfg.RunDir); err != nil {
