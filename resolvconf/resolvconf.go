@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/libnetwork/libnetwork/internal/hostsfile/inplace"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -82,7 +83,7 @@ func GetLastModified() *File {
 
 // Build writes a configuration of the given servers, search domains and options
 // to path, mode 0644, and returns what it wrote. A file that exists keeps its
-// inode. The lines come in the order search, nameserver, options, each ended by
+// inode, and its readers never meet a torn line. The lines come in the order search, nameserver, options, each ended by
 // LF. There is no search line if dnsSearch is empty or the single domain ".",
 // and no options line if all options are blank.
 //
@@ -107,7 +108,7 @@ func Build(path string, dns, dnsSearch, dnsOptions []string) (*File, error) {
 		b.WriteString("options " + options + "\n")
 	}
 	file := newFile([]byte(b.String()))
-	if err := os.WriteFile(path, file.Content, 0o644); err != nil {
+	if err := inplace.WriteFile(path, file.Content); err != nil {
 		return nil, fmt.Errorf("write resolver configuration: %w", err)
 	}
 	return file, nil

@@ -11,10 +11,8 @@ package hostsfile
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -77,7 +75,11 @@ func Build(path, ip, hostname, domainname string, extra []Record) error {
 	if err != nil {
 		return err
 	}
-	return edit(path, os.O_CREATE, func([]byte) []byte { return text })
+	defer paths.lock(path)()
+	if err := inplace.WriteFile(path, text); err != nil {
+		return fmt.Errorf("hosts file: %w", err)
+	}
+	return nil
 }
 
 // Add appends a line for each record. Records without address or names are left
@@ -90,7 +92,7 @@ func Add(path string, recs []Record) error {
 	if len(added) == 0 {
 		return nil
 	}
-	return edit(path, 0, func(old []byte) []byte {
+	return edit(path, func(old []byte) []byte {
 		text := slices.Clone(old)
 		if n := len(text); n > 0 && text[n-1] != '\n' {
 			text = append(text, '\n')
@@ -108,7 +110,7 @@ func Delete(path string, recs []Record) error {
 	if len(recs) == 0 {
 		return nil
 	}
-	return edit(path, 0, func(old []byte) []byte {
+	return edit(path, func(old []byte) []byte {
 		text := make([]byte, 0, len(old))
 		for line := range strings.Lines(string(old)) {
 			if bare := strings.TrimRight(line, "\r\n"); strings.TrimSpace(bare) != "" && !matches(bare, recs) {
@@ -139,7 +141,7 @@ func Update(path, ip, hostname string) error {
 	if hostname == "" {
 		return types.BadRequestErrorf("hosts file %s: host name is empty", path)
 	}
-	return edit(path, 0, func(old []byte) []byte {
+	return edit(path, func(old []byte) []byte {
 		text := make([]byte, 0, len(old)+16)
 		for line := range strings.Lines(string(old)) {
 			was, names, ok := strings.Cut(line, "\t")
@@ -168,33 +170,14 @@ func recordLines(path string, recs []Record) ([]byte, error) {
 	return b, nil
 }
 
-// edit gives the file the text that change makes of its content. flag is added
-// to how the file is opened.
-func edit(path string, flag int, change func(old []byte) []byte) (err error) {
+// edit gives the file the text that change makes of its content.
+func edit(path string, change func(old []byte) []byte) error {
 	defer paths.lock(path)()
-	f, err := os.OpenFile(path, os.O_RDWR|flag, 0o644)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return types.NotFoundErrorf("hosts file: %w", err)
-		}
-		return fmt.Errorf("hosts file: %w", err)
-	}
-	defer func() {
-		if cerr := f.Close(); err == nil && cerr != nil {
-			err = fmt.Errorf("hosts file: %w", cerr)
-		}
-	}()
-	if flag&os.O_CREATE != 0 {
-		// Whatever the umask is, every user of the container must be able to read it.
-		if err := f.Chmod(0o644); err != nil {
-			return fmt.Errorf("hosts file: %w", err)
-		}
-	}
-	old, err := io.ReadAll(f)
-	if err != nil {
-		return fmt.Errorf("hosts file: %w", err)
-	}
-	if err := inplace.Rewrite(f, old, change(old)); err != nil {
+	err := inplace.Edit(path, change)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return types.NotFoundErrorf("hosts file: %w", err)
+	case err != nil:
 		return fmt.Errorf("hosts file: %w", err)
 	}
 	return nil

@@ -18,8 +18,39 @@ package inplace
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"os"
 )
+
+// Edit gives the file at path the text that change makes of its content. A file
+// that is missing is an error that satisfies errors.Is(err, fs.ErrNotExist).
+func Edit(path string, change func(old []byte) []byte) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(edit(f, change), f.Close())
+}
+
+// WriteFile gives the file at path the content text and mode 0644, whatever the
+// umask is; it is made if it is missing.
+func WriteFile(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	err = edit(f, func([]byte) []byte { return text })
+	return errors.Join(err, f.Chmod(0o644), f.Close())
+}
+
+func edit(f *os.File, change func(old []byte) []byte) error {
+	old, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	return Rewrite(f, old, change(old))
+}
 
 // File is the part of os.File that Rewrite uses.
 type File interface {
