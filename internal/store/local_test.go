@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -288,45 +289,87 @@ func TestDiskFull(t *testing.T) {
 }
 
 // TestGroupCommit holds one transaction back until many callers wait, and
-// counts those that serve them all. A durable caller in the group whose file
-// fails does not take the others with it.
+// counts those that serve them all.
 func TestGroupCommit(t *testing.T) {
 	const callers = 64
 	cfg := config(t)
-	hold := make(chan struct{})
-	var l *Local
+	entered, hold := make(chan struct{}), make(chan struct{})
 	armed := false
 	cfg.Steps = step.New(func(int, string) error {
 		if armed {
+			armed = false
+			close(entered)
 			<-hold
 		}
 		return nil
 	})
-	l = open(t, cfg)
+	l := open(t, cfg)
 	before := cfg.Steps.Count()
 	armed = true
 	var wg sync.WaitGroup
+	wg.Go(func() { commit(t, l, endpoint("first", "x")) })
+	<-entered
 	for i := range callers {
 		wg.Go(func() { commit(t, l, endpoint(fmt.Sprint(i), "x"), network(fmt.Sprint(i), "y")) })
 	}
-	// The first batch is whatever was there; the rest gathers behind it.
-	for waiting := 0; waiting == 0; {
+	for waiting := 0; waiting < callers; runtime.Gosched() {
 		l.mu.Lock()
 		waiting = len(l.queue)
 		l.mu.Unlock()
 	}
 	close(hold)
 	wg.Wait()
-	n := cfg.Steps.Count() - before
-	t.Logf("%d commits took %d transactions", callers, n)
-	if n >= 2*callers {
-		t.Errorf("%d parallel commits took %d transactions, want fewer than %d", callers, n, 2*callers)
+	if n := cfg.Steps.Count() - before; n != 3 {
+		t.Errorf("one commit and %d parallel ones took %d transactions, want 1 and one per file", callers, n)
 	}
 	_ = l.Close()
 	got, _ := reread(t, cfg)
-	if len(got) != 2*callers {
-		t.Errorf("%d records, want %d", len(got), 2*callers)
+	if len(got) != 2*callers+1 {
+		t.Errorf("%d records, want %d", len(got), 2*callers+1)
 	}
+}
+
+// TestGroupOfBothKinds fails the data file under a group: callers that do not
+// need it succeed.
+func TestGroupOfBothKinds(t *testing.T) {
+	cfg := config(t)
+	entered, hold := make(chan struct{}), make(chan struct{})
+	at := -1
+	cfg.Steps = step.New(func(n int, _ string) error {
+		switch n {
+		case at:
+			close(entered)
+			<-hold
+		case at + 1: // the data file's transaction of the group
+			return step.ErrInjected
+		}
+		return nil
+	})
+	l := open(t, cfg)
+	at = cfg.Steps.Count() + 1
+	results := map[string]chan error{}
+	start := func(op Op) {
+		results[op.ID] = make(chan error, 1)
+		go func(c chan error) { c <- l.Commit(context.Background(), op) }(results[op.ID])
+	}
+	start(endpoint("e1", "uno"))
+	<-entered
+	start(endpoint("e2", "dos"))
+	start(network("n1", "one"))
+	for waiting := 0; waiting < 2; runtime.Gosched() {
+		l.mu.Lock()
+		waiting = len(l.queue)
+		l.mu.Unlock()
+	}
+	close(hold)
+	for id, c := range results {
+		if err := <-c; (err != nil) != (id == "n1") {
+			t.Errorf("commit of %s: %v", id, err)
+		}
+	}
+	_ = l.Close()
+	got, _ := reread(t, cfg)
+	wantRecords(t, []Record{ep1, {Kind: "endpoint", ID: "e2", Value: []byte("dos")}}, got)
 }
 
 func TestParallelCommits(t *testing.T) {

@@ -24,6 +24,7 @@ const (
 	noFreelist     = ^uint64(0)
 	maxBucketDepth = 8
 	maxTreeDepth   = 64
+	inSmallBucket  = -1 // nesting level of a bucket that holds none
 )
 
 var ne = binary.NativeEndian
@@ -123,13 +124,15 @@ func (v *verifier) tree(id uint64, low, high []byte, depth, nested int) error {
 	}
 }
 
-// span returns the n bytes at pos after the start of element i of a page.
-func span(p []byte, i int, pos, n uint64) ([]byte, bool) {
+// span returns the n bytes at pos after the start of element i of a page, and
+// where they end. They must not start before low: bbolt writes them in order,
+// and without overlap a walk takes no longer than the file is.
+func span(p []byte, i int, pos, n, low uint64) (b []byte, end uint64, ok bool) {
 	from := uint64(pageHeader+i*elemSize) + pos
-	if from > uint64(len(p)) || n > uint64(len(p))-from {
-		return nil, false
+	if from < low || from > uint64(len(p)) || n > uint64(len(p))-from {
+		return nil, 0, false
 	}
-	return p[from : from+n], true
+	return p[from : from+n], from + n, true
 }
 
 // inOrder reports whether key may follow prev (first: may be low) before high.
@@ -143,10 +146,11 @@ func (v *verifier) branch(id uint64, p []byte, count int, low, high []byte, dept
 		return fmt.Errorf("page %d: branch with %d children", id, count)
 	}
 	keys := make([][]byte, count)
-	prev := low
+	prev, end := low, uint64(pageHeader+count*elemSize)
 	for i := range count {
 		e := p[pageHeader+i*elemSize:]
-		key, ok := span(p, i, uint64(ne.Uint32(e)), uint64(ne.Uint32(e[4:])))
+		key, next, ok := span(p, i, uint64(ne.Uint32(e)), uint64(ne.Uint32(e[4:])), end)
+		end = next
 		if !ok || !inOrder(i, prev, key, high) {
 			return fmt.Errorf("page %d: bad key %d", id, i)
 		}
@@ -169,18 +173,22 @@ func (v *verifier) leaf(p []byte, count int, low, high []byte, nested int) error
 	if pageHeader+count*elemSize > len(p) {
 		return fmt.Errorf("leaf with %d elements", count)
 	}
-	prev := low
+	prev, end := low, uint64(pageHeader+count*elemSize)
 	for i := range count {
 		e := p[pageHeader+i*elemSize:]
 		flags, pos := ne.Uint32(e), uint64(ne.Uint32(e[4:]))
 		ksize, vsize := uint64(ne.Uint32(e[8:])), uint64(ne.Uint32(e[12:]))
-		kv, ok := span(p, i, pos, ksize+vsize)
+		kv, next, ok := span(p, i, pos, ksize+vsize, end)
+		end = next
 		if !ok || ksize == 0 || flags&^bucketElem != 0 || !inOrder(i, prev, kv[:ksize], high) {
 			return fmt.Errorf("leaf: bad element %d", i)
 		}
 		prev = kv[:ksize]
 		if flags&bucketElem == 0 {
 			continue
+		}
+		if nested == inSmallBucket {
+			return fmt.Errorf("leaf: bucket in a small bucket")
 		}
 		if err := v.bucket(kv[ksize:], nested+1); err != nil {
 			return err
@@ -202,5 +210,5 @@ func (v *verifier) bucket(value []byte, nested int) error {
 	if len(p) < pageHeader || ne.Uint16(p[8:]) != leafPage {
 		return fmt.Errorf("bad small bucket")
 	}
-	return v.leaf(p, int(ne.Uint16(p[10:])), nil, nil, nested)
+	return v.leaf(p, int(ne.Uint16(p[10:])), nil, nil, inSmallBucket)
 }
