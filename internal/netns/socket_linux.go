@@ -1,0 +1,178 @@
+package netns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// backlog is how many TCP connections wait to be accepted at most.
+const backlog = 1024
+
+// ListenUDP opens a UDP socket inside the namespace. An IPv6 address takes no
+// IPv4 packets.
+func (n *Namespace) ListenUDP(a netip.AddrPort) (*net.UDPConn, error) {
+	fd, err := n.bound(unix.SOCK_DGRAM, a)
+	if err != nil {
+		return nil, fmt.Errorf("listen on udp %s in %s: %w", a, n.path, err)
+	}
+	f := os.NewFile(uintptr(fd), "udp")
+	defer f.Close()
+	c, err := net.FilePacketConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UDPConn), nil
+}
+
+// ListenTCP listens for TCP connections inside the namespace. An IPv6 address
+// takes no IPv4 connections.
+func (n *Namespace) ListenTCP(a netip.AddrPort) (*net.TCPListener, error) {
+	fd, err := n.bound(unix.SOCK_STREAM, a)
+	if err != nil {
+		return nil, fmt.Errorf("listen on tcp %s in %s: %w", a, n.path, err)
+	}
+	f := os.NewFile(uintptr(fd), "tcp")
+	defer f.Close()
+	if err := unix.Listen(fd, backlog); err != nil {
+		return nil, fmt.Errorf("listen on tcp %s in %s: %w", a, n.path, os.NewSyscallError("listen", err))
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// Dial connects to an IP address and port from inside the namespace. The
+// network is tcp or udp, with or without 4 or 6.
+func (n *Namespace) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, types.BadRequestErrorf("dial %s: %w", network, err)
+	}
+	kind := 0
+	switch strings.TrimRight(network, "46") {
+	case "tcp":
+		kind = unix.SOCK_STREAM
+	case "udp":
+		kind = unix.SOCK_DGRAM
+	default:
+		return nil, types.BadRequestErrorf("dial %s %s: want tcp or udp", network, address)
+	}
+	c, err := n.dial(ctx, kind, to)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s %s in %s: %w", network, address, n.path, err)
+	}
+	return c, nil
+}
+
+func (n *Namespace) dial(ctx context.Context, kind int, to netip.AddrPort) (net.Conn, error) {
+	fd, err := n.socket(kind, to)
+	if err != nil {
+		return nil, err
+	}
+	// Before the first connect a stream socket would count as hung up.
+	err = unix.Connect(fd, n.sockaddr(to))
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	if errors.Is(err, unix.EINPROGRESS) {
+		err = connected(ctx, f)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("connect", err)
+	}
+	return net.FileConn(f)
+}
+
+// connected waits for the end of a connect.
+func connected(ctx context.Context, f *os.File) error {
+	stop := context.AfterFunc(ctx, func() { _ = f.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var result error
+	err = raw.Write(func(fd uintptr) bool {
+		errno, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		switch {
+		case err != nil:
+			result = err
+		case errno != 0:
+			result = unix.Errno(errno)
+		default:
+			_, err := unix.Getpeername(int(fd))
+			if errors.Is(err, unix.ENOTCONN) {
+				return false
+			}
+			result = err
+		}
+		return true
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(err, result)
+}
+
+// bound opens a socket inside and binds it.
+func (n *Namespace) bound(kind int, a netip.AddrPort) (int, error) {
+	fd, err := n.socket(kind, a)
+	if err != nil {
+		return -1, err
+	}
+	if kind == unix.SOCK_STREAM {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}
+	if err == nil && a.Addr().Is6() {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	if err == nil {
+		err = unix.Bind(fd, n.sockaddr(a))
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, os.NewSyscallError("bind", err)
+	}
+	return fd, nil
+}
+
+// socket opens a socket inside. Nothing else happens inside: package net, which
+// finds out once what the machine can do, must not find that out in there.
+func (n *Namespace) socket(kind int, a netip.AddrPort) (fd int, err error) {
+	family := unix.AF_INET
+	if a.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	err = n.Do(func() (err error) {
+		fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		return os.NewSyscallError("socket", err)
+	})
+	return fd, err
+}
+
+// sockaddr returns the address as the kernel takes it. A zone is the name of a
+// link of the namespace.
+func (n *Namespace) sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	sa := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	if zone := a.Addr().Zone(); zone != "" {
+		if sock, err := n.Rtnl(); err == nil {
+			index, _ := sock.Index(zone)
+			sa.ZoneId = uint32(index)
+		}
+	}
+	return sa
+}

@@ -1,0 +1,195 @@
+package rtnl
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Links lists all links of the namespace.
+func (s *Socket) Links(ctx context.Context) ([]Link, error) {
+	var links []Link
+	r := request{op: "list", object: "links", m: newMsg(unix.RTM_GETLINK, 0, ifInfo(unix.AF_UNSPEC, 0, 0, 0)...)}
+	r.m.u32(unix.IFLA_EXT_MASK, extMaskSkipStats)
+	err := s.dump(ctx, r, func() { links = nil }, func(kind uint16, body []byte) {
+		if l, ok := parseLink(body); ok && kind == unix.RTM_NEWLINK {
+			links = append(links, l)
+		}
+	})
+	return links, classify(err)
+}
+
+// Link returns the link of that name.
+func (s *Socket) Link(ctx context.Context, name string) (Link, error) {
+	var l Link
+	r := request{op: "find", object: "link " + name, m: newMsg(unix.RTM_GETLINK, 0, ifInfo(unix.AF_UNSPEC, 0, 0, 0)...)}
+	r.m.str(unix.IFLA_IFNAME, name)
+	r.m.u32(unix.IFLA_EXT_MASK, extMaskSkipStats)
+	err := s.get(ctx, r, func(_ uint16, body []byte) { l, _ = parseLink(body) })
+	return l, classify(err)
+}
+
+// name returns the name of the link of that index.
+func (s *Socket) name(ctx context.Context, index uint32) (string, error) {
+	var l Link
+	r := request{op: "find", object: "link", m: newMsg(unix.RTM_GETLINK, 0, ifInfo(unix.AF_UNSPEC, int32(index), 0, 0)...)}
+	r.m.u32(unix.IFLA_EXT_MASK, extMaskSkipStats)
+	err := s.get(ctx, r, func(_ uint16, body []byte) { l, _ = parseLink(body) })
+	return l.Name, classify(err)
+}
+
+func parseLink(b []byte) (Link, bool) {
+	if len(b) < unix.SizeofIfInfomsg {
+		return Link{}, false
+	}
+	l := Link{Index: int(int32(u32(b[4:]))), Up: u32(b[8:])&unix.IFF_UP != 0, PeerNetns: -1}
+	for k, v := range attrs(b[unix.SizeofIfInfomsg:]) {
+		switch k {
+		case unix.IFLA_IFNAME:
+			l.Name = text(v)
+		case unix.IFLA_GROUP:
+			l.Group = u32(v)
+		case unix.IFLA_MASTER:
+			l.Master = int(u32(v))
+		case unix.IFLA_LINK:
+			l.Peer = int(u32(v))
+		case unix.IFLA_LINK_NETNSID:
+			l.PeerNetns = int(int32(u32(v)))
+		case unix.IFLA_ADDRESS:
+			l.MAC = append(net.HardwareAddr(nil), v...)
+		case unix.IFLA_MTU:
+			l.MTU = int(u32(v))
+		case unix.IFLA_IFALIAS:
+			l.Alias = text(v)
+		case unix.IFLA_LINKINFO:
+			l.parseInfo(v)
+		}
+	}
+	return l, true
+}
+
+func (l *Link) parseInfo(b []byte) {
+	for k, v := range attrs(b) {
+		switch k {
+		case unix.IFLA_INFO_KIND:
+			l.Kind = text(v)
+		case unix.IFLA_INFO_SLAVE_DATA:
+			for k, v := range attrs(v) {
+				on := len(v) > 0 && v[0] != 0
+				switch k {
+				case unix.IFLA_BRPORT_MODE:
+					l.Hairpin = on
+				case unix.IFLA_BRPORT_ISOLATED:
+					l.Isolated = on
+				}
+			}
+		}
+	}
+}
+
+// Addresses lists all addresses of the namespace.
+func (s *Socket) Addresses(ctx context.Context) ([]Address, error) {
+	var addrs []Address
+	r := request{op: "list", object: "addresses", m: newMsg(unix.RTM_GETADDR, 0, make([]byte, unix.SizeofIfAddrmsg)...)}
+	err := s.dump(ctx, r, func() { addrs = nil }, func(kind uint16, body []byte) {
+		if a, ok := parseAddress(body); ok && kind == unix.RTM_NEWADDR {
+			addrs = append(addrs, a)
+		}
+	})
+	return addrs, classify(err)
+}
+
+func parseAddress(b []byte) (Address, bool) {
+	if len(b) < unix.SizeofIfAddrmsg {
+		return Address{}, false
+	}
+	var local, remote netip.Addr
+	for k, v := range attrs(b[unix.SizeofIfAddrmsg:]) {
+		switch k {
+		case unix.IFA_LOCAL:
+			local = addr(v)
+		case unix.IFA_ADDRESS:
+			remote = addr(v)
+		}
+	}
+	if !local.IsValid() { // IPv6 has it only for point-to-point links
+		local = remote
+	}
+	p := netip.PrefixFrom(local, int(b[1]))
+	return Address{Index: int(u32(b[4:])), Prefix: p}, p.IsValid()
+}
+
+// Routes lists the unicast routes of all tables, but default routes and those
+// of link-local IPv6.
+func (s *Socket) Routes(ctx context.Context) ([]Route, error) {
+	var routes []Route
+	r := request{op: "list", object: "routes", m: newMsg(unix.RTM_GETROUTE, 0, rtMsg(unix.RtMsg{})...)}
+	err := s.dump(ctx, r, func() { routes = nil }, func(kind uint16, body []byte) {
+		if rt, ok := parseRoute(body); ok && kind == unix.RTM_NEWROUTE {
+			routes = append(routes, rt)
+		}
+	})
+	return routes, classify(err)
+}
+
+func parseRoute(b []byte) (Route, bool) {
+	if len(b) < unix.SizeofRtMsg {
+		return Route{}, false
+	}
+	bits, kind, cloned := int(b[1]), b[7], u32(b[8:])&unix.RTM_F_CLONED != 0
+	rt := Route{Table: uint32(b[4])}
+	var dst netip.Addr
+	for k, v := range attrs(b[unix.SizeofRtMsg:]) {
+		switch k {
+		case unix.RTA_DST:
+			dst = addr(v)
+		case unix.RTA_GATEWAY:
+			rt.Via = addr(v)
+		case unix.RTA_OIF:
+			rt.Index = int(u32(v))
+		case unix.RTA_TABLE:
+			rt.Table = u32(v)
+		}
+	}
+	rt.Dst = netip.PrefixFrom(dst, bits)
+	ok := kind == unix.RTN_UNICAST && !cloned && bits > 0 && rt.Dst.IsValid() &&
+		!(dst.Is6() && (dst.IsLinkLocalUnicast() || dst.IsMulticast()))
+	return rt, ok
+}
+
+// Stats returns the counters of the link of that name.
+func (s *Socket) Stats(ctx context.Context, name string) (*types.InterfaceStatistics, error) {
+	r := request{op: "read", object: "counters of link " + name, m: newMsg(unix.RTM_GETLINK, 0, ifInfo(unix.AF_UNSPEC, 0, 0, 0)...)}
+	r.m.str(unix.IFLA_IFNAME, name)
+	var st *types.InterfaceStatistics
+	err := s.get(ctx, r, func(_ uint16, body []byte) { st = parseStats(body) })
+	if err != nil {
+		return nil, classify(err)
+	}
+	if st == nil {
+		return nil, types.InternalErrorf("read counters of link %s: the kernel sent none", name)
+	}
+	return st, nil
+}
+
+// parseStats reads struct rtnl_link_stats64.
+func parseStats(b []byte) *types.InterfaceStatistics {
+	if len(b) < unix.SizeofIfInfomsg {
+		return nil
+	}
+	for k, v := range attrs(b[unix.SizeofIfInfomsg:]) {
+		if k != unix.IFLA_STATS64 || len(v) < 8*8 {
+			continue
+		}
+		n := func(i int) uint64 { return native.Uint64(v[8*i:]) }
+		return &types.InterfaceStatistics{
+			RxPackets: n(0), TxPackets: n(1), RxBytes: n(2), TxBytes: n(3),
+			RxErrors: n(4), TxErrors: n(5), RxDropped: n(6), TxDropped: n(7),
+		}
+	}
+	return nil
+}
