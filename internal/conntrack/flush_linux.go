@@ -1,0 +1,328 @@
+package conntrack
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/step"
+)
+
+// Of the kernel's linux/netfilter/nfnetlink_conntrack.h.
+const (
+	msgGet     = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
+	msgDelete  = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
+	attrOrig   = 1
+	attrReply  = 2
+	attrID     = 12
+	attrZone   = 18
+	attrFilter = 25
+
+	tupleIP, tupleProto                   = 1, 2
+	v4Src, v4Dst, v6Src, v6Dst            = 1, 2, 3, 4
+	protoNum, protoDstPort                = 1, 3
+	filterOrig, filterReply               = 1, 2
+	flagSrc, flagDst, flagNum, flagDstPrt = 1 << 0, 1 << 1, 1 << 3, 1 << 5
+)
+
+// maxFilters bounds the kernel filters of one call, since each walks over the
+// whole table; one dump costs as much as about so many.
+const maxFilters = 8
+
+// deleteTogether is how many entries one message buffer deletes.
+const deleteTogether = 64
+
+// A Flusher deletes entries. The zero value is ready.
+type Flusher struct {
+	// Steps counts deletions; nil counts nothing.
+	Steps *step.Counter
+
+	// noFilter is set once the kernel has refused to delete by filter, which it
+	// can from Linux 6.9 on; absent once it has no connection tracking by netlink.
+	noFilter, absent atomic.Bool
+}
+
+// Flush deletes what the filter names and returns when it is gone. It does
+// nothing where the kernel tracks no connection.
+func (f *Flusher) Flush(ctx context.Context, filter Filter) error {
+	if len(filter.Addrs)+len(filter.Ports) == 0 || f.absent.Load() || empty() {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return fmt.Errorf("flushing connections: %w", err)
+	}
+	defer c.Close()
+	w := &work{Flusher: f, c: c}
+	for _, v6 := range []bool{false, true} {
+		if err := w.family(ctx, filter, v6); err != nil {
+			if errors.Is(err, errAbsent) {
+				f.absent.Store(true)
+				return nil
+			}
+			return fmt.Errorf("flushing connections: %w", err)
+		}
+	}
+	return nil
+}
+
+var errAbsent = errors.New("the kernel has no connection tracking by netlink")
+
+// empty says whether this namespace surely has no entry.
+func empty() bool {
+	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
+	return errors.Is(err, os.ErrNotExist) || strings.TrimSpace(string(text)) == "0"
+}
+
+// work is one call.
+type work struct {
+	*Flusher
+	c *netlink.Conn
+	// local are the host's addresses; what a published port of all addresses
+	// means.
+	local map[netip.Addr]bool
+}
+
+// family does the part of one address family.
+func (w *work) family(ctx context.Context, all Filter, v6 bool) error {
+	var f Filter
+	for _, a := range all.Addrs {
+		if a.Unmap().Is6() == v6 {
+			f.Addrs = append(f.Addrs, a.Unmap().WithZone(""))
+		}
+	}
+	ranges, wildcard := false, false
+	for _, p := range all.Ports {
+		if p.Host.Unmap().Is6() == v6 {
+			p.Host = p.Host.Unmap().WithZone("")
+			f.Ports = append(f.Ports, p)
+			ranges = ranges || p.First != p.Last
+			wildcard = wildcard || p.Host.IsUnspecified()
+		}
+	}
+	if len(f.Addrs)+len(f.Ports) == 0 {
+		return nil
+	}
+	if wildcard && w.local == nil {
+		if err := w.readLocal(); err != nil {
+			return err
+		}
+	}
+	// Linux compares IPv6 addresses in a filter the wrong way round, so that it
+	// matches all but the address (seen on 6.18): such filters are never sent.
+	if ranges || v6 && len(f.Addrs) > 0 || 2*len(f.Addrs)+len(f.Ports) > maxFilters {
+		return w.dump(ctx, f, v6, nil)
+	}
+	for _, a := range f.Addrs {
+		for _, t := range []tuple{{attr: attrOrig, src: a}, {attr: attrReply, src: a}} {
+			if err := w.deleteBy(ctx, t, Filter{Addrs: []netip.Addr{a}}, v6); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range f.Ports {
+		t := tuple{attr: attrOrig, proto: p.Proto, dport: p.First}
+		one := Filter{Ports: []model.Port{p}}
+		var err error
+		if v6 || p.Host.IsUnspecified() {
+			err = w.dump(ctx, one, v6, t.attributes())
+		} else {
+			t.dst = p.Host
+			err = w.deleteBy(ctx, t, one, v6)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) readLocal() error {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return err
+	}
+	w.local = map[netip.Addr]bool{}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			w.local[p.Addr().Unmap().WithZone("")] = true
+		}
+	}
+	return nil
+}
+
+// isLocal says whether a is an address of this host.
+func (w *work) isLocal(a netip.Addr) bool { return a.IsLoopback() || w.local[a] }
+
+// deleteBy lets the kernel delete what a tuple matches, and does it by a dump
+// where the kernel cannot.
+func (w *work) deleteBy(ctx context.Context, t tuple, same Filter, v6 bool) error {
+	if w.noFilter.Load() {
+		return w.dump(ctx, same, v6, t.attributes())
+	}
+	if err := w.Steps.Next("conntrack: delete"); err != nil {
+		return err
+	}
+	_, err := w.c.Execute(request(msgDelete, netlink.Acknowledge, v6, t.attributes()))
+	if err == nil {
+		return nil
+	}
+	// Before Linux 6.9 the request is read as one for a single entry, which it
+	// does not describe in full.
+	w.noFilter.Store(true)
+	return w.dump(ctx, same, v6, t.attributes())
+}
+
+// dump reads the entries of a family, filtered by the kernel where it can (Linux
+// 5.8), and deletes those that f names.
+func (w *work) dump(ctx context.Context, f Filter, v6 bool, filter []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	msgs, err := w.c.Execute(request(msgGet, netlink.Dump, v6, filter))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
+		return errAbsent
+	}
+	if err != nil {
+		return err
+	}
+	var gone []netlink.Message
+	for _, m := range msgs {
+		if len(m.Data) < 4 {
+			continue
+		}
+		e := parseEntry(m.Data[4:])
+		if w.matches(f, e) {
+			gone = append(gone, request(msgDelete, netlink.Acknowledge, v6, e.key))
+		}
+	}
+	for part := range slices.Chunk(gone, deleteTogether) {
+		if err := w.delete(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delete deletes single entries. One that is gone already is no error.
+func (w *work) delete(ctx context.Context, part []netlink.Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := w.Steps.Next("conntrack: delete"); err != nil {
+		return err
+	}
+	if _, err := w.c.SendMessages(part); err != nil {
+		return err
+	}
+	var errs []error
+	for range part {
+		if _, err := w.c.Receive(); err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// matches says whether f names the entry.
+func (w *work) matches(f Filter, e entry) bool {
+	for _, a := range f.Addrs {
+		if e.orig.src == a || e.orig.dst == a || e.reply.src == a || e.reply.dst == a {
+			return true
+		}
+	}
+	for _, p := range f.Ports {
+		if e.orig.proto != p.Proto || e.orig.dport < p.First || e.orig.dport > p.Last {
+			continue
+		}
+		if e.orig.dst == p.Host || p.Host.IsUnspecified() && (w.isLocal(e.orig.dst) || e.reply.src == p.Addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// A tuple is one direction of an entry, or what to look for in it: zero fields
+// match all.
+type tuple struct {
+	attr     uint16
+	src, dst netip.Addr
+	proto    uint8
+	dport    uint16
+}
+
+// attributes are the tuple as a filter.
+func (t tuple) attributes() []byte {
+	var flags uint32
+	var ip, proto []byte
+	addr := func(a netip.Addr, v4, v6 uint16, flag uint32) {
+		if !a.IsValid() {
+			return
+		}
+		typ := v4
+		if a.Is6() {
+			typ = v6
+		}
+		ip = appendAttr(ip, typ, a.AsSlice())
+		flags |= flag
+	}
+	addr(t.src, v4Src, v6Src, flagSrc)
+	addr(t.dst, v4Dst, v6Dst, flagDst)
+	if t.proto != 0 {
+		proto = appendAttr(proto, protoNum, []byte{t.proto})
+		proto = appendAttr(proto, protoDstPort, binary.BigEndian.AppendUint16(nil, t.dport))
+		flags |= flagNum | flagDstPrt
+	}
+	var body []byte
+	if ip != nil {
+		body = appendAttr(body, tupleIP|unix.NLA_F_NESTED, ip)
+	}
+	if proto != nil {
+		body = appendAttr(body, tupleProto|unix.NLA_F_NESTED, proto)
+	}
+	orig, reply := flags, uint32(0)
+	if t.attr == attrReply {
+		orig, reply = 0, flags
+	}
+	filter := appendAttr(nil, filterOrig, binary.NativeEndian.AppendUint32(nil, orig))
+	filter = appendAttr(filter, filterReply, binary.NativeEndian.AppendUint32(nil, reply))
+	// The tuple must be there: a kernel that does not know the filter would take
+	// a request without one as "delete all".
+	out := appendAttr(nil, t.attr|unix.NLA_F_NESTED, body)
+	return appendAttr(out, attrFilter|unix.NLA_F_NESTED, filter)
+}
+
+func appendAttr(b []byte, typ uint16, data []byte) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(4+len(data)))
+	b = binary.NativeEndian.AppendUint16(b, typ)
+	b = append(b, data...)
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+func request(typ netlink.HeaderType, flags netlink.HeaderFlags, v6 bool, attrs []byte) netlink.Message {
+	family := byte(unix.AF_INET)
+	if v6 {
+		family = unix.AF_INET6
+	}
+	return netlink.Message{
+		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
+		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attrs...),
+	}
+}
