@@ -229,13 +229,14 @@ func (f SandboxFiles) Key() string { return "files/" + f.Sandbox }
 // Order is the object's place in the order of creation.
 func (SandboxFiles) Order() Order { return OrderFiles }
 
-// ResolverConf makes a sandbox's resolv.conf name the embedded DNS server.
+// ResolverConf adapts a sandbox's resolv.conf to what the sandbox is joined to.
 type ResolverConf struct {
 	Sandbox string
-	// Path is the resolv.conf file.
-	Path string
+	Files   Files
 	// IPv6 says that the sandbox has an address of that family.
 	IPv6 bool
+	// Server says that the file is to name the embedded DNS server.
+	Server bool
 }
 
 // Key identifies the file by its sandbox.

@@ -86,6 +86,15 @@ type BridgeNetwork struct {
 	Addrs []netip.Prefix `json:"addrs,omitempty"`
 }
 
+// HostIP is the host's address that the network's ports are published on when
+// none is named; invalid for all.
+func (n *Network) HostIP() netip.Addr {
+	if n.Bridge == nil {
+		return netip.Addr{}
+	}
+	return n.Bridge.HostIP
+}
+
 // Endpoint is the record of an endpoint.
 type Endpoint struct {
 	Version int       `json:"version"`
@@ -179,8 +188,6 @@ type Files struct {
 	DNS              []string    `json:"dns,omitempty"`
 	Search           []string    `json:"search,omitempty"`
 	Options          []string    `json:"options,omitempty"`
-	// Upstreams are the name servers that the embedded server forwards to.
-	Upstreams []string `json:"upstreams,omitempty"`
 }
 
 // ExtraHost is a line of the hosts file that the user asked for.

@@ -65,9 +65,7 @@ func (v View) Objects() []Object {
 	if sb == nil {
 		return nil
 	}
-	files := SandboxFiles{Sandbox: sb.ID, Files: sb.Files}
-	files.Files.Upstreams = nil // found out later, from the file itself
-	objs := []Object{files}
+	objs := []Object{SandboxFiles{Sandbox: sb.ID, Files: sb.Files}}
 	wired := true
 	switch {
 	case sb.Host:
@@ -88,9 +86,9 @@ func (v View) Objects() []Object {
 	}
 	if wired && sb.Resolver != 0 && !sb.Host {
 		objs = append(objs, Redirect{Netns: sb.Key, Port: sb.Resolver})
-		if sb.Files.OriginResolvConf == "" {
-			objs = append(objs, ResolverConf{Sandbox: sb.ID, Path: sb.Files.ResolvConf, IPv6: v.hasIPv6()})
-		}
+	}
+	if len(v.Attached) > 0 && !sb.Host {
+		objs = append(objs, ResolverConf{Sandbox: sb.ID, Files: sb.Files, IPv6: v.hasIPv6(), Server: wired && sb.Resolver != 0})
 	}
 	for _, v6 := range []bool{false, true} {
 		if a := v.Provider(v6); a != nil && wired && !sb.Host {

@@ -1,0 +1,276 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/libnetwork/libnetwork/internal/apply"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/store"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// JoinRequest says how an endpoint joins a sandbox.
+type JoinRequest struct {
+	// Priority decides among networks: higher is first.
+	Priority int
+	// Aliases are names for other endpoints of the network, alias to name, that
+	// hold inside this sandbox.
+	Aliases map[string]string
+}
+
+// Join attaches the endpoint to a sandbox. It fails with Forbidden if it is
+// attached already or the sandbox is being deleted; then, as after any failure,
+// everything is as before.
+func (ep *Endpoint) Join(ctx context.Context, s *Sandbox, req JoinRequest) error {
+	e := ep.e
+	if s == nil || s.e != e {
+		return types.BadRequestErrorf("endpoint %s: join a sandbox of another controller", ep.Name())
+	}
+	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", ep.net.ID()), exclusive("endpoint", ep.ID()))
+	if err != nil {
+		return err
+	}
+	defer done()
+	rec := ep.Record()
+	switch {
+	case !ep.Alive():
+		return &UnknownEndpointError{rec.Name, rec.ID}
+	case rec.Attached != nil:
+		return types.ForbiddenErrorf("endpoint %s (%s) is joined to a sandbox already", rec.Name, short(rec.ID))
+	case s.gone.Load():
+		return types.ForbiddenErrorf("endpoint %s: the sandbox of container %s is deleted", rec.Name, s.ContainerID())
+	}
+	return s.grow(ctx, grow{joins: []join{{ep: ep, req: req}}})
+}
+
+// Leave detaches the endpoint from the sandbox. It fails with Forbidden if it is
+// not attached to it.
+func (ep *Endpoint) Leave(ctx context.Context, s *Sandbox) error {
+	e := ep.e
+	if s == nil || s.e != e {
+		return types.BadRequestErrorf("endpoint %s: leave a sandbox of another controller", ep.Name())
+	}
+	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", ep.net.ID()), exclusive("endpoint", ep.ID()))
+	if err != nil {
+		return err
+	}
+	defer done()
+	rec := ep.Record()
+	switch {
+	case !ep.Alive():
+		return &UnknownEndpointError{rec.Name, rec.ID}
+	case rec.Attached == nil:
+		return types.ForbiddenErrorf("endpoint %s (%s) is not joined to a sandbox", rec.Name, short(rec.ID))
+	case rec.Attached.Sandbox != s.ID():
+		return types.ForbiddenErrorf("endpoint %s (%s) is joined to another sandbox", rec.Name, short(rec.ID))
+	}
+	return s.change(ctx, shrink{gone: []*Endpoint{ep}})
+}
+
+// grow is a change that adds to a sandbox: kernel first, one commit last.
+type grow struct {
+	// created says that the sandbox itself is new.
+	created bool
+	joins   []join
+}
+
+type join struct {
+	ep  *Endpoint
+	req JoinRequest
+	// created says that the endpoint is new as well.
+	created bool
+}
+
+// grow adds endpoints to the sandbox. The caller has the turns of all of them.
+func (s *Sandbox) grow(ctx context.Context, g grow) error {
+	e, before := s.e, s.view.Load()
+	var have []model.Object
+	if !g.created {
+		have = before.Objects()
+	}
+	after, joined := s.joined(before, g)
+	rec := after.Sandbox
+	ports, err := e.ports.settle(ctx, e.kernel, after)
+	if err != nil {
+		return opError("publish ports of container", rec.ContainerID, rec.ID, err)
+	}
+	rec.Published = ports.published
+	log, res, err := s.wire(ctx, have, after)
+	if err != nil {
+		return errors.Join(opError("join container", rec.ContainerID, rec.ID, err), ports.undo())
+	}
+	ops := []store.Op{{Kind: kindSandbox, ID: rec.ID, Value: model.Encode(rec)}}
+	for i, j := range g.joins {
+		ops = append(ops, j.ep.put(joined[i])...)
+	}
+	if err := e.commit(ctx, ops...); err != nil {
+		return errors.Join(opError("join container", rec.ContainerID, rec.ID, err),
+			res.close(), log.Undo(ctx), ports.undo())
+	}
+	for i, j := range g.joins {
+		j.ep.rec.Store(joined[i])
+		if j.created {
+			e.publishEndpoint(j.ep)
+		}
+	}
+	s.publish(after, res, ports)
+	if g.created {
+		e.mu.Lock()
+		e.sandboxes[rec.ID] = s
+		e.byContainer[rec.ContainerID] = s
+		e.mu.Unlock()
+		e.events.emit(Event{Type: "sandbox", Action: "create", ID: rec.ID, Name: rec.ContainerID})
+	}
+	for _, j := range g.joins {
+		e.emitAttach("connect", j.ep, rec)
+	}
+	return nil
+}
+
+// joined returns the sandbox as it will be, and the records of the endpoints
+// that join it.
+func (s *Sandbox) joined(before *model.View, g grow) (model.View, []*model.Endpoint) {
+	rec := clone(before.Sandbox)
+	attached := slices.Clone(before.Attached)
+	var joined []*model.Endpoint
+	for _, j := range g.joins {
+		r := clone(j.ep.Record())
+		r.Attached = &model.Attached{Sandbox: rec.ID, Priority: j.req.Priority, Aliases: maps.Clone(j.req.Aliases)}
+		if j.ep.net.drv.Traits().Addresses {
+			r.Attached.Host = "veth" + r.ID[:11]
+			switch {
+			case rec.Host:
+				r.Attached.Name = "vsbx" + r.ID[:11]
+			case r.IfName != "":
+				r.Attached.Name = r.IfName
+			default:
+				r.Attached.Name = "eth" + strconv.Itoa(rec.NextIf)
+				rec.NextIf++
+			}
+		}
+		joined = append(joined, r)
+		attached = append(attached, model.Attachment{Network: j.ep.net.Record(), Endpoint: r, Driver: j.ep.net.drv})
+	}
+	return model.NewView(rec, attached), joined
+}
+
+// wire moves the kernel to the sandbox as it will be, and opens the sockets of
+// its DNS server if it needs one and has none yet. When the port of the server is
+// taken by the container, the next one is tried.
+func (s *Sandbox) wire(ctx context.Context, have []model.Object, after model.View) (*apply.Log, *resolver, error) {
+	rec := after.Sandbox
+	wired := !rec.External || rec.Path != ""
+	start := after.Resolution() && wired && rec.Resolver == 0
+	if start {
+		rec.Resolver = resolverPort
+	}
+	log, err := apply.Apply(ctx, s.e.floor(), have, after.Objects())
+	if err != nil {
+		return nil, nil, err
+	}
+	if !start {
+		return log, nil, nil
+	}
+	res, err := s.openResolver(rec.Key, rec.Resolver)
+	if err != nil {
+		return nil, nil, errors.Join(err, log.Undo(ctx))
+	}
+	if res.port != rec.Resolver {
+		was := after.Objects()
+		rec.Resolver = res.port
+		if _, err := apply.Apply(ctx, s.e.floor(), was, after.Objects()); err != nil {
+			return nil, nil, errors.Join(err, res.close(), log.Undo(ctx))
+		}
+	}
+	return log, res, nil
+}
+
+// shrink is a change that takes from a sandbox: one commit first, kernel after.
+type shrink struct {
+	gone []*Endpoint
+	// delete says that the endpoints are to be deleted as well.
+	delete bool
+}
+
+// change takes endpoints off the sandbox. The caller has the turns of all of
+// them.
+func (s *Sandbox) change(ctx context.Context, c shrink) error {
+	e, before := s.e, s.view.Load()
+	rec := clone(before.Sandbox)
+	left := slices.DeleteFunc(slices.Clone(before.Attached), func(a model.Attachment) bool {
+		return slices.ContainsFunc(c.gone, func(ep *Endpoint) bool { return ep.ID() == a.Endpoint.ID })
+	})
+	after := model.NewView(rec, left)
+	ports, err := e.ports.settle(ctx, e.kernel, after)
+	if err != nil {
+		// What can no longer be published must not keep an endpoint from leaving.
+		e.log.Error("publish ports", "container", rec.ContainerID, "err", err)
+		after.Sandbox.Published = nil
+		ports = e.ports.none(rec.ID)
+	}
+	rec.Published = ports.published
+
+	ops := []store.Op{{Kind: kindSandbox, ID: rec.ID, Value: model.Encode(rec)}}
+	freed := make([]*model.Endpoint, len(c.gone))
+	for i, ep := range c.gone {
+		freed[i] = clone(ep.Record())
+		freed[i].Attached = nil
+		if c.delete {
+			ops = append(ops, ep.drop()...)
+		} else {
+			ops = append(ops, ep.put(freed[i])...)
+		}
+	}
+	if err := e.commit(ctx, ops...); err != nil {
+		return errors.Join(opError("leave container", rec.ContainerID, rec.ID, err), ports.undo())
+	}
+	ctx = context.WithoutCancel(ctx)
+	e.logErr("leave container "+rec.ContainerID, rec.ID, apply.Remove(ctx, e.floor(), before.Objects(), after.Objects()))
+	for i, ep := range c.gone {
+		ep.rec.Store(freed[i])
+	}
+	s.publish(after, nil, ports)
+	for _, ep := range c.gone {
+		e.emitAttach("disconnect", ep, rec)
+		if c.delete {
+			e.forgetEndpoint(ep)
+		}
+	}
+	return nil
+}
+
+// publish makes a committed state of the sandbox visible.
+func (s *Sandbox) publish(after model.View, res *resolver, ports *settlement) {
+	gateway := func(v *model.View) string {
+		if a := v.Provider(false); a != nil {
+			return a.Endpoint.ID
+		}
+		return ""
+	}
+	changed := gateway(s.view.Load()) != gateway(&after)
+	s.view.Store(&after)
+	ports.done()
+	if res != nil {
+		s.startResolver(res)
+	} else if changed {
+		s.flushResolver()
+	}
+}
+
+func (e *Engine) emitAttach(action string, ep *Endpoint, sb *model.Sandbox) {
+	e.events.emit(Event{
+		Type: "network", Action: action, ID: ep.net.ID(), Name: ep.net.Name(),
+		Attributes: map[string]string{"container": sb.ContainerID, "endpoint": ep.ID()},
+	})
+}
+
+// clone copies a record, so that the published one stays as it is. What it
+// points to is shared and never changed in place.
+func clone[T any](v *T) *T {
+	c := *v
+	return &c
+}

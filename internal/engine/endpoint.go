@@ -1,0 +1,318 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/store"
+	"github.com/libnetwork/libnetwork/netlabel"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Endpoint is the one object of an endpoint.
+type Endpoint struct {
+	e   *Engine
+	net *Network
+	rec atomic.Pointer[model.Endpoint]
+}
+
+// EndpointRequest says what a new endpoint shall be.
+type EndpointRequest struct {
+	Name string
+	// V4 and V6 are wanted addresses; invalid for any.
+	V4, V6                  netip.Addr
+	IPAMOptions             map[string]string
+	MAC                     net.HardwareAddr
+	IfName                  string
+	Anonymous, NoResolution bool
+	Aliases                 []string
+	Exposed                 []model.Expose
+}
+
+// Record returns the endpoint's record, which is not to be changed.
+func (ep *Endpoint) Record() *model.Endpoint { return ep.rec.Load() }
+
+// ID returns the endpoint's id.
+func (ep *Endpoint) ID() string { return ep.Record().ID }
+
+// Name returns the endpoint's name.
+func (ep *Endpoint) Name() string { return ep.Record().Name }
+
+// Network returns the endpoint's network.
+func (ep *Endpoint) Network() *Network { return ep.net }
+
+// Alive says whether the endpoint and its network still exist.
+func (ep *Endpoint) Alive() bool {
+	ep.e.mu.RLock()
+	defer ep.e.mu.RUnlock()
+	return ep.e.endpoints[ep.ID()] == ep && ep.e.networks[ep.net.ID()] == ep.net
+}
+
+// Sandbox returns the sandbox that the endpoint is joined to, or nil.
+func (ep *Endpoint) Sandbox() *Sandbox {
+	a := ep.Record().Attached
+	if a == nil {
+		return nil
+	}
+	ep.e.mu.RLock()
+	defer ep.e.mu.RUnlock()
+	return ep.e.sandboxes[a.Sandbox]
+}
+
+// CreateEndpoint makes an endpoint: a name and addresses, kept until it is
+// deleted. The kernel holds nothing of it before it joins a sandbox.
+func (n *Network) CreateEndpoint(ctx context.Context, req EndpointRequest) (*Endpoint, error) {
+	if strings.TrimSpace(req.Name) == "" {
+		return nil, ErrInvalidName(req.Name)
+	}
+	e := n.e
+	done, err := e.turns.take(ctx, shared("network", n.ID()), exclusive("name", n.ID()+"/"+req.Name))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var undo undoList
+	rec, err := e.planEndpoint(n, req, &undo)
+	if err != nil {
+		undo.run()
+		return nil, err
+	}
+	ep := &Endpoint{e: e, net: n}
+	ep.rec.Store(rec)
+	if err := e.commit(ctx, ep.put(rec)...); err != nil {
+		undo.run()
+		return nil, opError("create endpoint", rec.Name, rec.ID, err)
+	}
+	e.publishEndpoint(ep)
+	return ep, nil
+}
+
+// planEndpoint settles the addresses of a new endpoint. The caller has the turn
+// of its name.
+func (e *Engine) planEndpoint(n *Network, req EndpointRequest, undo *undoList) (*model.Endpoint, error) {
+	nrec := n.Record()
+	if n.gone.Load() || e.network(nrec.ID) != n {
+		return nil, types.NotFoundErrorf("endpoint %s: network %s (%s) does not exist any more", req.Name, nrec.Name, short(nrec.ID))
+	}
+	if _, err := n.EndpointByName(req.Name); err == nil {
+		return nil, types.ForbiddenErrorf("endpoint %s exists already on network %s", req.Name, nrec.Name)
+	}
+	if err := checkMAC(req.Name, req.MAC); err != nil {
+		return nil, err
+	}
+	rec := &model.Endpoint{
+		Version: model.Version, ID: newID(), Name: req.Name, Network: nrec.ID, Created: time.Now().UTC(),
+		IfName: req.IfName, Anonymous: req.Anonymous, NoResolution: req.NoResolution,
+		Aliases: req.Aliases, Exposed: req.Exposed, MAC: req.MAC.String(),
+	}
+	if !n.drv.Traits().Addresses {
+		return rec, nil
+	}
+	return rec, e.addressEndpoint(nrec, rec, req, undo)
+}
+
+func (e *Engine) addressEndpoint(n *model.Network, rec *model.Endpoint, req EndpointRequest, undo *undoList) (err error) {
+	im, err := e.addressManager(n.IPAM.Driver)
+	if err != nil {
+		return err
+	}
+	opts := req.IPAMOptions
+	if im.needsMAC {
+		if rec.MAC == "" {
+			rec.MAC = randomMAC().String()
+		}
+		opts = make(map[string]string, len(req.IPAMOptions)+1)
+		for k, v := range req.IPAMOptions {
+			opts[k] = v
+		}
+		opts[netlabel.MacAddress] = rec.MAC
+	}
+	if rec.V4, rec.Pool4, err = e.endpointAddress(im, n, false, req.V4, opts, undo); err != nil {
+		return err
+	}
+	if n.DeferIPv6 && !req.V6.IsValid() && len(n.IPAM.Pools6) > 0 {
+		// The address is made from the MAC, which is made from the IPv4 address.
+		setMAC(rec)
+		if req.V6, err = macAddress6(n, rec); err != nil {
+			return err
+		}
+	}
+	if rec.V6, rec.Pool6, err = e.endpointAddress(im, n, true, req.V6, opts, undo); err != nil {
+		return err
+	}
+	setMAC(rec)
+	return nil
+}
+
+// checkMAC refuses what an interface cannot have.
+func checkMAC(endpoint string, mac net.HardwareAddr) error {
+	switch {
+	case mac == nil:
+		return nil
+	case len(mac) != 6:
+		return types.BadRequestErrorf("endpoint %s: MAC address %s is not of 6 bytes", endpoint, mac)
+	case mac[0]&1 != 0:
+		return types.BadRequestErrorf("endpoint %s: MAC address %s is a multicast address", endpoint, mac)
+	case mac.String() == "00:00:00:00:00:00":
+		return types.BadRequestErrorf("endpoint %s: MAC address %s is all zero", endpoint, mac)
+	}
+	return nil
+}
+
+// setMAC makes the MAC address from the IPv4 address, else from the IPv6 one: an
+// address that is used again keeps its MAC, so that no neighbour is left with a
+// wrong entry.
+func setMAC(rec *model.Endpoint) {
+	switch {
+	case rec.MAC != "":
+	case rec.V4.IsValid():
+		b := rec.V4.Addr().As4()
+		rec.MAC = net.HardwareAddr{0x02, 0x42, b[0], b[1], b[2], b[3]}.String()
+	case rec.V6.IsValid():
+		b := rec.V6.Addr().As16()
+		rec.MAC = net.HardwareAddr{0x02, 0x42, b[12], b[13], b[14], b[15]}.String()
+	}
+}
+
+func randomMAC() net.HardwareAddr {
+	mac := net.HardwareAddr{0x02, 0x42, 0, 0, 0, 0}
+	_, _ = rand.Read(mac[2:]) // never fails
+	return mac
+}
+
+// macAddress6 puts the MAC address into the last six bytes of the network's
+// IPv6 prefix.
+func macAddress6(n *model.Network, rec *model.Endpoint) (netip.Addr, error) {
+	p := n.IPAM.Pools6[0].Prefix
+	if p.Bits() > 80 {
+		return netip.Addr{}, types.ForbiddenErrorf("endpoint %s: the IPv6 subnet %s of network %s has no room for a MAC address, which takes a prefix of at most 80 bits",
+			rec.Name, p, n.Name)
+	}
+	mac, err := net.ParseMAC(rec.MAC)
+	if err != nil || len(mac) != 6 {
+		return netip.Addr{}, types.InternalErrorf("endpoint %s: MAC address %q: %w", rec.Name, rec.MAC, err)
+	}
+	b := p.Addr().As16()
+	copy(b[10:], mac)
+	return netip.AddrFrom16(b), nil
+}
+
+// publishEndpoint makes a committed endpoint visible, its names first.
+func (e *Engine) publishEndpoint(ep *Endpoint) {
+	rec := ep.Record()
+	ep.net.zone.add(rec)
+	e.mu.Lock()
+	e.endpoints[rec.ID] = ep
+	ep.net.endpoints[rec.Name] = ep
+	e.mu.Unlock()
+	e.events.emit(Event{
+		Type: "endpoint", Action: "create", ID: rec.ID, Name: rec.Name,
+		Attributes: map[string]string{"network": ep.net.Name()},
+	})
+}
+
+// forgetEndpoint is the reverse of publishEndpoint, with the addresses.
+func (e *Engine) forgetEndpoint(ep *Endpoint) {
+	rec := ep.Record()
+	e.mu.Lock()
+	delete(e.endpoints, rec.ID)
+	delete(ep.net.endpoints, rec.Name)
+	e.mu.Unlock()
+	ep.net.zone.remove(rec)
+	e.releaseEndpoint(ep.net.Record(), rec)
+	e.events.emit(Event{
+		Type: "endpoint", Action: "destroy", ID: rec.ID, Name: rec.Name,
+		Attributes: map[string]string{"network": ep.net.Name()},
+	})
+}
+
+// Delete removes the endpoint; with force, also one that is joined to a sandbox,
+// which it leaves first.
+func (ep *Endpoint) Delete(ctx context.Context, force bool) error {
+	e, rec := ep.e, ep.Record()
+	sb := ep.Sandbox()
+	if sb != nil && !force {
+		return &ActiveContainerError{rec.Name, rec.ID, sb.ContainerID()}
+	}
+	wanted := []turn{shared("network", rec.Network), exclusive("endpoint", rec.ID), exclusive("name", rec.Network+"/"+rec.Name)}
+	if sb != nil {
+		wanted = append([]turn{exclusive("sandbox", sb.ID())}, wanted...)
+	}
+	done, err := e.turns.take(ctx, wanted...)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if !ep.Alive() {
+		return &UnknownEndpointError{rec.Name, rec.ID}
+	}
+	if now := ep.Sandbox(); now != sb {
+		// Somebody joined or left while this call waited for its turn.
+		if now != nil && !force {
+			return &ActiveContainerError{rec.Name, rec.ID, now.ContainerID()}
+		}
+		if now != nil {
+			return types.RetryErrorf("endpoint %s (%s) was joined to a sandbox at the same time: try again", rec.Name, short(rec.ID))
+		}
+		sb = nil
+	}
+	if sb != nil {
+		return sb.change(ctx, shrink{gone: []*Endpoint{ep}, delete: true})
+	}
+	if err := e.commit(ctx, ep.drop()...); err != nil {
+		return opError("delete endpoint", rec.Name, rec.ID, err)
+	}
+	e.forgetEndpoint(ep)
+	return nil
+}
+
+func (ep *Endpoint) put(rec *model.Endpoint) []store.Op {
+	if ep.net.Record().Transient {
+		return nil
+	}
+	return []store.Op{{Kind: kindEndpoint, ID: rec.ID, Value: model.Encode(rec)}}
+}
+
+func (ep *Endpoint) drop() []store.Op {
+	if ep.net.Record().Transient {
+		return nil
+	}
+	return []store.Op{{Kind: kindEndpoint, ID: ep.ID()}}
+}
+
+// EndpointByName returns an endpoint of the network by its name.
+func (n *Network) EndpointByName(name string) (*Endpoint, error) {
+	if name == "" {
+		return nil, ErrInvalidName(name)
+	}
+	n.e.mu.RLock()
+	defer n.e.mu.RUnlock()
+	if ep := n.endpoints[name]; ep != nil {
+		return ep, nil
+	}
+	return nil, ErrNoSuchEndpoint(name)
+}
+
+// EndpointByID returns an endpoint of the network by its whole id.
+func (n *Network) EndpointByID(id string) (*Endpoint, error) {
+	if id == "" {
+		return nil, ErrInvalidID(id)
+	}
+	n.e.mu.RLock()
+	defer n.e.mu.RUnlock()
+	if ep := n.e.endpoints[id]; ep != nil && ep.net == n {
+		return ep, nil
+	}
+	return nil, ErrNoSuchEndpoint(id)
+}
+
+func (ep *Endpoint) String() string {
+	return fmt.Sprintf("endpoint %s (%s) of network %s", ep.Name(), short(ep.ID()), ep.net.Name())
+}

@@ -1,0 +1,311 @@
+// Package engine owns all state: one object for each id of a network, endpoint
+// and sandbox. It takes operations in turns, decides with package model, moves
+// the kernel with package apply, commits once, and then publishes.
+//
+// The memory of the engine is the truth. The store is written with every change
+// and read at the start; the kernel is changed and, but for a start, not asked.
+// What an operation has answered is in the store; what is in the store and not
+// in the kernel, or the other way round, is put right at the next start.
+//
+// All methods may be called from many goroutines. Operations on different
+// objects run in parallel, those on one object one after the other (see turns).
+// No mutex is held while the kernel, the store, an address manager or a caller's
+// function is called. Lock order: Engine.mu before zone.mu; nothing else nests.
+//
+// The engine's goroutines are the embedded DNS servers and one that watches the
+// processes that own sandboxes. Close ends and awaits them.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libnetwork/libnetwork/driverapi"
+	"github.com/libnetwork/libnetwork/internal/hostport"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/internal/store"
+	"github.com/libnetwork/libnetwork/ipamapi"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Kinds of records in the store.
+const (
+	kindNetwork  = "network"
+	kindEndpoint = "endpoint"
+	kindSandbox  = "sandbox"
+	kindHost     = "host"
+)
+
+// Config says what an engine is made of.
+type Config struct {
+	// DataDir and RunDir are the directories of state and run-time state.
+	DataDir, RunDir string
+	Kernel          Kernel
+	Drivers         []model.Driver
+	// IPAM holds the address managers by name.
+	IPAM map[string]ipamapi.Ipam
+	// KeepAlive keeps sandboxes over a restart; without it they are removed, with
+	// their endpoints, when the engine starts.
+	KeepAlive bool
+	// Forwarding lets the engine turn packet forwarding on when a network needs it.
+	Forwarding bool
+	// ResolvConf is the host's resolver configuration; empty: /etc/resolv.conf.
+	ResolvConf string
+	// TTL is how long clients may remember local names; 0: 5 s.
+	TTL    time.Duration
+	Ports  *hostport.Space // nil: a space of its own
+	Logger *slog.Logger    // nil: slog.Default
+	Steps  *step.Counter   // numbers every change; nil: none
+}
+
+// Engine is the state of one data directory.
+type Engine struct {
+	cfg    Config
+	log    *slog.Logger
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	store  *store.Local
+	kernel Kernel
+	ports  portBook
+	turns  turns
+	events broadcaster
+	wg     sync.WaitGroup
+
+	closeOnce sync.Once
+	closeErr  error
+
+	mu        sync.RWMutex // guards the following
+	drivers   map[string]model.Driver
+	ipam      map[string]ipamEntry
+	networks  map[string]*Network
+	sandboxes map[string]*Sandbox
+	endpoints map[string]*Endpoint
+	// byName and byContainer find networks by scope and name, and sandboxes.
+	byName      map[string]*Network
+	byContainer map[string]*Sandbox
+	// planned are the networks that are being made: they count as conflicts.
+	planned map[string]*model.Network
+	// forwarding says which families we have turned on.
+	forwarding forwarding
+}
+
+type ipamEntry struct {
+	ipamapi.Ipam
+	local, global string // default address spaces
+	needsMAC      bool
+}
+
+// Open reads the store, recovers, and returns a running engine.
+func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.TTL == 0 {
+		cfg.TTL = 5 * time.Second
+	}
+	if cfg.Ports == nil {
+		cfg.Ports = hostport.NewSpace(hostport.EphemeralRange())
+	}
+	e := &Engine{
+		cfg: cfg, log: cfg.Logger, kernel: cfg.Kernel,
+		drivers:   make(map[string]model.Driver),
+		ipam:      make(map[string]ipamEntry),
+		networks:  make(map[string]*Network),
+		sandboxes: make(map[string]*Sandbox), endpoints: make(map[string]*Endpoint),
+		byName: make(map[string]*Network), byContainer: make(map[string]*Sandbox),
+		planned: make(map[string]*model.Network),
+	}
+	e.ports.space = cfg.Ports
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	for _, d := range cfg.Drivers {
+		if err := e.registerDriver(d); err != nil {
+			return nil, err
+		}
+	}
+	for name, i := range cfg.IPAM {
+		if err := e.RegisterIPAM(name, i, false); err != nil {
+			return nil, err
+		}
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	e.store, err = store.Open(ctx, store.Config{
+		DataDir: cfg.DataDir, RunDir: cfg.RunDir, BootID: boot, Steps: cfg.Steps, Logger: e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := e.recover(ctx); err != nil {
+		return nil, err
+	}
+	e.wg.Go(e.watchOwners)
+	return e, nil
+}
+
+// bootID identifies this run of the machine. A system that has none gives the
+// empty string: its records are then never taken for those of another boot.
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(b)), err
+}
+
+// Close ends what the process runs and gives the directories back. Networks and
+// sandboxes stay in the kernel. A second call returns what the first did.
+func (e *Engine) Close() error {
+	e.closeOnce.Do(func() {
+		e.cancel()
+		for _, s := range e.Sandboxes() {
+			s.stopResolver()
+		}
+		e.wg.Wait()
+		e.events.close()
+		var errs []error
+		e.ports.close()
+		if e.store != nil {
+			errs = append(errs, e.store.Close())
+		}
+		errs = append(errs, e.kernel.Close())
+		e.closeErr = errors.Join(errs...)
+	})
+	return e.closeErr
+}
+
+// Context ends when the engine is closed. Calls that have none of their own run
+// under it.
+func (e *Engine) Context() context.Context { return e.ctx }
+
+func (e *Engine) registerDriver(d model.Driver) error {
+	if strings.TrimSpace(d.Type()) == "" {
+		return ErrInvalidName(d.Type())
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.drivers[d.Type()]; ok {
+		return driverapi.ErrActiveRegistration(d.Type())
+	}
+	e.drivers[d.Type()] = d
+	return nil
+}
+
+// RegisterIPAM makes an address manager known by a name. It fails with
+// ErrInvalidName for a blank name, Forbidden for one that is taken, and Internal
+// if the manager does not say its address spaces.
+func (e *Engine) RegisterIPAM(name string, i ipamapi.Ipam, needsMAC bool) error {
+	if strings.TrimSpace(name) == "" {
+		return ErrInvalidName(name)
+	}
+	local, global, err := i.GetDefaultAddressSpaces()
+	if err != nil {
+		return types.InternalErrorf("address manager %s: default address spaces: %w", name, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.ipam[name]; ok {
+		return types.ForbiddenErrorf("address manager %s is registered already", name)
+	}
+	e.ipam[name] = ipamEntry{Ipam: i, local: local, global: global, needsMAC: needsMAC}
+	return nil
+}
+
+func (e *Engine) driver(name string) (model.Driver, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	d, ok := e.drivers[name]
+	if !ok {
+		known := make([]string, 0, len(e.drivers))
+		for n := range e.drivers {
+			known = append(known, n)
+		}
+		slices.Sort(known)
+		return nil, types.NotFoundErrorf("network driver %s not found: there are %s", name, strings.Join(known, ", "))
+	}
+	return d, nil
+}
+
+func (e *Engine) addressManager(name string) (ipamEntry, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	i, ok := e.ipam[name]
+	if !ok {
+		return ipamEntry{}, types.BadRequestErrorf("address manager %s not found", name)
+	}
+	return i, nil
+}
+
+// commit writes operations in one commit. Transient objects are not written.
+func (e *Engine) commit(ctx context.Context, ops ...store.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	if err := e.store.Commit(ctx, ops...); err != nil {
+		return types.InternalErrorf("write the store: %w", err)
+	}
+	return nil
+}
+
+func (e *Engine) env(ctx context.Context, driver string) model.Env {
+	return model.Env{
+		Link: func(name string) (model.HostLink, bool) {
+			l, ok, err := e.kernel.Link(ctx, name)
+			if err != nil {
+				e.log.Warn("look up link", "link", name, "err", err)
+			}
+			return l, ok
+		},
+		Others: e.networksOf(driver),
+	}
+}
+
+// networksOf returns the networks of a driver, those being made included.
+func (e *Engine) networksOf(driver string) []*model.Network {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.networksOfLocked(driver)
+}
+
+func (e *Engine) networksOfLocked(driver string) []*model.Network {
+	var out []*model.Network
+	for _, n := range e.networks {
+		if r := n.Record(); r.Driver == driver {
+			out = append(out, r)
+		}
+	}
+	for _, r := range e.planned {
+		if r.Driver == driver {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (e *Engine) network(id string) *Network {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.networks[id]
+}
+
+// forwarding says for which families we have turned packet forwarding on.
+type forwarding struct {
+	V4 bool `json:"v4,omitempty"`
+	V6 bool `json:"v6,omitempty"`
+}
+
+func (f forwarding) String() string { return fmt.Sprintf("IPv4 %t, IPv6 %t", f.V4, f.V6) }

@@ -1,0 +1,134 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/libnetwork/libnetwork/internal/hostsfile"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/resolvfile"
+	"github.com/libnetwork/libnetwork/internal/step"
+)
+
+// files makes the hosts and resolv.conf files of sandboxes.
+type files struct {
+	resolvConf string // the host's; empty: the usual one
+	steps      *step.Counter
+}
+
+func (f files) create(o model.Object) error {
+	if err := f.steps.Next("files: create " + o.Key()); err != nil {
+		return err
+	}
+	switch o := o.(type) {
+	case model.SandboxFiles:
+		return f.createSandbox(o)
+	case model.ResolverConf:
+		return f.pointAtServer(o)
+	case model.HostsEntry:
+		return hostsfile.Add(o.Path, entryRecords(o))
+	}
+	return fmt.Errorf("%s is not a file", o.Key())
+}
+
+func (f files) remove(o model.Object) error {
+	if err := f.steps.Next("files: remove " + o.Key()); err != nil {
+		return err
+	}
+	switch o := o.(type) {
+	case model.SandboxFiles:
+		return removeSandbox(o)
+	case model.HostsEntry:
+		return ignoreMissing(hostsfile.Delete(o.Path, entryRecords(o)))
+	}
+	return nil
+}
+
+func (f files) createSandbox(o model.SandboxFiles) (err error) {
+	files := o.Files
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("files of sandbox %s: %w", short(o.Sandbox), err), removeSandbox(o))
+		}
+	}()
+	for _, p := range []string{files.Hosts, files.ResolvConf} {
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := f.createHosts(files); err != nil {
+		return err
+	}
+	spec, err := f.spec(files)
+	if err != nil {
+		return err
+	}
+	return resolvfile.Create(spec)
+}
+
+func (f files) pointAtServer(o model.ResolverConf) error {
+	spec, err := f.spec(o.Files)
+	if err != nil {
+		return err
+	}
+	if err := resolvfile.OnJoin(spec, o.IPv6); err != nil || !o.Server {
+		return err
+	}
+	_, err = resolvfile.OnResolver(spec)
+	return err
+}
+
+func (f files) createHosts(files model.Files) error {
+	if files.OriginHosts != "" {
+		data, err := os.ReadFile(files.OriginHosts)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			return os.WriteFile(files.Hosts, data, 0o644)
+		}
+	}
+	var extra []hostsfile.Record
+	for _, x := range files.Extra {
+		extra = append(extra, hostsfile.Record{Hosts: x.Name, IP: x.Addr})
+	}
+	return hostsfile.Build(files.Hosts, "", "", "", extra)
+}
+
+// spec is what a sandbox's resolv.conf is made from.
+func (f files) spec(files model.Files) (resolvfile.Spec, error) {
+	var host []byte
+	var err error
+	if f.resolvConf == "" {
+		host, err = resolvfile.Host()
+	} else if host, err = os.ReadFile(f.resolvConf); errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return resolvfile.Spec{
+		Path: files.ResolvConf, Origin: files.OriginResolvConf,
+		DNS: files.DNS, Search: files.Search, Options: files.Options, Host: host,
+	}, err
+}
+
+// removeSandbox removes what createSandbox made for the engine alone. Files at
+// paths that the user gave stay, as the container may.
+func removeSandbox(o model.SandboxFiles) error {
+	err := ignoreMissing(os.Remove(o.Files.ResolvConf + resolvfile.HashSuffix))
+	if o.Files.Dir != "" {
+		err = errors.Join(err, os.RemoveAll(o.Files.Dir))
+	}
+	return err
+}
+
+func entryRecords(o model.HostsEntry) []hostsfile.Record {
+	return hostsfile.Own(o.Hostname, o.Domainname, o.Addrs...)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}

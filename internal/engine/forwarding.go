@@ -1,0 +1,108 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/store"
+)
+
+// recordForwarding is the id of the record that says what we have turned on.
+const recordForwarding = "forwarding"
+
+// ensureForwarding turns packet forwarding on where a new network needs it. That
+// we did so is recorded before it is done: a host that we made a router is
+// guarded by the firewall, also after a kill at any moment.
+func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
+	want := forwarding{V4: len(n.IPAM.Pools4) > 0, V6: len(n.IPAM.Pools6) > 0}
+	if !e.cfg.Forwarding || n.Internal || want == (forwarding{}) {
+		return nil
+	}
+	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
+	if err != nil {
+		return err
+	}
+	defer done()
+	e.mu.RLock()
+	had := e.forwarding
+	e.mu.RUnlock()
+	now := had
+	for _, f := range []struct {
+		v6, want bool
+		on       *bool
+	}{{false, want.V4, &now.V4}, {true, want.V6, &now.V6}} {
+		if !f.want || *f.on {
+			continue
+		}
+		off, err := e.kernel.Forward(ctx, f.v6, true, true)
+		if err != nil {
+			return opError("turn on forwarding for network", n.Name, n.ID, err)
+		}
+		*f.on = off
+	}
+	if now == had {
+		return nil
+	}
+	if err := e.commitForwarding(ctx, now); err != nil {
+		return err
+	}
+	if err := e.kernel.Guard(ctx, now.V4, now.V6); err != nil {
+		return opError("guard forwarding for network", n.Name, n.ID, err)
+	}
+	for _, v6 := range []bool{false, true} {
+		if v6 && now.V6 != had.V6 || !v6 && now.V4 != had.V4 {
+			if _, err := e.kernel.Forward(ctx, v6, true, false); err != nil {
+				return opError("turn on forwarding for network", n.Name, n.ID, err)
+			}
+			e.log.Info("turned on packet forwarding; packets that neither enter nor leave one of our networks are dropped", "ipv6", v6)
+		}
+	}
+	return nil
+}
+
+// relaxForwarding turns off what we turned on when no network is left.
+func (e *Engine) relaxForwarding(ctx context.Context) {
+	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
+	if err != nil {
+		return
+	}
+	defer done()
+	e.mu.RLock()
+	had, left := e.forwarding, len(e.planned)
+	for _, n := range e.networks {
+		if n.drv.Traits().Addresses {
+			left++
+		}
+	}
+	e.mu.RUnlock()
+	if left > 0 || had == (forwarding{}) {
+		return
+	}
+	for _, f := range []struct{ v6, on bool }{{false, had.V4}, {true, had.V6}} {
+		if f.on {
+			_, err := e.kernel.Forward(ctx, f.v6, false, false)
+			e.logErr("turn off forwarding", recordForwarding, err)
+		}
+	}
+	e.logErr("remove the guard of forwarding", recordForwarding, e.kernel.Guard(ctx, false, false))
+	e.logErr("forget forwarding", recordForwarding, e.commitForwarding(ctx, forwarding{}))
+}
+
+func (e *Engine) commitForwarding(ctx context.Context, f forwarding) error {
+	op := store.Op{Kind: kindHost, ID: recordForwarding, Durable: true}
+	if f != (forwarding{}) {
+		value, err := json.Marshal(f)
+		if err != nil {
+			return err
+		}
+		op.Value = value
+	}
+	if err := e.commit(ctx, op); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.forwarding = f
+	return nil
+}

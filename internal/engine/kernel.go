@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+
+	"github.com/libnetwork/libnetwork/internal/apply"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Kernel is what the engine needs of the machine. Its methods may be called
+// from many goroutines; the engine sees to it that no two calls are about the
+// same object.
+type Kernel interface {
+	// Create and Delete make and remove namespaces, links, routes, rules, ports and
+	// redirects.
+	apply.Floor
+
+	// Recover brings the kernel to the wanted objects after a start: it removes
+	// what carries the mark of the data directory and is not wanted, makes what is
+	// missing, and touches nothing that is right. It goes on after a failure and
+	// returns all of them joined.
+	Recover(ctx context.Context, want []model.Object) error
+	// NamespaceAlive says whether path is a network namespace.
+	NamespaceAlive(path string) bool
+
+	// Link looks up a link of the host.
+	Link(ctx context.Context, name string) (model.HostLink, bool, error)
+	// Hold takes a host port, or a range, until it is closed. A port that somebody
+	// else has is a Forbidden error that names the one.
+	Hold(ctx context.Context, p model.Port) (io.Closer, error)
+	// Listen opens the sockets of an embedded DNS server inside a namespace.
+	Listen(netns string, addr netip.AddrPort) (net.PacketConn, net.Listener, error)
+	// Dial opens a socket inside a namespace; on an empty one, in the host's.
+	Dial(ctx context.Context, netns, network, address string) (net.Conn, error)
+	// Statistics reads the counters of a link inside a namespace.
+	Statistics(ctx context.Context, netns, name string) (*types.InterfaceStatistics, error)
+	// Forward turns forwarding of a family on or off, with what belongs to it,
+	// and says whether that is a change. With dry it only says so.
+	Forward(ctx context.Context, v6, on, dry bool) (changed bool, err error)
+	// Guard tells the firewall to drop what would only pass through the host,
+	// since we, not the user, made it a router.
+	Guard(ctx context.Context, v4, v6 bool) error
+	// Close gives back what the process holds. What is in the kernel stays.
+	Close() error
+}
