@@ -1,0 +1,121 @@
+# Everything a contributor runs. `make` alone prints the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+TOOLS   := bin/tools
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# What a machine needs for all tests: Debian package names, and the commands by
+# which their presence is seen. gcc is for the race detector.
+TEST_PACKAGES := nftables iptables iproute2 conntrack procps iputils-ping gcc libc6-dev
+TEST_COMMANDS := nft iptables ip conntrack ps ping gcc
+
+# The systems for which every package must build.
+OTHER_OS := windows darwin freebsd
+
+TEST_FLAGS ?= -race -shuffle=on -timeout 20m
+FUZZ_TIME  ?= 30s
+BENCH      ?= .
+BENCH_FLAGS ?= -benchmem -count=1
+
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/dnet, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/dnet ./cmd/dnet
+
+.PHONY: demo
+demo: build ## build, then show the main job in a throw-away namespace (root)
+	./demo/run.sh bin/dnet
+
+.PHONY: test
+test: test-deps ## run all tests; as root with the kernel ones
+	@if [ "$$(id -u)" = 0 ]; then \
+		export LIBNETWORK_REQUIRE_KERNEL=1; \
+	else \
+		echo 'not root: tests that need the kernel are skipped' >&2; \
+	fi; \
+	if ! command -v gcc >/dev/null; then \
+		echo 'no gcc: the race detector is off' >&2; \
+		$(GO) test $(filter-out -race,$(TEST_FLAGS)) ./...; \
+	else \
+		CGO_ENABLED=1 $(GO) test $(TEST_FLAGS) ./...; \
+	fi
+
+.PHONY: test-deps
+test-deps: # install what the tests need, if root and missing
+	@missing=; for c in $(TEST_COMMANDS); do command -v $$c >/dev/null || missing+=" $$c"; done; \
+	[ -e /usr/include/stdlib.h ] || missing+=' stdlib.h'; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "missing, and only root can install it:$$missing" >&2; exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "missing:$$missing; install what your distribution calls: $(TEST_PACKAGES)" >&2; exit 1; \
+	fi; \
+	echo "missing:$$missing; installing $(TEST_PACKAGES)" >&2; \
+	apt-get update -qq >&2; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(TEST_PACKAGES) >&2
+
+.PHONY: lint
+lint: $(TOOLS)/.built ## run gofumpt, go vet for every system, staticcheck and golangci-lint
+	@files=$$($(TOOLS)/gofumpt -l .); if [ -n "$$files" ]; then echo "gofumpt -w:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	@for os in $(OTHER_OS); do \
+		echo "GOOS=$$os $(GO) vet ./..."; GOOS=$$os CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
+	done
+	$(TOOLS)/staticcheck ./...
+	$(TOOLS)/golangci-lint run ./...
+
+.PHONY: fmt
+fmt: $(TOOLS)/.built ## format all Go files
+	$(TOOLS)/golangci-lint fmt ./...
+
+.PHONY: tools
+tools: $(TOOLS)/.built ## build the pinned tools into bin/tools
+
+# One package at a time: the linter alone takes more memory than a small
+# machine has when all processors build it.
+$(TOOLS)/.built: tools/go.mod tools/go.sum
+	mkdir -p $(TOOLS)
+	$(GO) -C tools build -p 1 -o ../$(TOOLS)/ tool
+	touch $@
+
+.PHONY: vuln
+vuln: $(TOOLS)/.built ## look for known vulnerabilities (needs the network)
+	$(TOOLS)/govulncheck ./...
+
+.PHONY: bench
+bench: $(TOOLS)/.built ## run the benchmarks in ./bench: make bench BENCH=Join BENCH_FLAGS=-count=10
+	@mkdir -p bin
+	$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) ./bench | tee bin/bench.txt
+	@echo; $(TOOLS)/benchstat bin/bench.txt
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZ_TIME
+	@for pkg in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); do \
+		targets=$$($(GO) test -list '^Fuzz' $$pkg) || { echo "$$targets"; exit 1; }; \
+		for f in $$(grep '^Fuzz' <<<"$$targets" || true); do \
+			echo "$$pkg $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ_TIME) $$pkg || exit 1; \
+		done; \
+	done
+
+.PHONY: api
+api: ## write the exported identifiers of the public packages to api/*.txt
+	$(GO) test ./internal/arch -run '^TestAPI$$' -count=1 -update
+
+.PHONY: tidy-check
+tidy-check: ## fail if go.mod or go.sum is not what go mod tidy makes
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf bin
