@@ -1,0 +1,99 @@
+//go:build linux
+
+package sysctl_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/libnetwork/libnetwork/internal/nstest"
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/internal/sysctl"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+func TestReadWrite(t *testing.T) {
+	nstest.Require(t, nstest.Root, nstest.IPv6)
+	ns := nstest.New(t)
+	path := []string{"net", "ipv6", "conf", "default", "disable_ipv6"}
+	if err := sysctl.WriteIn(ns, nil, "1", path...); err != nil {
+		t.Fatal(err)
+	}
+	inside, err := sysctl.ReadIn(ns, path...)
+	outside, err2 := sysctl.Read(path...)
+	if err := errors.Join(err, err2); err != nil || inside != "1" || outside != "0" {
+		t.Errorf("inside %s, outside %s (%v), want 1 and 0", inside, outside, err)
+	}
+	steps := step.New(nil)
+	if err := sysctl.WriteIn(ns, steps, "1", path...); err != nil || steps.Count() != 0 {
+		t.Errorf("write of the same value: %v, %d changes", err, steps.Count())
+	}
+	nstest.Threads(t)
+}
+
+func TestErrors(t *testing.T) {
+	nstest.Require(t, nstest.Root)
+	read := func(path ...string) error { _, err := sysctl.Read(path...); return err }
+	for _, tc := range []struct {
+		name  string
+		err   error
+		class any
+		cause error
+	}{
+		{"missing", read("net", "ipv4", "nothing"), new(types.NotFoundError), fs.ErrNotExist},
+		{"missing on write", sysctl.Write(nil, "1", "net", "nothing"), new(types.NotFoundError), fs.ErrNotExist},
+		{"read-only", sysctl.Write(nil, "1", "kernel", "osrelease"), new(types.ForbiddenError), fs.ErrPermission},
+		{"bad value", sysctl.Write(nil, "x", "net", "ipv4", "ip_forward"), new(types.BadRequestError), nil},
+		{"no name", read(), new(types.BadRequestError), nil},
+		{"slash", read("net/ipv4", "ip_forward"), new(types.BadRequestError), nil},
+		{"up", read("net", ".."), new(types.BadRequestError), nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.err == nil || !errors.As(tc.err, tc.class) || tc.cause != nil && !errors.Is(tc.err, tc.cause) {
+				t.Errorf("error %v (%T)", tc.err, tc.err)
+			}
+		})
+	}
+}
+
+func TestEnableForwarding(t *testing.T) {
+	nstest.Require(t, nstest.Root, nstest.IPv6)
+	for _, tc := range []struct {
+		name string
+		ipv6 bool
+		want []string
+	}{
+		{"IPv4", false, []string{"net/ipv4/ip_forward: 0 -> 1"}},
+		{"IPv6 after router advertisements are kept", true, []string{
+			"net/ipv6/conf/default/accept_ra: 1 -> 2", "net/ipv6/conf/lo/accept_ra: 1 -> 2", "net/ipv6/conf/all/forwarding: 0 -> 1",
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := nstest.New(t).Do(func() error {
+				for _, want := range [][]string{tc.want, nil} { // the second time nothing is left to do
+					changes, err := sysctl.EnableForwarding(nil, tc.ipv6)
+					if err != nil {
+						return err
+					}
+					var got []string
+					for _, c := range changes {
+						got = append(got, fmt.Sprint(c))
+					}
+					if diff := cmp.Diff(want, got); diff != "" {
+						t.Errorf("changes (-want +got):\n%s", diff)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
