@@ -10,8 +10,20 @@ import (
 // An entry is a tracked connection.
 type entry struct {
 	orig, reply tuple
-	// key is the attributes that name it to the kernel.
-	key []byte
+	// What names it to the kernel, in the buffer that it was read into.
+	rawOrig, rawID, rawZone []byte
+}
+
+// key is the attributes that name the entry to the kernel.
+func (e entry) key() []byte {
+	b := appendAttr(nil, attrOrig|unix.NLA_F_NESTED, e.rawOrig)
+	if e.rawID != nil {
+		b = appendAttr(b, attrID, e.rawID)
+	}
+	if e.rawZone != nil {
+		b = appendAttr(b, attrZone, e.rawZone)
+	}
+	return b
 }
 
 // parseEntry reads the attributes of an entry; what is malformed stays zero.
@@ -20,12 +32,13 @@ func parseEntry(b []byte) entry {
 	for typ, val := range attributes(b) {
 		switch typ {
 		case attrOrig:
-			e.orig = parseTuple(val)
-			e.key = appendAttr(e.key, attrOrig|unix.NLA_F_NESTED, val)
+			e.orig, e.rawOrig = parseTuple(val), val
 		case attrReply:
 			e.reply = parseTuple(val)
-		case attrID, attrZone:
-			e.key = appendAttr(e.key, typ, val)
+		case attrID:
+			e.rawID = val
+		case attrZone:
+			e.rawZone = val
 		}
 	}
 	return e

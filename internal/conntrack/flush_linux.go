@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -62,7 +61,7 @@ func (f *Flusher) Flush(ctx context.Context, filter Filter) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	c, err := dial()
 	if err != nil {
 		return fmt.Errorf("flushing connections: %w", err)
 	}
@@ -91,7 +90,7 @@ func empty() bool {
 // work is one call.
 type work struct {
 	*Flusher
-	c *netlink.Conn
+	c *sock
 	// local are the host's addresses; what a published port of all addresses
 	// means.
 	local map[netip.Addr]bool
@@ -177,7 +176,7 @@ func (w *work) deleteBy(ctx context.Context, t tuple, same Filter, v6 bool) erro
 	if err := w.Steps.Next("conntrack: delete"); err != nil {
 		return err
 	}
-	_, err := w.c.Execute(request(msgDelete, netlink.Acknowledge, v6, t.attributes()))
+	err := w.c.exchange(w.c.appendRequest(nil, msgDelete, unix.NLM_F_ACK, v6, t.attributes()), 1, nil)
 	if err == nil {
 		return nil
 	}
@@ -193,25 +192,23 @@ func (w *work) dump(ctx context.Context, f Filter, v6 bool, filter []byte) error
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	msgs, err := w.c.Execute(request(msgGet, netlink.Dump, v6, filter))
+	var keys [][]byte
+	err := w.c.exchange(w.c.appendRequest(nil, msgGet, unix.NLM_F_DUMP, v6, filter), 1, func(body []byte) {
+		if len(body) < 4 {
+			return
+		}
+		if e := parseEntry(body[4:]); w.matches(f, e) {
+			keys = append(keys, e.key())
+		}
+	})
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) {
 		return errAbsent
 	}
 	if err != nil {
 		return err
 	}
-	var gone []netlink.Message
-	for _, m := range msgs {
-		if len(m.Data) < 4 {
-			continue
-		}
-		e := parseEntry(m.Data[4:])
-		if w.matches(f, e) {
-			gone = append(gone, request(msgDelete, netlink.Acknowledge, v6, e.key))
-		}
-	}
-	for part := range slices.Chunk(gone, deleteTogether) {
-		if err := w.delete(ctx, part); err != nil {
+	for part := range slices.Chunk(keys, deleteTogether) {
+		if err := w.delete(ctx, part, v6); err != nil {
 			return err
 		}
 	}
@@ -219,23 +216,35 @@ func (w *work) dump(ctx context.Context, f Filter, v6 bool, filter []byte) error
 }
 
 // delete deletes single entries. One that is gone already is no error.
-func (w *work) delete(ctx context.Context, part []netlink.Message) error {
+func (w *work) delete(ctx context.Context, keys [][]byte, v6 bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if err := w.Steps.Next("conntrack: delete"); err != nil {
 		return err
 	}
-	if _, err := w.c.SendMessages(part); err != nil {
-		return err
+	var b []byte
+	for _, key := range keys {
+		b = w.c.appendRequest(b, msgDelete, unix.NLM_F_ACK, v6, key)
 	}
-	var errs []error
-	for range part {
-		if _, err := w.c.Receive(); err != nil && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, err)
+	err := w.c.exchange(b, len(keys), nil)
+	for _, err := range flatten(err) {
+		if !errors.Is(err, unix.ENOENT) {
+			return err
 		}
 	}
-	return errors.Join(errs...)
+	return nil
+}
+
+// flatten returns the errors that errors.Join joined.
+func flatten(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // matches says whether f names the entry.
@@ -314,15 +323,4 @@ func appendAttr(b []byte, typ uint16, data []byte) []byte {
 		b = append(b, 0)
 	}
 	return b
-}
-
-func request(typ netlink.HeaderType, flags netlink.HeaderFlags, v6 bool, attrs []byte) netlink.Message {
-	family := byte(unix.AF_INET)
-	if v6 {
-		family = unix.AF_INET6
-	}
-	return netlink.Message{
-		Header: netlink.Header{Type: typ, Flags: netlink.Request | flags},
-		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attrs...),
-	}
 }

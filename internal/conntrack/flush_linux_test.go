@@ -83,7 +83,7 @@ func TestFlush(t *testing.T) {
 	entries := func(t *testing.T) []connection {
 		return []connection{
 			track(t, 17, "10.0.0.9:1000", "192.0.2.1:53", "172.17.0.2:5353"),
-			track(t, 17, "10.0.0.9:1001", "192.0.2.1:53", "192.0.2.1:53"),        // before the port was published
+			track(t, 17, "10.0.0.9:1001", "192.0.2.1:53", "192.0.2.1:53"),         // before the port was published
 			track(t, 17, "172.17.0.3:1002", "198.51.100.1:53", "198.51.100.1:53"), // passes through
 			track(t, 6, "10.0.0.9:1003", "192.0.2.1:53", "172.17.0.2:5353"),
 			track(t, 17, "10.0.0.9:1004", "172.17.0.2:5353", "172.17.0.2:5353"),
