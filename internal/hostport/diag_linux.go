@@ -1,0 +1,146 @@
+package hostport
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A socket is a socket of the host, as the kernel lists it.
+type socket struct {
+	addr  netip.Addr
+	port  uint16
+	inode uint32
+	// v6only says that an IPv6 socket takes no IPv4.
+	v6only bool
+}
+
+const (
+	sockDiagByFamily = 20 // SOCK_DIAG_BY_FAMILY
+	diagReqLen       = 56 // struct inet_diag_req_v2
+	diagMsgLen       = 72 // struct inet_diag_msg
+	attrV6Only       = 11 // INET_DIAG_SKV6ONLY
+	listen           = 10 // TCP_LISTEN
+)
+
+// sockets returns the sockets that keep a port of an address, or all ports if it
+// is 0, from others.
+func sockets(ctx context.Context, proto uint8, host netip.Addr, port uint16) ([]socket, error) {
+	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	families := []byte{unix.AF_INET6}
+	if host.Is4() {
+		families = append(families, unix.AF_INET)
+	}
+	var list []socket
+	for _, fam := range families {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		req := make([]byte, diagReqLen)
+		req[0], req[1] = fam, proto
+		states := ^uint32(0)
+		if proto == unix.IPPROTO_TCP && port == 0 {
+			states = 1 << listen
+		}
+		binary.NativeEndian.PutUint32(req[4:], states)
+		binary.BigEndian.PutUint16(req[8:], port)
+		msgs, err := c.Execute(netlink.Message{
+			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump}, Data: req,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("listing %s sockets: %w", protocol(proto), err)
+		}
+		for _, m := range msgs {
+			if s, ok := parseSocket(m.Data); ok && s.blocks(host) && (port == 0 || s.port == port) {
+				list = append(list, s)
+			}
+		}
+	}
+	return list, nil
+}
+
+// parseSocket reads a struct inet_diag_msg and its attributes.
+func parseSocket(b []byte) (socket, bool) {
+	if len(b) < diagMsgLen {
+		return socket{}, false
+	}
+	s := socket{
+		port:  binary.BigEndian.Uint16(b[4:]),
+		addr:  netip.AddrFrom4([4]byte(b[8:12])),
+		inode: binary.NativeEndian.Uint32(b[68:]),
+	}
+	if b[0] == unix.AF_INET6 {
+		s.addr = netip.AddrFrom16([16]byte(b[8:24]))
+	}
+	ad, err := netlink.NewAttributeDecoder(b[diagMsgLen:])
+	if err != nil {
+		return socket{}, false
+	}
+	for ad.Next() {
+		if ad.Type() == attrV6Only && len(ad.Bytes()) > 0 {
+			s.v6only = ad.Bytes()[0] != 0
+		}
+	}
+	return s, ad.Err() == nil
+}
+
+// blocks says whether the socket keeps others from binding host.
+func (s socket) blocks(host netip.Addr) bool {
+	a := s.addr
+	if a.Is4In6() {
+		a = a.Unmap()
+	}
+	if a.Is4() == host.Is4() {
+		return a.IsUnspecified() || host.IsUnspecified() || a == host.WithZone("")
+	}
+	return host.Is4() && a.IsUnspecified() && !s.v6only
+}
+
+// maxNamed bounds how many programs an error names.
+const maxNamed = 3
+
+// holders names the programs that have sockets open, "nginx (pid 123)", empty if
+// none is visible.
+func holders(ctx context.Context, socks []socket) string {
+	links := map[string]bool{}
+	for _, s := range socks {
+		if s.inode != 0 {
+			links["socket:["+strconv.FormatUint(uint64(s.inode), 10)+"]"] = true
+		}
+	}
+	if len(links) == 0 {
+		return ""
+	}
+	var names []string
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range procs {
+		if ctx.Err() != nil || len(names) == maxNamed {
+			break
+		}
+		fds, err := os.ReadDir(p + "/fd")
+		if err != nil {
+			continue // ended, or not ours to see
+		}
+		if slices.ContainsFunc(fds, func(fd os.DirEntry) bool {
+			to, err := os.Readlink(p + "/fd/" + fd.Name())
+			return err == nil && links[to]
+		}) {
+			comm, _ := os.ReadFile(p + "/comm")
+			names = append(names, strings.TrimSpace(string(comm))+" (pid "+filepath.Base(p)+")")
+		}
+	}
+	return strings.Join(names, ", ")
+}

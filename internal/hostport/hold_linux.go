@@ -1,0 +1,314 @@
+package hostport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// maxSockets is the longest range that is held by sockets, one a port. A longer
+// one is only checked, since descriptors are scarce.
+const maxSockets = 64
+
+// A Holder holds ports in the network namespace of the calling thread. The zero
+// value is ready.
+//
+// A held port is taken for other programs, with one exception: where holds of
+// ours overlap, on all addresses and on one, a program of the same user that sets
+// SO_REUSEPORT may share it.
+type Holder struct {
+	// Steps counts reservations; nil counts nothing.
+	Steps *step.Counter
+
+	// mu stands above held, and is kept while sockets are bound, which waits for
+	// nothing: else a reservation could take a sibling's half-made one for a
+	// foreign program.
+	mu   sync.Mutex
+	held map[place][]*Hold
+}
+
+// place is a port of all addresses.
+type place struct {
+	proto uint8
+	port  uint16
+}
+
+// A Hold keeps ports until it is closed. It may hold none, where a range is too
+// long or the kernel does not know the protocol.
+type Hold struct {
+	h     *Holder
+	proto uint8
+	socks map[uint16]int // port: descriptor
+}
+
+// Reserve takes the ports from first to last of a host address, the unspecified
+// one for all addresses of its family. All or none: else the error has the class
+// Forbidden, names the port and the program that has it, and wraps EADDRINUSE.
+// Ranges of more than 64 ports are checked, not held.
+func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
+	host = host.Unmap()
+	if err := valid(proto, []netip.Addr{host}, first, last); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := h.Steps.Next("hostport: reserve"); err != nil {
+		return nil, err
+	}
+	hold := &Hold{h: h, proto: proto, socks: map[uint16]int{}}
+	if int(last-first)+1 > maxSockets {
+		return hold, h.checkRange(ctx, proto, host, first, last)
+	}
+	for p := int(first); p <= int(last); p++ {
+		err := h.take(hold, host, uint16(p))
+		if err == nil {
+			continue
+		}
+		if err := hold.Close(); err != nil {
+			return nil, err
+		}
+		if errors.Is(err, unix.EPROTONOSUPPORT) {
+			return hold, nil // no SCTP: the translation rule alone has the port
+		}
+		return nil, h.explain(ctx, proto, host, uint16(p), err)
+	}
+	return hold, nil
+}
+
+// take adds the socket of one port to hold.
+func (h *Holder) take(hold *Hold, host netip.Addr, port uint16) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at := place{hold.proto, port}
+	fd, err := bind(hold.proto, host, port, false)
+	if ours := h.held[at]; errors.Is(err, unix.EADDRINUSE) && len(ours) > 0 {
+		// It may be that only we are in the way. Sockets of one user that all
+		// have SO_REUSEPORT may overlap, so they get it for this moment.
+		for _, o := range ours {
+			_ = unix.SetsockoptInt(o.socks[port], unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		}
+		if fd, err = bind(hold.proto, host, port, true); err == nil {
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
+		}
+		for _, o := range ours {
+			_ = unix.SetsockoptInt(o.socks[port], unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	hold.socks[port] = fd
+	if h.held == nil {
+		h.held = map[place][]*Hold{}
+	}
+	h.held[at] = append(h.held[at], hold)
+	return nil
+}
+
+// Close gives the ports back. A second call does nothing.
+func (o *Hold) Close() error {
+	o.h.mu.Lock()
+	defer o.h.mu.Unlock()
+	var errs []error
+	for port, fd := range o.socks {
+		errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
+		at := place{o.proto, port}
+		o.h.held[at] = slices.DeleteFunc(o.h.held[at], func(x *Hold) bool { return x == o })
+		if len(o.h.held[at]) == 0 {
+			delete(o.h.held, at)
+		}
+	}
+	clear(o.socks)
+	return errors.Join(errs...)
+}
+
+// Held says how many ports are held by sockets.
+func (o *Hold) Held() int {
+	o.h.mu.Lock()
+	defer o.h.mu.Unlock()
+	return len(o.socks)
+}
+
+// bind opens a socket that has the port and takes no packet.
+func bind(proto uint8, host netip.Addr, port uint16, share bool) (int, error) {
+	family, kind := unix.AF_INET, unix.SOCK_STREAM
+	var sa unix.Sockaddr
+	if host.Is6() {
+		family = unix.AF_INET6
+		s := &unix.SockaddrInet6{Port: int(port), Addr: host.As16()}
+		if host.Zone() != "" {
+			link, err := net.InterfaceByName(host.Zone())
+			if err != nil {
+				return -1, err
+			}
+			s.ZoneId = uint32(link.Index)
+		}
+		sa = s
+	} else {
+		sa = &unix.SockaddrInet4{Port: int(port), Addr: host.As4()}
+	}
+	if proto == unix.IPPROTO_UDP {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, int(proto))
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	if err := prepare(fd, proto, host.Is6(), share); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	if err := unix.Bind(fd, sa); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("bind", err)
+	}
+	if kind == unix.SOCK_STREAM {
+		// Only a listener is in the way of those who set SO_REUSEADDR.
+		if err := unix.Listen(fd, 0); err != nil {
+			unix.Close(fd)
+			return -1, os.NewSyscallError("listen", err)
+		}
+	}
+	return fd, nil
+}
+
+func prepare(fd int, proto uint8, v6, share bool) error {
+	type option struct{ level, name int }
+	var set []option
+	if v6 {
+		set = append(set, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY})
+	}
+	if proto == unix.IPPROTO_TCP {
+		// Connections of an earlier listener that linger are no obstacle. For UDP
+		// the option would let others share the port.
+		set = append(set, option{unix.SOL_SOCKET, unix.SO_REUSEADDR})
+	}
+	if share {
+		set = append(set, option{unix.SOL_SOCKET, unix.SO_REUSEPORT})
+	}
+	for _, o := range set {
+		if err := unix.SetsockoptInt(fd, o.level, o.name, 1); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	if proto == unix.IPPROTO_SCTP {
+		return nil // has no socket filter
+	}
+	// What reaches the socket before, or around, the translation rules must not
+	// queue: it would be answered by nobody.
+	none := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &none})
+	return os.NewSyscallError("setsockopt", err)
+}
+
+// explain turns a failed bind into an error for the caller.
+func (h *Holder) explain(ctx context.Context, proto uint8, host netip.Addr, port uint16, cause error) error {
+	what := protocol(proto) + " port " + netip.AddrPortFrom(host, port).String()
+	switch {
+	case errors.Is(cause, unix.EADDRNOTAVAIL):
+		return types.BadRequestErrorf("%s: this host does not have the address %s: %w", what, host, cause)
+	case !errors.Is(cause, unix.EADDRINUSE):
+		return fmt.Errorf("holding %s: %w", what, cause)
+	}
+	socks, err := sockets(ctx, proto, host, port)
+	if err != nil {
+		return types.ForbiddenErrorf("%s is in use, and who has it is unknown (%v): %w", what, err, cause)
+	}
+	return inUse(ctx, what, socks, cause)
+}
+
+// inUse names the programs that have sockets.
+func inUse(ctx context.Context, what string, socks []socket, cause error) error {
+	who := holders(ctx, socks)
+	if who == "" {
+		return types.ForbiddenErrorf("%s is in use by a program that is not visible here: %w", what, cause)
+	}
+	return types.ForbiddenErrorf("%s is in use: held by %s: %w", what, who, cause)
+}
+
+// checkRange asks for all sockets once and says which port of a range is taken.
+func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) error {
+	socks, err := sockets(ctx, proto, host, 0)
+	if err != nil {
+		return h.tryRange(ctx, proto, host, first, last)
+	}
+	ours := h.inodes(proto)
+	for _, s := range socks {
+		if s.port < first || s.port > last || ours[s.inode] {
+			continue
+		}
+		what := fmt.Sprintf("%s port %s", protocol(proto), netip.AddrPortFrom(host, s.port))
+		return inUse(ctx, what, []socket{s}, unix.EADDRINUSE)
+	}
+	return nil
+}
+
+// tryRange asks port by port, where the kernel cannot list its sockets.
+func (h *Holder) tryRange(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) error {
+	for p := int(first); p <= int(last); p++ {
+		hold := &Hold{h: h, proto: proto, socks: map[uint16]int{}}
+		err := h.take(hold, host, uint16(p))
+		if errors.Is(err, unix.EPROTONOSUPPORT) {
+			return nil
+		}
+		if err != nil {
+			return h.explain(ctx, proto, host, uint16(p), err)
+		}
+		if err := hold.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inodes are the sockets of our own holds.
+func (h *Holder) inodes(proto uint8) map[uint32]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	set := map[uint32]bool{}
+	for at, holds := range h.held {
+		for _, o := range holds {
+			var st unix.Stat_t
+			if at.proto == proto && unix.Fstat(o.socks[at.port], &st) == nil {
+				set[uint32(st.Ino)] = true
+			}
+		}
+	}
+	return set
+}
+
+// EphemeralRange returns the bounds of the range from which the system gives
+// ports, DefaultLow and DefaultHigh if it does not say.
+func EphemeralRange() (low, high uint16) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return DefaultLow, DefaultHigh
+	}
+	return parseRange(string(text))
+}
+
+func parseRange(text string) (low, high uint16) {
+	f := strings.Fields(text)
+	if len(f) != 2 {
+		return DefaultLow, DefaultHigh
+	}
+	a, errA := strconv.ParseUint(f[0], 10, 16)
+	b, errB := strconv.ParseUint(f[1], 10, 16)
+	if errA != nil || errB != nil || a == 0 || b < a {
+		return DefaultLow, DefaultHigh
+	}
+	return uint16(a), uint16(b)
+}

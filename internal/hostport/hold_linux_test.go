@@ -1,0 +1,270 @@
+package hostport_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/hostport"
+	"github.com/libnetwork/libnetwork/internal/nstest"
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+const tcp, udp, sctp = unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP
+
+// foreign is a program that wants a port: it listens, or says why not.
+func foreign(proto uint8, addr string, reuse bool) (func(), error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			v := 0
+			if reuse {
+				v = 1
+			}
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
+		})
+	}}
+	ip := netip.MustParseAddrPort(addr).Addr()
+	suffix := "4"
+	if ip.Is6() {
+		suffix = "6"
+	}
+	if proto == udp {
+		c, err := lc.ListenPacket(context.Background(), "udp"+suffix, addr)
+		if err != nil {
+			return nil, err
+		}
+		return func() { _ = c.Close() }, nil
+	}
+	l, err := lc.Listen(context.Background(), "tcp"+suffix, addr)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = l.Close() }, nil
+}
+
+func TestReserveKeepsOthersOut(t *testing.T) {
+	tests := []struct {
+		name    string
+		proto   uint8
+		host    string
+		foreign string
+		free    bool
+	}{
+		{"tcp all", tcp, "0.0.0.0", "0.0.0.0:8080", false},
+		{"tcp all against one", tcp, "0.0.0.0", "127.0.0.1:8080", false},
+		{"tcp one against all", tcp, "127.0.0.1", "0.0.0.0:8080", false},
+		{"tcp one against another", tcp, "127.0.0.1", "127.0.0.2:8080", true},
+		{"tcp ipv6", tcp, "::", "[::1]:8080", false},
+		{"tcp families", tcp, "::", "0.0.0.0:8080", true},
+		{"udp all", udp, "0.0.0.0", "0.0.0.0:8080", false},
+		{"udp all against one", udp, "0.0.0.0", "127.0.0.1:8080", false},
+		{"udp ipv6", udp, "::", "[::1]:8080", false},
+		{"protocols", udp, "0.0.0.0", "0.0.0.0:8081", true},
+	}
+	for _, tt := range tests {
+		for _, reuse := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s reuse=%v", tt.name, reuse), func(t *testing.T) {
+				nstest.Run(t, func() {
+					var h hostport.Holder
+					hold, err := h.Reserve(t.Context(), tt.proto, netip.MustParseAddr(tt.host), 8080, 8080)
+					if err != nil {
+						t.Fatal(err)
+					}
+					done, err := foreign(tt.proto, tt.foreign, reuse)
+					if (err == nil) != tt.free {
+						t.Errorf("a foreign listener got %v, want free %v", err, tt.free)
+					}
+					if err != nil && !errors.Is(err, unix.EADDRINUSE) {
+						t.Errorf("a foreign listener got %v, want EADDRINUSE", err)
+					}
+					if done != nil {
+						done()
+					}
+					for range 2 {
+						if err := hold.Close(); err != nil {
+							t.Error(err)
+						}
+					}
+					done, err = foreign(tt.proto, tt.foreign, false)
+					if err != nil {
+						t.Fatalf("after release: %v", err)
+					}
+					done()
+				})
+			})
+		}
+	}
+}
+
+func TestReserveNamesTheHolder(t *testing.T) {
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := fmt.Sprintf("held by %s (pid %d)", strings.TrimSpace(string(comm)), os.Getpid())
+	for _, tt := range []struct {
+		name        string
+		proto       uint8
+		foreign     string
+		host        string
+		first, last uint16
+		want        string
+	}{
+		{"11 tcp", tcp, "0.0.0.0:8080", "0.0.0.0", 8080, 8080, "tcp port 0.0.0.0:8080 is in use: "},
+		{"11 udp", udp, "127.0.0.1:8080", "0.0.0.0", 8080, 8080, "udp port 0.0.0.0:8080 is in use: "},
+		{"11 range", tcp, "0.0.0.0:8085", "127.0.0.1", 8080, 8090, "tcp port 127.0.0.1:8085 is in use: "},
+		{"11 long range", tcp, "127.0.0.1:9999", "0.0.0.0", 8080, 13079, "tcp port 0.0.0.0:9999 is in use: "},
+		{"11 long udp range", udp, "0.0.0.0:9999", "0.0.0.0", 8080, 13079, "udp port 0.0.0.0:9999 is in use: "},
+		{"11 ipv6", tcp, "[::1]:8080", "::", 8080, 8080, "tcp port [::]:8080 is in use: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			nstest.Run(t, func() {
+				done, err := foreign(tt.proto, tt.foreign, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer done()
+				var h hostport.Holder
+				_, err = h.Reserve(t.Context(), tt.proto, netip.MustParseAddr(tt.host), tt.first, tt.last)
+				if err == nil {
+					t.Fatal("reserved")
+				}
+				if _, ok := err.(types.ForbiddenError); !ok {
+					t.Errorf("%T is not Forbidden", err)
+				}
+				if !errors.Is(err, unix.EADDRINUSE) {
+					t.Errorf("%v is not EADDRINUSE", err)
+				}
+				if want := tt.want + who; !strings.HasPrefix(err.Error(), want) {
+					t.Errorf("got  %s\nwant %s", err, want)
+				}
+			})
+		})
+	}
+}
+
+func TestReserveOverlap(t *testing.T) {
+	for _, proto := range []uint8{tcp, udp} {
+		for _, order := range [][]string{{"0.0.0.0", "127.0.0.1", "127.0.0.2"}, {"127.0.0.1", "127.0.0.2", "0.0.0.0"}, {"127.0.0.1", "0.0.0.0", "127.0.0.2"}} {
+			t.Run(fmt.Sprintf("38 wildcard plus specific %d %v", proto, order), func(t *testing.T) {
+				nstest.Run(t, func() {
+					var h hostport.Holder
+					var holds []*hostport.Hold
+					for _, a := range order {
+						hold, err := h.Reserve(t.Context(), proto, netip.MustParseAddr(a), 8080, 8080)
+						if err != nil {
+							t.Fatalf("%s: %v", a, err)
+						}
+						holds = append(holds, hold)
+					}
+					for i, hold := range holds {
+						if hold.Held() != 1 {
+							t.Errorf("%s holds %d ports", order[i], hold.Held())
+						}
+						if done, err := foreign(proto, order[i]+":8080", true); err == nil {
+							done()
+							t.Errorf("a foreign listener got %s", order[i])
+						}
+						if err := hold.Close(); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestReserveQueuesNothing(t *testing.T) {
+	nstest.Run(t, func() {
+		var h hostport.Holder
+		hold, err := h.Reserve(t.Context(), udp, netip.MustParseAddr("127.0.0.1"), 8080, 8080)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer hold.Close()
+		c, err := net.Dial("udp4", "127.0.0.1:8080")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 10 {
+			if _, err := c.Write(make([]byte, 1000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := os.ReadFile("/proc/thread-self/net/udp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			if strings.Contains(line, "0100007F:1F90 00000000:0000") && !strings.Contains(line, "00000000:00000000") {
+				t.Errorf("something queues: %s", line)
+			}
+		}
+	})
+}
+
+func TestReserveErrors(t *testing.T) {
+	nstest.Run(t, func() {
+		var h hostport.Holder
+		_, err := h.Reserve(t.Context(), tcp, netip.MustParseAddr("192.0.2.1"), 80, 80)
+		if _, ok := err.(types.BadRequestError); !ok || !errors.Is(err, unix.EADDRNOTAVAIL) {
+			t.Errorf("an address that the host does not have: %v", err)
+		}
+		_, err = h.Reserve(t.Context(), 1, netip.MustParseAddr("127.0.0.1"), 80, 80)
+		if _, ok := err.(types.BadRequestError); !ok {
+			t.Errorf("an unknown protocol: %v", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err = h.Reserve(ctx, tcp, netip.MustParseAddr("127.0.0.1"), 80, 80); !errors.Is(err, context.Canceled) {
+			t.Errorf("a cancelled context: %v", err)
+		}
+		h.Steps = step.New(func(int, string) error { return step.ErrInjected })
+		if _, err = h.Reserve(t.Context(), tcp, netip.MustParseAddr("127.0.0.1"), 80, 80); !errors.Is(err, step.ErrInjected) {
+			t.Errorf("an injected failure: %v", err)
+		}
+		h.Steps = nil
+		hold, err := h.Reserve(t.Context(), sctp, netip.MustParseAddr("127.0.0.1"), 80, 81)
+		if err != nil {
+			t.Fatalf("sctp: %v", err)
+		}
+		if err := hold.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func BenchmarkReserve(b *testing.B) {
+	nstest.Run(b, func() {
+		for _, bench := range []struct {
+			name        string
+			first, last uint16
+		}{{"one", 8080, 8080}, {"ten", 8080, 8089}, {"range5000", 8000, 12999}} {
+			b.Run(bench.name, func(b *testing.B) {
+				var h hostport.Holder
+				for b.Loop() {
+					hold, err := h.Reserve(b.Context(), tcp, netip.IPv4Unspecified(), bench.first, bench.last)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if err := hold.Close(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	})
+}

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package hostport
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// A Holder holds ports only on Linux.
+type Holder struct {
+	// Steps is not used.
+	Steps *step.Counter
+}
+
+// A Hold exists only on Linux.
+type Hold struct{}
+
+// Reserve returns an error of class NotImplemented.
+func (h *Holder) Reserve(context.Context, uint8, netip.Addr, uint16, uint16) (*Hold, error) {
+	return nil, types.NotImplementedErrorf("holding host ports needs Linux")
+}
+
+// Close does nothing.
+func (o *Hold) Close() error { return nil }
+
+// Held is 0.
+func (o *Hold) Held() int { return 0 }
+
+// EphemeralRange returns DefaultLow and DefaultHigh.
+func EphemeralRange() (low, high uint16) { return DefaultLow, DefaultHigh }

@@ -1,0 +1,227 @@
+package hostport
+
+import (
+	"net/netip"
+	"strconv"
+	"sync"
+
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Bounds of the range for ports that the caller leaves open, where the system
+// names none.
+const (
+	DefaultLow  = 49153
+	DefaultHigh = 65535
+)
+
+// ErrPortAlreadyAllocated says that a port is taken by one of ours. Its class is
+// Forbidden.
+type ErrPortAlreadyAllocated struct {
+	IP   netip.Addr
+	Port uint16
+	// Owner is who has it, as given to the Space.
+	Owner string
+}
+
+func (e ErrPortAlreadyAllocated) Error() string {
+	text := "Bind for " + netip.AddrPortFrom(e.IP, e.Port).String() + " failed: port is already allocated"
+	if e.Owner != "" {
+		text += " to " + e.Owner
+	}
+	return text
+}
+
+// Forbidden marks the class.
+func (ErrPortAlreadyAllocated) Forbidden() {}
+
+// ErrAllPortsAllocated says that a range has no port left, or not as many in a
+// row as were asked for. Its class is NoService.
+type ErrAllPortsAllocated struct {
+	First, Last uint16
+}
+
+func (e ErrAllPortsAllocated) Error() string {
+	return "all ports of " + strconv.Itoa(int(e.First)) + "-" + strconv.Itoa(int(e.Last)) + " are allocated"
+}
+
+// NoService marks the class.
+func (ErrAllPortsAllocated) NoService() {}
+
+// space names the ports of one address and protocol.
+type space struct {
+	proto uint8
+	host  netip.Addr
+}
+
+// sequence names a range from which ports are given in turn.
+type sequence struct {
+	space
+	first, last uint16
+}
+
+// A Space knows which ports are taken.
+type Space struct {
+	low, high uint16
+
+	mu    sync.Mutex
+	taken map[space]map[uint16]string // port: owner
+	given map[sequence]uint16         // the port given last
+}
+
+// NewSpace returns a Space with nothing taken, that gives ports from low to high
+// where the caller names no range. Without both it is DefaultLow to DefaultHigh.
+func NewSpace(low, high uint16) *Space {
+	if low == 0 || high < low {
+		low, high = DefaultLow, DefaultHigh
+	}
+	return &Space{low: low, high: high, taken: map[space]map[uint16]string{}, given: map[sequence]uint16{}}
+}
+
+// Take takes all ports from first to last on all hosts, or none and returns an
+// [ErrPortAlreadyAllocated].
+func (s *Space) Take(proto uint8, hosts []netip.Addr, first, last uint16, owner string) error {
+	if err := valid(proto, hosts, first, last); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range hosts {
+		for p := int(first); p <= int(last); p++ {
+			if o, ok := s.taken[space{proto, h.Unmap()}][uint16(p)]; ok {
+				return ErrPortAlreadyAllocated{IP: h.Unmap(), Port: uint16(p), Owner: o}
+			}
+		}
+	}
+	s.takeLocked(proto, hosts, first, last, owner)
+	return nil
+}
+
+// Next takes n ports in a row, at the same numbers on all hosts, out of those
+// from first to last, or out of the default range if both are 0. It looks behind
+// the port that it gave last for the same range, so that a released port rests as
+// long as possible, and wraps once. It returns the first port, or an
+// [ErrAllPortsAllocated].
+func (s *Space) Next(proto uint8, hosts []netip.Addr, first, last uint16, n int, owner string) (uint16, error) {
+	if first == 0 && last == 0 {
+		first, last = s.low, s.high
+	}
+	if err := valid(proto, hosts, first, last); err != nil {
+		return 0, err
+	}
+	if n < 1 || n > int(last-first)+1 {
+		return 0, types.BadRequestErrorf("invalid port range: %d ports out of %d-%d", n, first, last)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seq := sequence{space{proto, hosts[0].Unmap()}, first, last}
+	begin := int(first)
+	if g, ok := s.given[seq]; ok {
+		begin = int(g) + 1
+	}
+	starts := int(last-first) + 2 - n // possible first ports
+	at := begin - int(first)
+	for tried := 0; tried < starts; {
+		at %= starts
+		start := first + uint16(at)
+		if busy := s.busyLocked(proto, hosts, start, n); busy >= 0 {
+			// Nothing that holds the busy port can do.
+			skip := min(busy+1, starts-at)
+			tried += skip
+			at += skip
+			continue
+		}
+		end := start + uint16(n-1)
+		s.takeLocked(proto, hosts, start, end, owner)
+		s.given[seq] = end
+		return start, nil
+	}
+	return 0, ErrAllPortsAllocated{First: first, Last: last}
+}
+
+// busyLocked returns the offset of the last taken port, -1 if all n are free.
+func (s *Space) busyLocked(proto uint8, hosts []netip.Addr, start uint16, n int) int {
+	for i := n - 1; i >= 0; i-- {
+		for _, h := range hosts {
+			if _, ok := s.taken[space{proto, h.Unmap()}][start+uint16(i)]; ok {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+func (s *Space) takeLocked(proto uint8, hosts []netip.Addr, first, last uint16, owner string) {
+	for _, h := range hosts {
+		k := space{proto, h.Unmap()}
+		if s.taken[k] == nil {
+			s.taken[k] = make(map[uint16]string, int(last-first)+1)
+		}
+		for p := int(first); p <= int(last); p++ {
+			s.taken[k][uint16(p)] = owner
+		}
+	}
+}
+
+// Release gives ports back. What is not taken is no error.
+func (s *Space) Release(proto uint8, hosts []netip.Addr, first, last uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range hosts {
+		k := space{proto, h.Unmap()}
+		for p := int(first); p <= int(last); p++ {
+			delete(s.taken[k], uint16(p))
+		}
+		if len(s.taken[k]) == 0 {
+			delete(s.taken, k)
+		}
+	}
+}
+
+// ReleaseAll gives all ports back and begins every sequence anew.
+func (s *Space) ReleaseAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.taken)
+	clear(s.given)
+}
+
+// Owner returns who has a port, and whether anybody does.
+func (s *Space) Owner(proto uint8, host netip.Addr, port uint16) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.taken[space{proto, host.Unmap()}][port]
+	return o, ok
+}
+
+// valid says what is wrong with a request.
+func valid(proto uint8, hosts []netip.Addr, first, last uint16) error {
+	if protocol(proto) == "" {
+		return types.BadRequestErrorf("unknown protocol %d", proto)
+	}
+	if len(hosts) == 0 {
+		return types.BadRequestErrorf("%s ports without a host address", protocol(proto))
+	}
+	for _, h := range hosts {
+		if !h.IsValid() {
+			return types.BadRequestErrorf("%s ports of an invalid host address", protocol(proto))
+		}
+	}
+	if first == 0 || last < first {
+		return types.BadRequestErrorf("invalid port range: %d-%d", first, last)
+	}
+	return nil
+}
+
+// protocol is the name of a protocol that ports can be published for.
+func protocol(proto uint8) string {
+	switch proto {
+	case 6:
+		return "tcp"
+	case 17:
+		return "udp"
+	case 132:
+		return "sctp"
+	}
+	return ""
+}
