@@ -1,6 +1,6 @@
 // Command report reads the events of go test -json and prints what a person
-// wants of them: the output of what failed, the closing line of each package,
-// and last the number of tests and subtests that passed and failed. A package
+// wants of them: the output of what failed or was skipped, the closing line of
+// each package, and last the number of tests and subtests that passed and failed. A package
 // that fails without a failed test, because it does not build or its TestMain
 // ends with an error, counts as one failed. Exit status 1 when something failed
 // or nothing has run.
@@ -89,8 +89,9 @@ func (r *report) take(e event) {
 		if e.Test != "" && e.Action == "pass" {
 			r.passed++
 		}
-		if e.Test != "" && e.Action == "skip" {
+		if b := r.output[key]; b != nil && e.Test != "" && e.Action == "skip" {
 			r.skipped++
+			fmt.Printf("skipped: %s %s\n%s", e.Package, e.Test, b)
 		}
 		delete(r.output, key)
 	case "fail":
