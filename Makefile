@@ -65,13 +65,13 @@ test-deps: # install what the tests need, if root and missing
 
 .PHONY: lint
 lint: $(TOOLS)/.built ## run gofumpt, go vet for every system, staticcheck and golangci-lint
-	@files=$$($(TOOLS)/gofumpt -l .); if [ -n "$$files" ]; then echo "gofumpt -w:"; echo "$$files"; exit 1; fi
-	$(GO) vet ./...
-	@for os in $(OTHER_OS); do \
-		echo "GOOS=$$os $(GO) vet ./..."; GOOS=$$os CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
-	done
-	$(TOOLS)/staticcheck ./...
-	$(TOOLS)/golangci-lint run ./...
+	@status=0; run() { echo "$$*"; "$$@" || status=1; }; \
+	files=$$($(TOOLS)/gofumpt -l .); if [ -n "$$files" ]; then echo "not formatted, see make fmt:"; echo "$$files"; status=1; fi; \
+	run $(GO) vet ./...; \
+	for os in $(OTHER_OS); do run env GOOS=$$os CGO_ENABLED=0 $(GO) vet ./...; done; \
+	run $(TOOLS)/staticcheck ./...; \
+	run $(TOOLS)/golangci-lint run ./...; \
+	exit $$status
 
 .PHONY: fmt
 fmt: $(TOOLS)/.built ## format all Go files
