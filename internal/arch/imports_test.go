@@ -29,7 +29,7 @@ var floors = [][]string{
 	{"internal/rtnl", "internal/nft", "internal/ipt"},
 	{"internal/netns"}, // opens the others' sockets in a namespace
 	{ // what is built of them
-		"osl", "ipamutils", "internal/apply", "internal/dnsserver/...",
+		"osl", "ipamutils", "internal/apply", "internal/kernel", "internal/dnsserver/...",
 	},
 	{"internal/engine"},
 	{".", "internal/api/..."}, // the two faces of the engine
