@@ -117,6 +117,25 @@ func Open(steps *step.Counter, path string) (*Namespace, error) {
 	return &Namespace{path: path, steps: steps, fd: fd}, nil
 }
 
+// Pin pins the namespace to one more file, from which whatever was pinned there
+// before is detached. If it fails the file is not left.
+func (n *Namespace) Pin(path string) error {
+	err := makeFile(n.steps, path)
+	if err == nil {
+		if err = n.steps.Next("netns: pin " + path); err == nil {
+			from := "/proc/self/fd/" + strconv.Itoa(n.FD())
+			err = os.NewSyscallError("bind mount", unix.Mount(from, path, "", unix.MS_BIND, ""))
+		}
+		if err != nil {
+			err = errors.Join(err, Remove(n.steps, path))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("pin network namespace %s to %s: %w", n.path, path, err)
+	}
+	return nil
+}
+
 // Host opens the namespace that the process is in.
 func Host(steps *step.Counter) (*Namespace, error) {
 	return Open(steps, "/proc/self/ns/net")

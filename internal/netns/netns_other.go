@@ -62,6 +62,9 @@ func (*Namespace) Close() error { return missing() }
 // Do fails on this system.
 func (*Namespace) Do(func() error) error { return missing() }
 
+// Pin fails on this system.
+func (*Namespace) Pin(string) error { return missing() }
+
 // Rtnl fails on this system.
 func (*Namespace) Rtnl() (*rtnl.Socket, error) { return nil, missing() }
 

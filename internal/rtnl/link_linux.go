@@ -158,7 +158,8 @@ func deleteGroup(group uint32) request {
 func groupName(group uint32) string { return strconv.FormatUint(uint64(group), 10) }
 
 // AddAddresses gives a link addresses, IPv6 ones without duplicate address
-// detection. An address that the link has already is no error.
+// detection and after IPv6 was turned on for it. An address that the link has
+// already is no error.
 func (s *Socket) AddAddresses(ctx context.Context, name string, addrs ...netip.Prefix) error {
 	index, err := s.Index(name)
 	if err != nil {
@@ -170,7 +171,14 @@ func (s *Socket) AddAddresses(ctx context.Context, name string, addrs ...netip.P
 		r.fine = []unix.Errno{unix.EEXIST}
 		reqs = append(reqs, r)
 	}
-	return classify(s.change(ctx, "address: add to "+name, reqs...))
+	step := "address: add to " + name
+	err = s.change(ctx, step, reqs...)
+	if errors.Is(err, unix.EACCES) {
+		if err = s.setIPv6Conf(name, "disable_ipv6", "0"); err == nil {
+			err = s.change(ctx, step, reqs...)
+		}
+	}
+	return classify(err)
 }
 
 // DeleteAddresses takes addresses from a link; one that is not there is no

@@ -1,0 +1,412 @@
+package osl_test
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/nstest"
+	"github.com/libnetwork/libnetwork/osl"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+// sandbox makes a sandbox that ends with the test.
+func sandbox(t *testing.T) osl.Sandbox {
+	t.Helper()
+	nstest.Require(t, nstest.Root, nstest.Bridge, nstest.Veth, nstest.IPv6)
+	t.Cleanup(func() {
+		if err := netns.RemoveDir(nil, "/run/libnetwork/netns"); err != nil {
+			t.Error(err)
+		}
+	})
+	sb, err := osl.NewSandbox(osl.GenerateKey("0123456789abcdef"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sb.Destroy(); err != nil {
+			t.Error(err)
+		}
+	})
+	return sb
+}
+
+// pair makes a veth pair in the test's namespace; its first end stays there.
+func pair(t *testing.T, name string) {
+	t.Helper()
+	l := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name + "x"}, PeerName: name}
+	if err := errors.Join(netlink.LinkAdd(l), netlink.LinkSetUp(l)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if l, err := netlink.LinkByName(name + "x"); err == nil {
+			_ = netlink.LinkDel(l)
+		}
+	})
+}
+
+func cidr(t *testing.T, s string) *net.IPNet {
+	t.Helper()
+	n, err := types.ParseCIDR(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// inside runs fn in the sandbox.
+func inside(t *testing.T, sb osl.Sandbox, fn func() error) {
+	t.Helper()
+	var err error
+	if err := errors.Join(sb.InvokeFunc(func() { err = fn() }), err); err != nil {
+		t.Error(err)
+	}
+}
+
+// add adds an interface with addresses of both families.
+func add(t *testing.T, sb osl.Sandbox, name string) osl.Interface {
+	t.Helper()
+	pair(t, name)
+	o := sb.InterfaceOptions()
+	err := sb.AddInterface(name, "eth", o.Address(cidr(t, "10.1.0.2/24")), o.AddressIPv6(cidr(t, "fd00:1::2/64")),
+		o.MacAddress(net.HardwareAddr{2, 0x42, 10, 1, 0, 2}), o.Routes([]*net.IPNet{cidr(t, "10.7.0.0/16")}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifs := sb.Info().Interfaces()
+	return ifs[len(ifs)-1]
+}
+
+func TestKeys(t *testing.T) {
+	for _, tc := range []struct{ name, id, want string }{
+		{"OSL-1 first 12 characters", "0123456789abcdef", "/run/libnetwork/netns/0123456789ab"},
+		{"short", "abc", "/run/libnetwork/netns/abc"},
+		{"not out of the directory", "../../../etc", "/run/libnetwork/netns/..-..-..-etc"},
+		{"not the directory above", "..", "/run/libnetwork/netns/-.."},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := osl.GenerateKey(tc.id); got != tc.want {
+				t.Errorf("key %s, want %s", got, tc.want)
+			}
+		})
+	}
+	t.Run("OSL-1 configurable directory", func(t *testing.T) {
+		t.Setenv("LIBNETWORK_RUN_DIR", "/x")
+		if got := osl.GenerateKey("abc"); got != "/x/netns/abc" {
+			t.Errorf("key %s", got)
+		}
+	})
+}
+
+func TestLife(t *testing.T) {
+	nstest.Require(t, nstest.Root)
+	nstest.Leaks(t)
+	sb := sandbox(t)
+	t.Run("OSL-2 the same key again is fresh", func(t *testing.T) {
+		again, err := osl.NewSandbox(sb.Key(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.Destroy(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("OSL-5 destroyed twice", func(t *testing.T) {
+		other, err := osl.NewSandbox(osl.GenerateKey("other"), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Destroy(); err != nil {
+			t.Error(err)
+		}
+		if _, ok := other.Destroy().(types.NotFoundError); !ok {
+			t.Error("the second Destroy is no NotFound error")
+		}
+		osl.GC()
+		if _, err := os.Stat(other.Key()); err == nil {
+			t.Error("the file is left")
+		}
+	})
+	t.Run("OSL-16 InvokeFunc is inside and back", func(t *testing.T) {
+		unlock := osl.InitOSContext()
+		defer unlock()
+		inside(t, sb, func() error {
+			in, err := os.Readlink("/proc/thread-self/ns/net")
+			if out, _ := os.Readlink("/proc/self/ns/net"); in == out {
+				t.Error("not inside")
+			}
+			return err
+		})
+		nstest.Threads(t)
+	})
+	t.Run("external key", func(t *testing.T) {
+		ns := nstest.New(t)
+		key := filepath.Join(t.TempDir(), "key")
+		ext, err := osl.GetSandboxForExternalKey(ns.Path(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside(t, ext, func() error {
+			return ns.Do(func() error {
+				_, err := net.InterfaceByName("lo")
+				return err
+			})
+		})
+		if !netns.IsNamespace(key) || ext.Key() != key {
+			t.Errorf("key %s is no namespace", ext.Key())
+		}
+		if err := ext.Destroy(); err != nil {
+			t.Error(err)
+		}
+		if _, err := osl.GetSandboxForExternalKey("/dev/null", key); err == nil {
+			t.Error("a file that is no namespace is taken")
+		} else if _, ok := err.(types.BadRequestError); !ok {
+			t.Errorf("%v (%T), want BadRequest", err, err)
+		}
+	})
+}
+
+func TestInterfaces(top *testing.T) {
+	t := top // subtests hand links on, which end with the whole test
+	nstest.Require(t, nstest.Root)
+	nstest.Leaks(t)
+	sb := sandbox(t)
+	i := add(t, sb, "va")
+	t.Run("OSL-7 moved, named, addressed, up, routes", func(t *testing.T) {
+		inside(t, sb, func() error {
+			l, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			if a := l.Attrs(); a.Flags&net.FlagUp == 0 || a.HardwareAddr.String() != "02:42:0a:01:00:02" {
+				t.Errorf("link %+v", a)
+			}
+			routes, err := netlink.RouteGet(net.IPv4(10, 7, 0, 1))
+			if err == nil && routes[0].LinkIndex != l.Attrs().Index {
+				t.Errorf("route %v", routes)
+			}
+			return err
+		})
+		if i.DstName() != "eth0" || i.SrcName() != "va" || i.Address().String() != "10.1.0.2/24" || i.AddressIPv6().String() != "fd00:1::2/64" {
+			t.Errorf("interface %s %s %s", i.DstName(), i.Address(), i.AddressIPv6())
+		}
+	})
+	t.Run("OSL-15 counters", func(t *testing.T) {
+		if _, err := i.Statistics(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("OSL-11 a failure puts the link back and uses no index", func(t *testing.T) {
+		pair(top, "vb")
+		o := sb.InterfaceOptions()
+		// A route that the first interface has already cannot be added.
+		err := sb.AddInterface("vb", "eth", o.Routes([]*net.IPNet{cidr(t, "10.7.0.0/16")}))
+		if !errors.Is(err, unix.EEXIST) {
+			t.Errorf("error %v, want EEXIST", err)
+		}
+		if _, err := netlink.LinkByName("vb"); err != nil {
+			t.Errorf("the link is not back: %v", err)
+		}
+		if err := sb.AddInterface("vb", "eth"); err != nil {
+			t.Fatal(err)
+		}
+		if got := sb.Info().Interfaces()[1].DstName(); got != "eth1" {
+			t.Errorf("next name %s, want eth1", got)
+		}
+	})
+	t.Run("OSL-10 removed links are back under their names", func(t *testing.T) {
+		for _, i := range sb.Info().Interfaces() {
+			if err := i.Remove(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := netlink.LinkByName(i.SrcName()); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, ok := i.Remove().(types.NotFoundError); !ok {
+			t.Error("the second Remove is no NotFound error")
+		}
+		if _, ok := func() error { _, err := i.Statistics(); return err }().(types.NotFoundError); !ok {
+			t.Error("counters of a removed interface")
+		}
+	})
+	t.Run("OSL-7 numbers are not used again", func(t *testing.T) {
+		if i := add(top, sb, "vc"); i.DstName() != "eth2" {
+			t.Errorf("name %s, want eth2", i.DstName())
+		}
+	})
+	t.Run("OSL-8 bridge and master", func(t *testing.T) {
+		pair(top, "vd")
+		o := sb.InterfaceOptions()
+		if err := sb.AddInterface("vd", "p", o.Master("br")); err == nil {
+			t.Error("an unknown master is taken")
+		}
+		if err := sb.AddInterface("br", "br", o.Bridge(true), o.AddressIPv6(cidr(t, "fd00:2::1/64"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := sb.AddInterface("vd", "p", o.Master("br")); err != nil {
+			t.Fatal(err)
+		}
+		inside(t, sb, func() error {
+			br, err := netlink.LinkByName("br3")
+			if err != nil {
+				return err
+			}
+			port, err := netlink.LinkByName("p4")
+			if err == nil && port.Attrs().MasterIndex != br.Attrs().Index {
+				t.Errorf("master %d, want %d", port.Attrs().MasterIndex, br.Attrs().Index)
+			}
+			return err
+		})
+		for _, i := range sb.Info().Interfaces() {
+			if err := i.Remove(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestGateways(t *testing.T) {
+	nstest.Require(t, nstest.Root)
+	nstest.Leaks(t)
+	sb := sandbox(t)
+	i := add(t, sb, "va")
+	for _, tc := range []struct {
+		name        string
+		set         func(net.IP) error
+		unset       func() error
+		get         func() net.IP
+		a, b, far   string
+		otherFamily string
+	}{
+		{"OSL-12 IPv4", sb.SetGateway, sb.UnsetGateway, sb.Info().Gateway, "10.1.0.1", "10.1.0.9", "192.0.2.1", "fd00:1::1"},
+		{"OSL-12 IPv6", sb.SetGatewayIPv6, sb.UnsetGatewayIPv6, sb.Info().GatewayIPv6, "fd00:1::1", "fd00:1::9", "2001:db8::1", "10.1.0.1"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if err := errors.Join(tc.set(nil), tc.unset()); err != nil || tc.get() != nil {
+				t.Errorf("nothing set: %v", err)
+			}
+			for _, bad := range []string{tc.far, tc.otherFamily} {
+				if err := tc.set(net.ParseIP(bad)); err == nil {
+					t.Errorf("%s is taken", bad)
+				}
+			}
+			for _, gw := range []string{tc.a, tc.b} {
+				if err := tc.set(net.ParseIP(gw)); err != nil {
+					t.Fatal(err)
+				}
+				if got := tc.get().String(); got != gw {
+					t.Errorf("gateway %s, want %s", got, gw)
+				}
+				inside(t, sb, func() error {
+					r, err := netlink.RouteGet(net.ParseIP(tc.far))
+					if err == nil && !r[0].Gw.Equal(net.ParseIP(gw)) {
+						t.Errorf("route %v, want gateway %s", r, gw)
+					}
+					return err
+				})
+			}
+			if err := tc.set(net.ParseIP(tc.far)); err == nil {
+				t.Error("a gateway behind the gateway is taken")
+			}
+			if err := errors.Join(tc.unset(), tc.unset()); err != nil || tc.get() != nil {
+				t.Errorf("unset: %v", err)
+			}
+		})
+	}
+	t.Run("OSL-12 unset after the link has gone", func(t *testing.T) {
+		if err := errors.Join(sb.SetGateway(net.ParseIP("10.1.0.1")), i.Remove(), sb.UnsetGateway()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRoutesAndNeighbors(t *testing.T) {
+	nstest.Require(t, nstest.Root)
+	nstest.Leaks(t)
+	sb := sandbox(t)
+	add(t, sb, "va")
+	for _, tc := range []struct{ name, dst, via string }{
+		{"OSL-13 IPv4", "10.50.0.0/16", "10.1.0.1"},
+		{"OSL-13 IPv6", "fd00:50::/64", "fd00:1::1"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := &types.StaticRoute{Destination: cidr(t, tc.dst), NextHop: net.ParseIP(tc.via)}
+			if err := sb.AddStaticRoute(r); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]*types.StaticRoute{r}, sb.Info().StaticRoutes()); diff != "" {
+				t.Errorf("routes (-want +got):\n%s", diff)
+			}
+			if err := sb.RemoveStaticRoute(r); err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := sb.RemoveStaticRoute(r).(types.NotFoundError); !ok || len(sb.Info().StaticRoutes()) != 0 {
+				t.Error("a second removal is no NotFound error")
+			}
+			ip, mac := net.ParseIP(tc.via), net.HardwareAddr{2, 0, 0, 0, 0, 1}
+			for range 2 {
+				if err := sb.AddNeighbor(ip, mac); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := sb.DeleteNeighbor(ip, mac); err != nil {
+				t.Error(err)
+			}
+			if _, ok := sb.DeleteNeighbor(ip, mac).(types.NotFoundError); !ok {
+				t.Error("deleting an unknown neighbour is no NotFound error")
+			}
+		})
+	}
+	t.Run("OSL-13 options", func(t *testing.T) {
+		o, mac := sb.NeighborOptions(), net.HardwareAddr{2, 0, 0, 0, 0, 2}
+		if err := sb.AddNeighbor(net.IPv4(192, 0, 2, 1), mac, o.LinkName("nothing")); err == nil {
+			t.Error("an unknown link is taken")
+		}
+		if err := sb.AddNeighbor(net.IPv4(192, 0, 2, 1), mac, o.LinkName("va"), o.Family(unix.AF_INET)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHostSandbox(t *testing.T) {
+	nstest.Require(t, nstest.Root)
+	nstest.Leaks(t)
+	sandbox(t) // for the directory
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	sb, err := osl.NewSandbox(osl.GenerateKey("default"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair(t, "va")
+	o := sb.InterfaceOptions()
+	t.Run("OSL-8 links are neither moved nor renamed", func(t *testing.T) {
+		if err := sb.AddInterface("va", "eth", o.Address(cidr(t, "10.1.0.2/24"))); err != nil {
+			t.Fatal(err)
+		}
+		i := sb.Info().Interfaces()[0]
+		if l, err := net.InterfaceByName("va"); err != nil || l.Flags&net.FlagUp == 0 || i.DstName() != "va" {
+			t.Errorf("link %+v (%v) named %s", l, err, i.DstName())
+		}
+		if err := i.Remove(); err != nil {
+			t.Error(err)
+		}
+		if _, err := net.InterfaceByName("va"); err != nil {
+			t.Error("OSL-10 the link of the host does not stay")
+		}
+	})
+	if err := sb.Destroy(); err != nil {
+		t.Error(err)
+	}
+}
