@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -525,6 +526,7 @@ func BenchmarkPieces(b *testing.B) {
 			b.Fatal(err)
 		}
 	})
+	b.Run("veth, detach, delete in a batch", func(b *testing.B) { benchmarkVeth(b, h) })
 	b.Run("route", func(b *testing.B) {
 		for b.Loop() {
 			if err := h.ReplaceDefaultRoute(b.Context(), model.DefaultRoute{Via: netip.MustParseAddr("10.9.0.9"), Dev: "br0"}); err != nil {
@@ -539,4 +541,41 @@ func BenchmarkPieces(b *testing.B) {
 			}
 		}
 	})
+}
+
+// benchmarkVeth times each piece of the life of a pair, a hundred at a time.
+func benchmarkVeth(b *testing.B, h space) {
+	const batch = 100
+	var made, detached, deleted time.Duration
+	for b.Loop() {
+		in := open(b, nil)
+		var names []string
+		start := time.Now()
+		for i := range batch {
+			v := testVeth()
+			v.Host, v.Name, v.MAC = fmt.Sprintf("ve%d", i), fmt.Sprintf("eth%d", i), ""
+			v.Addrs, v.Routes = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, byte(i), 2}), 24)}, nil
+			if err := h.CreateVeth(b.Context(), in.Socket, in.FD(), v); err != nil {
+				b.Fatal(err)
+			}
+			names = append(names, v.Host)
+		}
+		made += time.Since(start)
+		start = time.Now()
+		for _, n := range names {
+			if err := h.DetachVeth(b.Context(), n); err != nil {
+				b.Fatal(err)
+			}
+		}
+		detached += time.Since(start)
+		start = time.Now()
+		if err := h.DeleteLinks(b.Context(), names...); err != nil {
+			b.Fatal(err)
+		}
+		deleted += time.Since(start)
+	}
+	per := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / float64(b.N) / batch }
+	b.ReportMetric(per(made), "ns/create")
+	b.ReportMetric(per(detached), "ns/detach")
+	b.ReportMetric(per(deleted), "ns/delete")
 }
