@@ -316,7 +316,7 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 			if old, ok := f.nets[n.ID]; ok && old.in[i] && !gone[n.ID] {
 				gone[n.ID] = true
 				b.setElems(unix.NFT_MSG_DELSETELEM, fam.num, f.table, networkElems(n.ID, old.bridge))
-				for _, c := range []string{chainIn(n.ID), chainOut(n.ID), chainPost(n.ID)} {
+				for _, c := range []string{chainIn(n.ID), chainOut(n.ID), chainPost(n.ID), chainHairpin(n.ID)} {
 					b.delChain(fam.num, f.table, c)
 				}
 			}

@@ -73,7 +73,7 @@ func (f *family) elemText(e elem, end uint16) string {
 	switch e.set {
 	case setBridges:
 		key = strconv.Quote(strings.TrimRight(key, "\x00"))
-	case setIn, setOut, setPost:
+	case setIn, setOut, setPost, setHairpin:
 		key, data = strconv.Quote(strings.TrimRight(key, "\x00")), "jump "+e.chain
 	case setPortAddr:
 		if len(key) < int(f.addrLen) {

@@ -16,6 +16,7 @@ const (
 	setIn       = "in"
 	setOut      = "out"
 	setPost     = "post"
+	setHairpin  = "hairpin"
 	setPortAny  = "port_any"
 	setPortAddr = "port_addr"
 	setRangeTCP = "range_tcp"
@@ -99,7 +100,7 @@ func (f *family) sets() []setDef {
 	}
 	return []setDef{
 		{name: setBridges, text: "ifname", keyType: typeIfname, keyLen: unix.IFNAMSIZ},
-		vmap(setIn), vmap(setOut), vmap(setPost),
+		vmap(setIn), vmap(setOut), vmap(setPost), vmap(setHairpin),
 		{
 			name: setPortAddr, text: addr + " . " + pp + " : " + addr + " . inet_service", flags: unix.NFT_SET_MAP,
 			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
@@ -126,7 +127,9 @@ func (f *family) base(guarded bool) []chainDef {
 		// answer to that source.
 		post = append(post, newRule("", ours("oifname", true), f.addr("saddr", true, f.loopback), masquerade()))
 	}
-	post = append(post, newRule("", ifaceVmap("iifname", setPost)))
+	post = append(post,
+		newRule("", ifaceVmap("oifname", setHairpin)),
+		newRule("", ifaceVmap("iifname", setPost)))
 	output := newRule("", fibLocal(), jump("publish"))
 	if f.v6() {
 		// There is no route_localnet for IPv6: ::1 never leaves the loopback link.
@@ -189,6 +192,8 @@ func chainIn(id string) string   { return "in_" + short(id) }
 func chainOut(id string) string  { return "out_" + short(id) }
 func chainPost(id string) string { return "post_" + short(id) }
 
+func chainHairpin(id string) string { return "hairpin_" + short(id) }
+
 // network returns the chains of a network.
 func (f *family) network(n *model.FirewallNetwork) []chainDef {
 	c := part(n, f.v6())
@@ -198,11 +203,14 @@ func (f *family) network(n *model.FirewallNetwork) []chainDef {
 	}
 	in := []rule{newRule(n.ID, iface("oifname", n.Bridge), between)}
 	var out []rule
-	post := []rule{
-		// A member reaches another one, or itself, through a published port: the
-		// answer must come back here to be translated, not straight by the bridge.
-		newRule(n.ID, iface("oifname", n.Bridge), ctDNAT(), masquerade()),
-		newRule(n.ID, iface("oifname", n.Bridge), ret()),
+	post := []rule{newRule(n.ID, iface("oifname", n.Bridge), ret())}
+	// A member reaches another one, or itself, through a published port: the
+	// answer must come back here to be translated, not straight by the bridge. It
+	// is told by its address, since frames that stay on the bridge (br_netfilter)
+	// come to this hook without the link that they came in by.
+	var hairpin []rule
+	for _, s := range c.Subnets {
+		hairpin = append(hairpin, newRule(n.ID, f.addr("saddr", true, s), ctDNAT(), masquerade()))
 	}
 	if c.Internal {
 		in = append(in, newRule(n.ID, drop()))
@@ -219,6 +227,7 @@ func (f *family) network(n *model.FirewallNetwork) []chainDef {
 		{name: chainIn(n.ID), rules: in},
 		{name: chainOut(n.ID), rules: out},
 		{name: chainPost(n.ID), rules: post},
+		{name: chainHairpin(n.ID), rules: hairpin},
 	}
 }
 
@@ -230,6 +239,7 @@ func networkElems(id, bridge string) []elem {
 		{set: setIn, key: key, chain: chainIn(id), comment: id},
 		{set: setOut, key: key, chain: chainOut(id), comment: id},
 		{set: setPost, key: key, chain: chainPost(id), comment: id},
+		{set: setHairpin, key: key, chain: chainHairpin(id), comment: id},
 	}
 }
 
