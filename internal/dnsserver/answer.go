@@ -37,6 +37,9 @@ func (a *answerer) handle(out, msg []byte, udp bool) (reply, forward []byte) {
 			return a.encode(out, udp, ans), nil
 		}
 	}
+	if _, ok := firstQuestion(msg); !ok {
+		return appendFormatError(out, msg), nil
+	}
 	if binary.BigEndian.Uint16(msg[4:]) > 1 {
 		return nil, a.onlyFirst(msg)
 	}

@@ -181,8 +181,8 @@ func (p *parser) parseSlow(msg []byte) bool {
 	return true
 }
 
-// firstQuestion returns the wire form of the first question, as far as it is
-// written without compression, which nothing stands before.
+// firstQuestion returns the wire form of the first question. It fails if that is
+// cut off or its name has a pointer, which could only lead into the header.
 func firstQuestion(msg []byte) ([]byte, bool) {
 	if len(msg) < headerLen || binary.BigEndian.Uint16(msg[4:]) == 0 {
 		return nil, false
