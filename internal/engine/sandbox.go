@@ -191,31 +191,12 @@ func (e *Engine) newSandboxRecord(req SandboxRequest) *model.Sandbox {
 // Delete removes the sandbox with the endpoints that are joined to it. It fails
 // with Forbidden when it has been deleted already.
 func (s *Sandbox) Delete(ctx context.Context) error {
-	e := s.e
-	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()))
+	done, err := s.takeAll(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if s.gone.Load() {
-		return types.ForbiddenErrorf("the sandbox of container %s has been deleted already", s.ContainerID())
-	}
-	eps := s.Endpoints()
-	wanted := make([]turn, 0, 2*len(eps))
-	for _, a := range s.view.Load().Attached {
-		wanted = append(wanted, shared("network", a.Network.ID))
-	}
-	slices.SortFunc(wanted, func(a, b turn) int { return strings.Compare(a.key, b.key) })
-	wanted = slices.Compact(wanted)
-	for _, ep := range eps {
-		wanted = append(wanted, exclusive("endpoint", ep.ID()))
-	}
-	doneToo, err := e.turns.take(ctx, wanted...)
-	if err != nil {
-		return err
-	}
-	defer doneToo()
-	return s.destroy(ctx, eps)
+	return s.destroy(ctx, s.Endpoints())
 }
 
 // destroy forgets the sandbox and its endpoints, and then takes their kernel

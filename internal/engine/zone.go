@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -41,13 +40,25 @@ func published(ep *model.Endpoint) (forward []string, reverse string) {
 }
 
 func (z *zone) add(ep *model.Endpoint) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.addLocked(ep)
+}
+
+// rename is one step for those who look names up.
+func (z *zone) rename(from, to *model.Endpoint) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.removeLocked(from)
+	z.addLocked(to)
+}
+
+func (z *zone) addLocked(ep *model.Endpoint) {
 	h := host{endpoint: ep.ID, v4: addrOf(ep.V4), v6: addrOf(ep.V6)}
 	if !h.v4.IsValid() && !h.v6.IsValid() {
 		return
 	}
 	forward, reverse := published(ep)
-	z.mu.Lock()
-	defer z.mu.Unlock()
 	if z.names == nil {
 		z.names = make(map[string][]host)
 		z.reverse = make(map[netip.Addr][]ptr)
@@ -66,9 +77,13 @@ func (z *zone) add(ep *model.Endpoint) {
 }
 
 func (z *zone) remove(ep *model.Endpoint) {
-	forward, _ := published(ep)
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	z.removeLocked(ep)
+}
+
+func (z *zone) removeLocked(ep *model.Endpoint) {
+	forward, _ := published(ep)
 	for _, name := range forward {
 		key := strings.ToLower(name)
 		left := slices.DeleteFunc(slices.Clone(z.names[key]), func(h host) bool { return h.endpoint == ep.ID })
@@ -197,9 +212,4 @@ func addrOf(p netip.Prefix) netip.Addr {
 		return netip.Addr{}
 	}
 	return p.Addr()
-}
-
-// compareAddrs orders addresses for people.
-func compareAddrs(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }

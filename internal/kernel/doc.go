@@ -1,0 +1,43 @@
+// Package kernel is the machine as the engine sees it: it makes and removes
+// wanted objects with the packages of the kernel floor, finds after a start what
+// is left of an earlier process, and lends sockets inside namespaces.
+//
+// What it makes carries the mark of its data directory: links their group, rules
+// their table, namespaces their directory. It never changes or removes anything
+// without that mark.
+//
+// All methods are safe for concurrent use, but for two calls about one object.
+// One goroutine deletes links whose namespace lives on; Close ends it after its
+// last deletion.
+package kernel
+
+import (
+	"hash/fnv"
+	"path/filepath"
+	"strconv"
+
+	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/nft"
+)
+
+// Group is the link group that marks the links of a data directory. It lies far
+// from the small numbers that people use.
+func Group(dataDir string) uint32 {
+	const base, mask = 0x6c000000, 0x00ffffff
+	g := base | hash(dataDir)&mask
+	return g
+}
+
+// Table is the name of the firewall tables of a data directory.
+func Table(dataDir string) string {
+	if filepath.Clean(dataDir) == config.DefaultDataDir {
+		return nft.DefaultTable
+	}
+	return nft.DefaultTable + "-" + strconv.FormatUint(uint64(hash(dataDir)), 16)
+}
+
+func hash(dataDir string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(filepath.Clean(dataDir)))
+	return h.Sum32()
+}

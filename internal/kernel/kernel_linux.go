@@ -1,0 +1,317 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/conntrack"
+	"github.com/libnetwork/libnetwork/internal/hostport"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/nft"
+	"github.com/libnetwork/libnetwork/internal/rtnl"
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/internal/sysctl"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Config says whose objects they are.
+type Config struct {
+	DataDir, RunDir string
+	Steps           *step.Counter // numbers each change; nil: none
+	Logger          *slog.Logger  // nil: slog.Default
+}
+
+// Kernel makes and removes objects in the network namespace in which it was
+// made.
+type Kernel struct {
+	cfg      Config
+	log      *slog.Logger
+	group    uint32
+	dir      string // of pinned namespaces
+	host     *netns.Namespace
+	rt       *rtnl.Socket
+	firewall *nft.Firewall
+	redirect nft.Redirector
+	ports    hostport.Holder
+	tracked  conntrack.Flusher
+	reaper   *reaper
+
+	mu     sync.Mutex // guards the following
+	spaces map[string]*netns.Namespace
+	// networks, published and guard are all that the firewall shall hold, for its
+	// repair.
+	networks  map[string]model.FirewallNetwork
+	published map[string]model.Port
+	guard     nft.Guard
+}
+
+// New opens what the kernel is talked to with. It changes nothing but the
+// directory of namespaces.
+func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	k := &Kernel{
+		cfg: cfg, log: cfg.Logger, group: Group(cfg.DataDir), dir: filepath.Join(cfg.RunDir, "netns"),
+		ports: hostport.Holder{Steps: cfg.Steps}, tracked: conntrack.Flusher{Steps: cfg.Steps},
+		spaces:   make(map[string]*netns.Namespace),
+		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Port),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.Close())
+		}
+	}()
+	if err := netns.EnsureDir(cfg.Steps, k.dir); err != nil {
+		return nil, err
+	}
+	if k.host, err = netns.Host(cfg.Steps); err != nil {
+		return nil, err
+	}
+	if k.rt, err = k.host.Rtnl(); err != nil {
+		return nil, err
+	}
+	k.firewall, err = nft.Open(ctx, nft.Config{Table: Table(cfg.DataDir), Steps: cfg.Steps, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	k.reaper = newReaper(k.rt, k.log)
+	return k, nil
+}
+
+// Close gives back what the process holds. What is in the kernel stays.
+func (k *Kernel) Close() error {
+	var errs []error
+	if k.reaper != nil {
+		k.reaper.close()
+	}
+	k.mu.Lock()
+	for _, ns := range k.spaces {
+		errs = append(errs, ns.Close())
+	}
+	clear(k.spaces)
+	k.mu.Unlock()
+	if k.firewall != nil {
+		errs = append(errs, k.firewall.Close())
+	}
+	if k.host != nil {
+		errs = append(errs, k.host.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// space returns an open namespace by its path; the empty one is the host's.
+func (k *Kernel) space(path string) (*netns.Namespace, error) {
+	if path == "" {
+		return k.host, nil
+	}
+	k.mu.Lock()
+	ns := k.spaces[path]
+	k.mu.Unlock()
+	if ns != nil {
+		return ns, nil
+	}
+	ns, err := netns.Open(k.cfg.Steps, path)
+	if err != nil {
+		return nil, err
+	}
+	return k.keep(path, ns), nil
+}
+
+// keep remembers an open namespace, or closes it if another call was quicker.
+func (k *Kernel) keep(path string, ns *netns.Namespace) *netns.Namespace {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if had := k.spaces[path]; had != nil {
+		_ = ns.Close()
+		return had
+	}
+	k.spaces[path] = ns
+	return ns
+}
+
+func (k *Kernel) forget(path string) error {
+	k.mu.Lock()
+	ns := k.spaces[path]
+	delete(k.spaces, path)
+	k.mu.Unlock()
+	if ns == nil {
+		return nil
+	}
+	return ns.Close()
+}
+
+// NamespaceAlive says whether path is a network namespace.
+func (k *Kernel) NamespaceAlive(path string) bool { return netns.IsNamespace(path) }
+
+// Link looks up a link of the host.
+func (k *Kernel) Link(ctx context.Context, name string) (model.HostLink, bool, error) {
+	l, err := k.rt.Link(ctx, name)
+	if errors.Is(err, unix.ENODEV) {
+		return model.HostLink{}, false, nil
+	}
+	if err != nil {
+		return model.HostLink{}, false, err
+	}
+	h := model.HostLink{Name: l.Name, Kind: l.Kind, Group: l.Group}
+	addrs, err := k.rt.Addresses(ctx)
+	if err != nil {
+		return h, true, err
+	}
+	for _, a := range addrs {
+		if a.Index == l.Index {
+			h.Addrs = append(h.Addrs, a.Prefix)
+		}
+	}
+	return h, true, nil
+}
+
+// Busy returns the subnets that the host has routes to: a new network had better
+// not be one of them. It is for the address manager, at every choice of a pool.
+func (k *Kernel) Busy(ctx context.Context) ([]netip.Prefix, error) {
+	routes, err := k.rt.Routes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Prefix
+	for _, r := range routes {
+		// Only what is on a link: the routes of a VPN may cover the whole of the
+		// address space.
+		if !r.Via.IsValid() {
+			out = append(out, r.Dst.Masked())
+		}
+	}
+	return out, nil
+}
+
+// Hold takes a port of the host.
+func (k *Kernel) Hold(ctx context.Context, p model.Port) (io.Closer, error) {
+	return k.ports.Reserve(ctx, p.Proto, p.Host, p.First, p.Last)
+}
+
+// Listen opens the sockets of a DNS server inside a namespace.
+func (k *Kernel) Listen(path string, addr netip.AddrPort) (net.PacketConn, net.Listener, error) {
+	ns, err := k.space(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	udp, err := ns.ListenUDP(addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	tcp, err := ns.ListenTCP(addr)
+	if err != nil {
+		return nil, nil, errors.Join(err, udp.Close())
+	}
+	return udp, tcp, nil
+}
+
+// Dial opens a socket inside a namespace, or in the host's for the empty path.
+func (k *Kernel) Dial(ctx context.Context, path, network, address string) (net.Conn, error) {
+	ns, err := k.space(path)
+	if err != nil {
+		return nil, err
+	}
+	return ns.Dial(ctx, network, address)
+}
+
+// Statistics reads the counters of a link inside a namespace.
+func (k *Kernel) Statistics(ctx context.Context, path, name string) (*types.InterfaceStatistics, error) {
+	ns, err := k.space(path)
+	if err != nil {
+		return nil, err
+	}
+	rt, err := ns.Rtnl()
+	if err != nil {
+		return nil, err
+	}
+	return rt.Stats(ctx, name)
+}
+
+// Forward turns forwarding of a family on or off; with dry it only says whether
+// that would be a change.
+func (k *Kernel) Forward(_ context.Context, v6, on, dry bool) (changed bool, err error) {
+	path := []string{"net", "ipv4", "ip_forward"}
+	if v6 {
+		path = []string{"net", "ipv6", "conf", "all", "forwarding"}
+	}
+	want := "0"
+	if on {
+		want = "1"
+	}
+	now, err := sysctl.Read(path...)
+	if err != nil || now == want || dry {
+		return now != want, err
+	}
+	if on {
+		_, err = sysctl.EnableForwarding(k.cfg.Steps, v6)
+	} else {
+		err = sysctl.Write(k.cfg.Steps, want, path...)
+	}
+	return true, err
+}
+
+// Guard makes the firewall drop, in the families given, what would only pass
+// through the host.
+func (k *Kernel) Guard(ctx context.Context, v4, v6 bool) error {
+	k.mu.Lock()
+	k.guard = nft.Guard{V4: v4, V6: v6}
+	g := k.guard
+	k.mu.Unlock()
+	return k.repaired(ctx, k.firewall.SetGuard(ctx, g))
+}
+
+// repaired puts the firewall right when a change has found that somebody else
+// has been at it; everything wanted, that change included, is in the books.
+func (k *Kernel) repaired(ctx context.Context, err error) error {
+	if !errors.Is(err, nft.ErrTampered) {
+		return err
+	}
+	k.log.Warn("firewall rules were changed by somebody else: they are put right", "err", err)
+	want, g := k.wanted()
+	if _, again := k.firewall.Reconcile(ctx, want, g); again != nil {
+		return fmt.Errorf("%w; and the repair failed: %w", err, again)
+	}
+	return nil
+}
+
+func (k *Kernel) wanted() (nft.Change, nft.Guard) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var c nft.Change
+	for _, n := range k.networks {
+		c.Networks = append(c.Networks, n)
+	}
+	for _, p := range k.published {
+		c.Ports = append(c.Ports, p)
+	}
+	return c, k.guard
+}
+
+// book enters a change of the firewall into the books.
+func (k *Kernel) book(add, del nft.Change) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range del.Networks {
+		delete(k.networks, n.ID)
+	}
+	for _, p := range del.Ports {
+		delete(k.published, p.Key())
+	}
+	for _, n := range add.Networks {
+		k.networks[n.ID] = n
+	}
+	for _, p := range add.Ports {
+		k.published[p.Key()] = p
+	}
+}

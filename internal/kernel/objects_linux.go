@@ -1,0 +1,248 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/conntrack"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/nft"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Create makes objects of one kind, all or none.
+func (k *Kernel) Create(ctx context.Context, objs []model.Object) error {
+	if c, ok := change(objs); ok {
+		return k.changeFirewall(ctx, c, nft.Change{})
+	}
+	for i, o := range objs {
+		if err := k.createOne(ctx, o); err != nil {
+			return errors.Join(err, k.Delete(context.WithoutCancel(ctx), objs[:i]))
+		}
+	}
+	return nil
+}
+
+// Delete removes objects of one kind. It goes on after a failure; what is gone
+// already is none.
+func (k *Kernel) Delete(ctx context.Context, objs []model.Object) error {
+	if c, ok := change(objs); ok {
+		return k.changeFirewall(ctx, nft.Change{}, c)
+	}
+	var errs []error
+	for _, o := range objs {
+		errs = append(errs, k.deleteOne(ctx, o))
+	}
+	return errors.Join(errs...)
+}
+
+// change picks what the firewall makes in one transaction.
+func change(objs []model.Object) (c nft.Change, ok bool) {
+	for _, o := range objs {
+		switch o := o.(type) {
+		case model.FirewallNetwork:
+			c.Networks = append(c.Networks, o)
+		case model.Port:
+			c.Ports = append(c.Ports, o)
+		default:
+			return c, false
+		}
+	}
+	return c, len(objs) > 0
+}
+
+func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error {
+	// The books are written first: if the firewall has to be repaired, they say
+	// what it shall hold.
+	k.book(add, del)
+	if err := k.repaired(ctx, k.firewall.Apply(ctx, add, del)); err != nil {
+		k.book(del, add)
+		return err
+	}
+	// A connection keeps the container that it began with, whatever the rules say
+	// now: those to the ports that changed hands are forgotten.
+	filter := conntrack.Filter{Ports: append(add.Ports, del.Ports...)}
+	if len(filter.Ports) > 0 {
+		for _, p := range del.Ports {
+			filter.Addrs = append(filter.Addrs, p.Addr)
+		}
+		if err := k.tracked.Flush(ctx, filter); err != nil {
+			k.log.Warn("forget connections of changed ports", "err", err)
+		}
+	}
+	switch {
+	case len(add.Networks) > 0:
+		k.acceptedByOthers(ctx, true)
+	case len(del.Networks) > 0:
+		k.mu.Lock()
+		last := len(k.networks) == 0
+		k.mu.Unlock()
+		if last {
+			k.acceptedByOthers(ctx, false)
+		}
+	}
+	return nil
+}
+
+// acceptedByOthers sees to it that a foreign forward chain lets through what
+// ours has accepted.
+func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) {
+	set, what := k.firewall.EnsureForeignAccept, "added a rule to the user hook of another firewall"
+	if !want {
+		set, what = k.firewall.RemoveForeignAccept, "removed our rule from the user hook of another firewall"
+	}
+	lines, err := set(ctx)
+	if err != nil {
+		k.log.Warn("user hook of another firewall", "err", err)
+	}
+	for _, l := range lines {
+		k.log.Info(what, "rule", l)
+	}
+}
+
+func (k *Kernel) createOne(ctx context.Context, o model.Object) error {
+	switch o := o.(type) {
+	case model.Bridge:
+		return k.createBridge(ctx, o)
+	case model.Namespace:
+		return k.createNamespace(ctx, o)
+	case model.Redirect:
+		ns, err := k.space(o.Netns)
+		if err != nil {
+			return err
+		}
+		if err := k.cfg.Steps.Next("nft: redirect " + o.Netns); err != nil {
+			return err
+		}
+		return k.redirect.Set(ctx, ns.FD(), o.Port)
+	case model.Veth:
+		return k.createVeth(ctx, o)
+	case model.DefaultRoute:
+		ns, err := k.space(o.Netns)
+		if err != nil {
+			return err
+		}
+		rt, err := ns.Rtnl()
+		if err != nil {
+			return err
+		}
+		return rt.ReplaceDefaultRoute(ctx, o)
+	}
+	return fmt.Errorf("%s is not for the kernel", o.Key())
+}
+
+func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
+	if b.Adopted {
+		if _, ok, err := k.Link(ctx, b.Name); err != nil || ok {
+			return err
+		}
+		return types.NotFoundErrorf("bridge %s does not exist any more: it is not ours to make", b.Name)
+	}
+	err := k.rt.CreateBridge(ctx, b)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	l, ok, lookErr := k.Link(ctx, b.Name)
+	if lookErr != nil || ok && l.Group != k.group {
+		return types.ForbiddenErrorf("bridge %s exists already and is somebody else's: %w", b.Name, err)
+	}
+	// Ours, and nobody's: left by an operation that was cut short.
+	return errors.Join(k.rt.DeleteLinks(ctx, b.Name), k.rt.CreateBridge(ctx, b))
+}
+
+func (k *Kernel) createNamespace(ctx context.Context, n model.Namespace) error {
+	if n.From != "" {
+		return netns.Pin(k.cfg.Steps, n.From, n.Path)
+	}
+	ns, err := netns.Create(ctx, k.cfg.Steps, n.Path)
+	if err != nil {
+		return err
+	}
+	k.keep(n.Path, ns)
+	return nil
+}
+
+func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
+	ns, err := k.space(v.Netns)
+	if err != nil {
+		return err
+	}
+	inside, err := ns.Rtnl()
+	if err != nil {
+		return err
+	}
+	err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
+	if errors.Is(err, unix.EEXIST) && k.reaper.drain() {
+		// An interface of that name was about to be deleted.
+		err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return types.ForbiddenErrorf("the sandbox has an interface %s already: %w", v.Name, err)
+	}
+	return err
+}
+
+func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
+	switch o := o.(type) {
+	case model.Bridge:
+		if o.Adopted {
+			return nil
+		}
+		return k.rt.DeleteLinks(ctx, o.Name)
+	case model.Namespace:
+		return errors.Join(k.forget(o.Path), netns.Remove(k.cfg.Steps, o.Path))
+	case model.Redirect:
+		return k.inside(o.Netns, func(ns *netns.Namespace) error {
+			if err := k.cfg.Steps.Next("nft: remove redirect " + o.Netns); err != nil {
+				return err
+			}
+			return k.redirect.Remove(ctx, ns.FD())
+		})
+	case model.Veth:
+		return k.deleteVeth(ctx, o)
+	case model.DefaultRoute:
+		return k.inside(o.Netns, func(ns *netns.Namespace) error {
+			rt, err := ns.Rtnl()
+			if err != nil {
+				return err
+			}
+			return rt.DeleteDefaultRoute(ctx, o)
+		})
+	}
+	return fmt.Errorf("%s is not for the kernel", o.Key())
+}
+
+// inside runs f for a namespace that is still there.
+func (k *Kernel) inside(path string, f func(*netns.Namespace) error) error {
+	ns, err := k.space(path)
+	if errors.As(err, new(types.NotFoundError)) || err != nil && !netns.IsNamespace(path) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f(ns)
+}
+
+// deleteVeth takes the pair off its bridge: from then on nobody reaches the
+// addresses behind it. The link itself, which takes the kernel long to delete, is
+// left to the reaper, or goes with its namespace.
+func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
+	if err := k.rt.DetachVeth(ctx, v.Host); err != nil {
+		return err
+	}
+	addrs := make([]netip.Addr, 0, len(v.Addrs))
+	for _, p := range v.Addrs {
+		addrs = append(addrs, p.Addr())
+	}
+	if err := k.rt.FlushNeighbour(ctx, v.Bridge, addrs...); err != nil {
+		k.log.Warn("forget neighbour", "bridge", v.Bridge, "err", err)
+	}
+	k.reaper.add(v.Host)
+	return nil
+}

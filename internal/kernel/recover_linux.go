@@ -1,0 +1,128 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/nft"
+	"github.com/libnetwork/libnetwork/internal/rtnl"
+)
+
+// Recover brings the kernel to the wanted objects: rules first, in one
+// transaction, then what is ours and not wanted goes, then what is missing comes.
+// What is right is not touched.
+func (k *Kernel) Recover(ctx context.Context, want []model.Object) error {
+	var errs []error
+	errs = append(errs, k.recoverFirewall(ctx, want))
+
+	links, err := k.rt.Links(ctx)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	errs = append(errs, k.removeStrays(ctx, links, want))
+	byName := make(map[string]rtnl.Link, len(links))
+	for _, l := range links {
+		byName[l.Name] = l
+	}
+	missing := slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
+		switch o := o.(type) {
+		case model.Bridge:
+			_, ok := byName[o.Name]
+			return ok
+		case model.Veth:
+			_, ok := byName[o.Host]
+			return ok
+		case model.Namespace:
+			return netns.IsNamespace(o.Path)
+		default:
+			// Rules are done; what is inside a namespace was complete before the
+			// sandbox was recorded, and lives as long as it.
+			return true
+		}
+	})
+	slices.SortStableFunc(missing, func(a, b model.Object) int { return int(a.Order()) - int(b.Order()) })
+	for _, o := range missing {
+		k.log.Info("missing in the kernel, made again", "object", o.Key())
+		errs = append(errs, k.createOne(ctx, o))
+	}
+	errs = append(errs, k.reattach(ctx, byName, want))
+	return errors.Join(errs...)
+}
+
+func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error {
+	fw, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
+		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort
+	}))
+	k.book(fw, nft.Change{})
+	all, g := k.wanted()
+	changed, err := k.firewall.Reconcile(ctx, all, g)
+	if err != nil {
+		return err
+	}
+	if changed && len(all.Networks) > 0 {
+		k.log.Info("firewall tables were not as wanted and have been replaced")
+	}
+	k.acceptedByOthers(ctx, len(all.Networks) > 0)
+	return nil
+}
+
+// removeStrays removes links and namespaces that carry our mark and that nobody
+// wants.
+func (k *Kernel) removeStrays(ctx context.Context, links []rtnl.Link, want []model.Object) error {
+	wanted := make(map[string]bool, len(want))
+	for _, o := range want {
+		switch o := o.(type) {
+		case model.Bridge:
+			wanted[o.Name] = true
+		case model.Veth:
+			wanted[o.Host] = true
+			if o.Netns == "" {
+				wanted[o.Name] = true
+			}
+		case model.Namespace:
+			wanted[o.Path] = true
+		}
+	}
+	var strays []string
+	for _, l := range links {
+		if (l.Group == k.group || l.Group == rtnl.DyingGroup) && !wanted[l.Name] && (l.Kind == "bridge" || l.Kind == "veth") {
+			strays = append(strays, l.Name)
+		}
+	}
+	var errs []error
+	if len(strays) > 0 {
+		k.log.Info("links of an earlier process are removed", "links", strings.Join(strays, " "))
+		errs = append(errs, k.rt.DeleteLinks(ctx, strays...))
+	}
+	paths, err := filepath.Glob(filepath.Join(k.dir, "*"))
+	errs = append(errs, err)
+	for _, p := range paths {
+		if !wanted[p] {
+			k.log.Info("network namespace of an earlier process is removed", "path", p)
+			errs = append(errs, netns.Remove(k.cfg.Steps, p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reattach puts veths back to a bridge that had to be made again.
+func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []model.Object) error {
+	var errs []error
+	for _, o := range want {
+		v, ok := o.(model.Veth)
+		if !ok {
+			continue
+		}
+		l, ok := had[v.Host]
+		if !ok || l.Master != 0 && l.Up {
+			continue
+		}
+		errs = append(errs, k.rt.ChangeLink(ctx, v.Host, rtnl.LinkChange{Master: v.Bridge, Up: true}))
+	}
+	return errors.Join(errs...)
+}
