@@ -93,7 +93,7 @@ func Remove(steps *step.Counter, path string) error {
 	for range maxMounts {
 		// EINVAL: not a mount.
 		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			if err != unix.EINVAL && err != unix.ENOENT { //nolint:errorlint // a plain errno
+			if err != unix.EINVAL && err != unix.ENOENT {
 				return fmt.Errorf("unpin network namespace: %w", &os.PathError{Op: "unmount", Path: path, Err: err})
 			}
 			break

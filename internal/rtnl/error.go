@@ -40,7 +40,9 @@ func classify(err error) error {
 	if err == nil || !errors.As(err, &e) {
 		return err
 	}
-	switch errno, _ := e.Err.(syscall.Errno); errno {
+	var errno syscall.Errno
+	_ = errors.As(e.Err, &errno)
+	switch errno {
 	case syscall.ENODEV, syscall.ENOENT, syscall.ESRCH, syscall.ENXIO:
 		return types.NotFoundErrorf("%w", err)
 	case syscall.EEXIST, syscall.EPERM, syscall.EACCES, syscall.EBUSY:

@@ -347,6 +347,7 @@ func TestFaults(t *testing.T) {
 }
 
 func rtnlIn(t *testing.T, s space, steps *step.Counter) (sock *rtnl.Socket, err error) {
+	t.Helper()
 	err = s.Do(func() error {
 		sock, err = rtnl.Open(rtnl.Config{Enter: s.Do, Steps: steps})
 		return err
@@ -545,6 +546,7 @@ func BenchmarkPieces(b *testing.B) {
 
 // benchmarkVeth times each piece of the life of a pair, a hundred at a time.
 func benchmarkVeth(b *testing.B, h space) {
+	b.Helper()
 	const batch = 100
 	var made, detached, deleted time.Duration
 	for b.Loop() {

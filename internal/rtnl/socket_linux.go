@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -175,7 +176,7 @@ func (s *Socket) exchange(reqs []request, each func(uint16, []byte)) error {
 func (s *Socket) send(b []byte) error {
 	for {
 		err := unix.Sendto(s.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-		if err != unix.EINTR { //nolint:errorlint // a plain errno
+		if err != unix.EINTR {
 			return err
 		}
 	}
@@ -186,7 +187,7 @@ func (s *Socket) recv(b []byte) (int, error) {
 	for {
 		n, _, flags, from, err := unix.RecvmsgBuffers(s.fd, [][]byte{b}, nil, 0)
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // a plain errno
+		case err == unix.EINTR:
 			continue
 		case err != nil:
 			return 0, err
@@ -244,10 +245,8 @@ func (a *answers) status(i int, kind, flags uint16, body []byte) {
 		return
 	}
 	r := a.reqs[i]
-	for _, f := range r.fine {
-		if errno == f {
-			return
-		}
+	if slices.Contains(r.fine, errno) {
+		return
 	}
 	e := &Error{Op: r.op, Object: r.object, Err: errno}
 	// With NETLINK_CAP_ACK an error repeats only the header of the request.
