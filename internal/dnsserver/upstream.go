@@ -45,7 +45,7 @@ type upstream struct {
 }
 
 // SetUpstreams replaces the list of upstream servers by the first three that are
-// not ourselves, in their order. Queries that wait are asked again from them.
+// not ourselves, in their order. UDP queries that wait are asked again from them.
 func (s *Server) SetUpstreams(list []Upstream) {
 	set := new(upstreamSet)
 	for _, u := range list {
@@ -63,7 +63,7 @@ func (s *Server) SetUpstreams(list []Upstream) {
 }
 
 // FlushUpstreams closes the sockets to upstream servers, as after a change of
-// routes or addresses. Queries that wait are asked again over new ones.
+// routes or addresses. UDP queries that wait are asked again over new ones.
 func (s *Server) FlushUpstreams() {
 	s.upstreams.Load().flush()
 }
