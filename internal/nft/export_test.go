@@ -1,0 +1,44 @@
+//go:build linux
+
+package nft
+
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+)
+
+// Cost returns the bytes and messages of the transaction that Apply would send.
+func (f *Firewall) Cost(ctx context.Context, add, del Change) (bytes, msgs int, err error) {
+	if err := f.acquire(ctx); err != nil {
+		return 0, 0, err
+	}
+	defer f.release()
+	b := f.c.newBatch()
+	for i := range f.fams {
+		if err := f.change(b, i, add, del, f.guard); err != nil {
+			return 0, 0, err
+		}
+	}
+	return len(b.buf), len(messages(b.buf)), nil
+}
+
+// HasOwner says whether the kernel knows the flags owner and persist.
+func (f *Firewall) HasOwner() bool { return f.flags&flagOwner != 0 }
+
+// Generation is the number of transactions of the namespace of f.
+func (f *Firewall) Generation(ctx context.Context) (uint32, error) {
+	if err := f.acquire(ctx); err != nil {
+		return 0, err
+	}
+	defer f.release()
+	b := &batch{seq: f.c.seq}
+	b.begin(unix.NFT_MSG_GETGEN, 0, 0)
+	b.end()
+	var gen uint32
+	err := f.c.dump(ctx, b, func(m message) error {
+		gen = be32(m.attrs().get(unix.NFTA_GEN_ID))
+		return nil
+	})
+	return gen, err
+}
