@@ -1,0 +1,153 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+)
+
+func newManager(tb testing.TB, cfg Config) *Manager {
+	tb.Helper()
+	m, err := New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return m
+}
+
+func mustPool(tb testing.TB, m *Manager, prefix string) Pool {
+	tb.Helper()
+	p, err := m.RequestPool(LocalSpace, netip.MustParsePrefix(prefix), netip.Prefix{}, nil, false)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+// mustTake requests addr, any one if it is zero.
+func mustTake(tb testing.TB, m *Manager, id string, addr netip.Addr) netip.Addr {
+	tb.Helper()
+	got, err := m.RequestAddress(id, addr, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return got.Addr()
+}
+
+// BenchmarkAddress is one request and one release at different fills of a pool.
+func BenchmarkAddress(b *testing.B) {
+	const size = 1<<16 - 2
+	for _, c := range []struct {
+		name, pool string
+		fill       func(b *testing.B, m *Manager, id string)
+	}{
+		{"v4 16 empty", "10.0.0.0/16", func(*testing.B, *Manager, string) {}},
+		{"v4 16 half", "10.0.0.0/16", func(b *testing.B, m *Manager, id string) {
+			for range size / 2 {
+				mustTake(b, m, id, netip.Addr{})
+			}
+		}},
+		{"v4 16 every second", "10.0.0.0/16", func(b *testing.B, m *Manager, id string) {
+			for i := 1; i < size; i += 2 {
+				mustTake(b, m, id, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+			}
+		}},
+		{"v4 16 one left", "10.0.0.0/16", func(b *testing.B, m *Manager, id string) {
+			for range size - 1 {
+				mustTake(b, m, id, netip.Addr{})
+			}
+		}},
+		{"v6 64 sparse 10000", "fd00::/64", func(b *testing.B, m *Manager, id string) {
+			a := netip.MustParseAddr("fd00::").As16()
+			for i := range 10_000 {
+				h := uint64(i+1) * 0x9e3779b97f4a7c15
+				for j := range 8 {
+					a[8+j] = byte(h >> (8 * j))
+				}
+				mustTake(b, m, id, netip.AddrFrom16(a))
+			}
+		}},
+	} {
+		for _, order := range []string{"first", "serial"} {
+			b.Run(c.name+" "+order, func(b *testing.B) {
+				m := newManager(b, Config{})
+				p := mustPool(b, m, c.pool)
+				c.fill(b, m, p.ID)
+				var opts map[string]string
+				if order == "serial" {
+					opts = map[string]string{OptSerial: "true"}
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					a, err := m.RequestAddress(p.ID, netip.Addr{}, opts)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if err := m.ReleaseAddress(p.ID, a.Addr()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkChosenPool is the search for a free pool behind 10 000 others, and its
+// release.
+func BenchmarkChosenPool(b *testing.B) {
+	base := []Base{{netip.MustParsePrefix("10.0.0.0/8"), 24}}
+	for _, c := range []struct {
+		name string
+		step int
+	}{{"dense", 1}, {"at the end", 2}} {
+		b.Run(c.name, func(b *testing.B) {
+			m := newManager(b, Config{Local: base})
+			for i := range 10_000 {
+				if c.step == 1 {
+					mustPool(b, m, fmt.Sprintf("10.%d.%d.0/24", i>>8, i&255))
+				} else {
+					// Every block holds a pool smaller than itself.
+					mustPool(b, m, fmt.Sprintf("10.%d.%d.128/25", i>>8, i&255))
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				p, err := m.RequestPool(LocalSpace, netip.Prefix{}, netip.Prefix{}, nil, false)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := m.ReleasePool(p.ID); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkMemory reports the bytes of a pool with ten addresses far apart.
+func BenchmarkMemory(b *testing.B) {
+	for _, pool := range []string{"10.0.0.0/8", "fd00::/48"} {
+		b.Run(pool, func(b *testing.B) {
+			var before, after runtime.MemStats
+			var keep []*Manager
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			for b.Loop() {
+				m := newManager(b, Config{})
+				p := mustPool(b, m, pool)
+				a := p.Prefix.Addr().AsSlice()
+				for i := range 10 {
+					a[len(a)-2], a[len(a)-1] = byte(17*i+1), 9
+					addr, _ := netip.AddrFromSlice(a)
+					mustTake(b, m, p.ID, addr)
+				}
+				keep = append(keep, m)
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(keep)), "B/pool")
+			runtime.KeepAlive(keep)
+		})
+	}
+}
