@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -321,3 +322,10 @@ func opError(op, name, id string, err error) error {
 		return types.InternalErrorf(format, op, name, short(id), err)
 	}
 }
+
+// Engine returns the engine that the network belongs to.
+func (n *Network) Engine() *Engine { return n.e }
+
+// Gateway returns the default gateway that the network offers, or the zero
+// value.
+func (n *Network) Gateway(v6 bool) netip.Addr { return n.drv.Gateway(n.Record(), v6) }

@@ -290,3 +290,6 @@ func (s *Sandbox) netns() string {
 	}
 	return ""
 }
+
+// Engine returns the engine that the sandbox belongs to.
+func (s *Sandbox) Engine() *Engine { return s.e }

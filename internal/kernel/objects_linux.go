@@ -157,7 +157,11 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 
 func (k *Kernel) createNamespace(ctx context.Context, n model.Namespace) error {
 	if n.From != "" {
-		return netns.Pin(k.cfg.Steps, n.From, n.Path)
+		ns, err := netns.Open(k.cfg.Steps, n.From)
+		if err != nil {
+			return err
+		}
+		return errors.Join(ns.Pin(n.Path), ns.Close())
 	}
 	ns, err := netns.Create(ctx, k.cfg.Steps, n.Path)
 	if err != nil {

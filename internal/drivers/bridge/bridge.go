@@ -31,14 +31,16 @@ const (
 type Driver struct {
 	// Group is the link group that marks the links made for one data directory.
 	Group uint32
+	// NoFirewall wants no rules: networks are not isolated, and no ports published.
+	NoFirewall bool
 }
 
 // Type is the name of the driver.
 func (Driver) Type() string { return Type }
 
 // Traits are those of a driver with addresses and ports, on this host alone.
-func (Driver) Traits() model.Traits {
-	return model.Traits{Scope: "local", Addresses: true, Ports: true}
+func (d Driver) Traits() model.Traits {
+	return model.Traits{Scope: "local", Addresses: true, Ports: !d.NoFirewall}
 }
 
 // Prepare reads the options. A network on a bridge of somebody else, for which
@@ -187,10 +189,14 @@ func (d Driver) Network(n *model.Network) []model.Object {
 			Subnets: []netip.Prefix{p.Prefix}, Masquerade: b.Masquerade, Internal: n.Internal, ICC: b.ICC,
 		}
 	}
-	return []model.Object{fw, model.Bridge{
+	link := model.Bridge{
 		Name: b.Link, Group: d.Group, Alias: fmt.Sprintf("network %s %s", n.Name, n.ID),
-		Addrs: b.Addrs, IPv6: len(n.IPAM.Pools6) > 0, RouteLocalnet: true, Adopted: b.Adopted, MTU: b.MTU,
-	}}
+		Addrs: b.Addrs, IPv6: len(n.IPAM.Pools6) > 0, RouteLocalnet: !d.NoFirewall, Adopted: b.Adopted, MTU: b.MTU,
+	}
+	if d.NoFirewall {
+		return []model.Object{link}
+	}
+	return []model.Object{fw, link}
 }
 
 // Attach wants a veth pair.

@@ -1,0 +1,224 @@
+// Package host assembles an engine for this machine: the kernel, the built-in
+// drivers and the address managers; and shares it among all in this process that
+// use the same data directory.
+//
+// It is safe for concurrent use. Its one piece of global state is the list of
+// engines that are open in this process: the kernel is one, whoever asks.
+package host
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/drivers/single"
+	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/ipam"
+	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/ipamapi"
+	"github.com/libnetwork/libnetwork/ipams/null"
+	"github.com/libnetwork/libnetwork/resolvconf"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// RunDirEnv is the environment variable that names another default run
+// directory.
+const RunDirEnv = "LIBNETWORK_RUN_DIR"
+
+// Options say what an engine is made of. When the engine of a data directory is
+// open already, they have no effect.
+type Options struct {
+	// DataDir and RunDir are its directories; by default those of package config.
+	DataDir, RunDir string
+	// KeepAlive keeps sandboxes over a restart.
+	KeepAlive bool
+	// Forwarding lets it turn packet forwarding on.
+	Forwarding bool
+	// NoFirewall leaves the host's firewall alone: no isolation, no masquerading,
+	// no published ports.
+	NoFirewall bool
+	// SmallPools cuts the default address pools to /24, so that there are 4096
+	// instead of 31.
+	SmallPools bool
+	// TTL is how long clients may remember local names; 0: 5 s.
+	TTL    time.Duration
+	Logger *slog.Logger
+	Steps  *step.Counter
+}
+
+// shared is an engine with those who use it.
+type shared struct {
+	users int
+	ready chan struct{} // closed when e or err is set
+	e     *engine.Engine
+	err   error
+}
+
+//nolint:gochecknoglobals // see the package documentation
+var open struct {
+	sync.Mutex // guards engines
+	engines    map[string]*shared
+}
+
+// RunDirFromEnv is the run directory that is used when nothing else is said.
+func RunDirFromEnv() string {
+	if dir := os.Getenv(RunDirEnv); dir != "" {
+		return dir
+	}
+	return config.DefaultRunDir
+}
+
+// Open returns the engine of a data directory, which it makes unless it is open
+// in this process. The caller gives it back with the function returned; the last
+// one closes it.
+func Open(ctx context.Context, opts Options) (e *engine.Engine, release func() error, err error) {
+	if opts.DataDir == "" {
+		opts.DataDir = config.DefaultDataDir
+	}
+	if opts.DataDir, err = filepath.Abs(opts.DataDir); err != nil {
+		return nil, nil, types.BadRequestErrorf("data directory: %w", err)
+	}
+	if opts.RunDir == "" {
+		opts.RunDir = RunDirFromEnv()
+	}
+	if opts.RunDir, err = filepath.Abs(opts.RunDir); err != nil {
+		return nil, nil, types.BadRequestErrorf("run directory: %w", err)
+	}
+	open.Lock()
+	s := open.engines[opts.DataDir]
+	first := s == nil
+	if first {
+		s = &shared{ready: make(chan struct{})}
+		if open.engines == nil {
+			open.engines = make(map[string]*shared)
+		}
+		open.engines[opts.DataDir] = s
+	}
+	s.users++
+	open.Unlock()
+	if first {
+		s.e, s.err = assemble(ctx, opts)
+		close(s.ready)
+	}
+	<-s.ready
+	var once sync.Once
+	release = func() (err error) {
+		once.Do(func() { err = s.leave(opts.DataDir) })
+		return err
+	}
+	if s.err != nil {
+		_ = release()
+		return nil, nil, s.err
+	}
+	return s.e, release, nil
+}
+
+func (s *shared) leave(dir string) error {
+	open.Lock()
+	defer open.Unlock()
+	s.users--
+	if s.users > 0 {
+		return nil
+	}
+	delete(open.engines, dir)
+	if s.e == nil {
+		return nil
+	}
+	// Under the lock: whoever opens the directory next finds it free.
+	return s.e.Close()
+}
+
+func assemble(ctx context.Context, opts Options) (*engine.Engine, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	k, err := kernel.New(ctx, kernel.Config{DataDir: opts.DataDir, RunDir: opts.RunDir, Steps: opts.Steps, Logger: opts.Logger})
+	if err != nil {
+		return nil, err
+	}
+	managers, err := addressManagers(k, opts)
+	if err != nil {
+		_ = k.Close()
+		return nil, err
+	}
+	return engine.Open(ctx, engine.Config{
+		DataDir: opts.DataDir, RunDir: opts.RunDir, Kernel: k,
+		Drivers: []model.Driver{
+			bridge.Driver{Group: kernel.Group(opts.DataDir), NoFirewall: opts.NoFirewall}, single.Host(), single.Null(),
+		},
+		IPAM: managers, KeepAlive: opts.KeepAlive, Forwarding: opts.Forwarding, TTL: opts.TTL,
+		Logger: opts.Logger, Steps: opts.Steps,
+	})
+}
+
+// addressManagers are the built-in ones.
+func addressManagers(k *kernel.Kernel, opts Options) (map[string]ipamapi.Ipam, error) {
+	local, global := ipam.LibraryBases()
+	if opts.SmallPools {
+		local, global = ipam.DaemonBases()
+	}
+	const subnetBits = 64
+	local = append(local, ipam.Base{Prefix: ipam.ULABase(machineID()), Length: subnetBits})
+	m, err := ipam.New(ipam.Config{Local: local, Global: global, Exclude: func() []netip.Prefix {
+		return busy(k, opts.Logger)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	out := registry{ipamapi.DefaultIPAM: ipam.Default{Manager: m}}
+	if err := null.Init(out, nil, nil); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// busy is what a pool of the address manager's choice must keep clear of: the
+// subnets that the host has routes to, and its name servers.
+func busy(k *kernel.Kernel, log *slog.Logger) []netip.Prefix {
+	out, err := k.Busy(context.Background())
+	if err != nil {
+		log.Warn("read the host's routes", "err", err)
+	}
+	file, err := resolvconf.Get()
+	if err != nil {
+		return out
+	}
+	for _, s := range resolvconf.GetNameservers(file.Content, resolvconf.IP) {
+		if a, err := netip.ParseAddr(s); err == nil {
+			out = append(out, netip.PrefixFrom(a.WithZone(""), a.BitLen()))
+		}
+	}
+	return out
+}
+
+// machineID is stable for the machine; without one, every machine has the same.
+func machineID() []byte {
+	id, err := os.ReadFile("/etc/machine-id")
+	if err != nil || len(id) == 0 {
+		name, _ := os.Hostname()
+		return []byte(name)
+	}
+	return id
+}
+
+// registry collects address managers that register themselves.
+type registry map[string]ipamapi.Ipam
+
+// RegisterIpamDriver takes an address manager.
+func (r registry) RegisterIpamDriver(name string, driver ipamapi.Ipam) error {
+	r[name] = driver
+	return nil
+}
+
+// RegisterIpamDriverWithCapabilities takes an address manager.
+func (r registry) RegisterIpamDriverWithCapabilities(name string, driver ipamapi.Ipam, _ *ipamapi.Capability) error {
+	return r.RegisterIpamDriver(name, driver)
+}

@@ -1,0 +1,283 @@
+package libnetwork
+
+import (
+	"maps"
+	"net"
+	"slices"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/netlabel"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// NetworkOption sets a part of a network to be made.
+type NetworkOption func(n *network)
+
+// NetworkOptionGeneric sets options by label: netlabel.EnableIPv6 and
+// netlabel.Internal, which are bools, and netlabel.GenericData, the options for
+// the driver as a map. Another type makes NewNetwork fail with BadRequest.
+func NetworkOptionGeneric(generic map[string]interface{}) NetworkOption {
+	return func(n *network) {
+		for label, v := range generic {
+			n.setGeneric(label, v)
+		}
+	}
+}
+
+func (n *network) setGeneric(label string, v any) {
+	var ok bool
+	switch label {
+	case netlabel.EnableIPv6:
+		n.req.IPv6, ok = v.(bool)
+	case netlabel.Internal:
+		n.req.Internal, ok = v.(bool)
+	case netlabel.GenericData:
+		n.req.Options, ok = driverOptions(v)
+	default:
+		ok = true // for other drivers
+	}
+	if !ok && n.err == nil {
+		n.err = types.BadRequestErrorf("network %s: option %s cannot be a %T", n.req.Name, label, v)
+	}
+}
+
+// driverOptions reads a driver's options from the kinds of maps that callers
+// use. Of a map of any values, those that are no strings are for other drivers.
+func driverOptions(v any) (map[string]string, bool) {
+	if m, ok := v.(map[string]string); ok {
+		return maps.Clone(m), true
+	}
+	m, ok := generic(v)
+	out := make(map[string]string, len(m))
+	for label, v := range m {
+		if s, ok := v.(string); ok {
+			out[label] = s
+		}
+	}
+	return out, ok
+}
+
+// NetworkOptionPersist says whether the network outlives the controller; true
+// unless it is set.
+func NetworkOptionPersist(persist bool) NetworkOption {
+	return func(n *network) { n.req.Transient = !persist }
+}
+
+// NetworkOptionEnableIPv6 says whether endpoints get IPv6 addresses.
+func NetworkOptionEnableIPv6(enableIPv6 bool) NetworkOption {
+	return func(n *network) { n.req.IPv6 = enableIPv6 }
+}
+
+// NetworkOptionInternalNetwork makes a network that leads nowhere but to its
+// members.
+func NetworkOptionInternalNetwork() NetworkOption {
+	return func(n *network) { n.req.Internal = true }
+}
+
+// NetworkOptionIpam sets the address manager, its address space and options, and
+// what is asked of it for IPv4 and IPv6. An empty ipamDriver keeps the default.
+func NetworkOptionIpam(ipamDriver string, addrSpace string, ipV4 []*IpamConf, ipV6 []*IpamConf, opts map[string]string) NetworkOption {
+	return func(n *network) {
+		if ipamDriver != "" {
+			n.req.IPAM.Driver = ipamDriver
+		}
+		n.req.IPAM.Space = addrSpace
+		n.req.IPAM.Conf4, n.req.IPAM.Conf6 = recordConfs(ipV4), recordConfs(ipV6)
+		n.req.IPAM.Options = maps.Clone(opts)
+	}
+}
+
+func recordConfs(confs []*IpamConf) []model.IPAMConf {
+	var out []model.IPAMConf
+	for _, c := range confs {
+		if c != nil {
+			out = append(out, model.IPAMConf{
+				Pool: c.PreferredPool, Sub: c.SubPool, Gateway: c.Gateway, Aux: maps.Clone(c.AuxAddresses),
+			})
+		}
+	}
+	return out
+}
+
+// NetworkOptionDriverOpts sets the options for the driver.
+func NetworkOptionDriverOpts(opts map[string]string) NetworkOption {
+	return func(n *network) {
+		n.req.Options = maps.Clone(opts)
+		if n.req.Options == nil {
+			n.req.Options = map[string]string{}
+		}
+	}
+}
+
+// NetworkOptionLabels sets the user's labels.
+func NetworkOptionLabels(labels map[string]string) NetworkOption {
+	return func(n *network) { n.req.Labels = maps.Clone(labels) }
+}
+
+// NetworkOptionDeferIPv6Alloc makes the IPv6 addresses of endpoints from their
+// MAC addresses.
+func NetworkOptionDeferIPv6Alloc(enable bool) NetworkOption {
+	return func(n *network) { n.req.DeferIPv6 = enable }
+}
+
+// EndpointOption sets a part of an endpoint to be made, or of a join.
+type EndpointOption func(ep *endpoint)
+
+// EndpointOptionGeneric sets options by label: netlabel.MacAddress, a
+// net.HardwareAddr, and netlabel.ExposedPorts, a []types.TransportPort. Values of
+// another type are for other drivers.
+func EndpointOptionGeneric(generic map[string]interface{}) EndpointOption {
+	return func(ep *endpoint) {
+		if mac, ok := generic[netlabel.MacAddress].(net.HardwareAddr); ok {
+			ep.req.MAC = slices.Clone(mac)
+		}
+		if exposed, ok := generic[netlabel.ExposedPorts].([]types.TransportPort); ok {
+			ep.exposed = slices.Clone(exposed)
+		}
+	}
+}
+
+// CreateOptionIpam sets the addresses that the endpoint shall have, nil for any,
+// and options for the address manager.
+func CreateOptionIpam(ipV4, ipV6 net.IP, ipamOptions map[string]string) EndpointOption {
+	v4, v6 := addr(ipV4), addr(ipV6)
+	return func(ep *endpoint) {
+		ep.req.V4, ep.req.V6, ep.req.IPAMOptions = v4, v6, maps.Clone(ipamOptions)
+	}
+}
+
+// CreateOptionExposedPorts sets the ports that the container listens on.
+func CreateOptionExposedPorts(exposedPorts []types.TransportPort) EndpointOption {
+	exposedPorts = slices.Clone(exposedPorts)
+	return func(ep *endpoint) { ep.exposed = exposedPorts }
+}
+
+// CreateOptionPortMapping is for drivers that publish ports by endpoint. The
+// bridge driver does so by sandbox: see OptionPortMapping.
+func CreateOptionPortMapping([]types.PortBinding) EndpointOption {
+	return func(*endpoint) {}
+}
+
+// CreateOptionAnonymous keeps the endpoint's own name out of name resolution.
+func CreateOptionAnonymous() EndpointOption {
+	return func(ep *endpoint) { ep.req.Anonymous = true }
+}
+
+// CreateOptionDisableResolution makes a sandbox do without the embedded name
+// server for the sake of this endpoint.
+func CreateOptionDisableResolution() EndpointOption {
+	return func(ep *endpoint) { ep.req.NoResolution = true }
+}
+
+// CreateOptionAlias is an option of Join: inside the sandbox, alias stands for
+// name on this network.
+func CreateOptionAlias(name string, alias string) EndpointOption {
+	return func(ep *endpoint) {
+		if ep.join.Aliases == nil {
+			ep.join.Aliases = make(map[string]string)
+		}
+		ep.join.Aliases[alias] = name
+	}
+}
+
+// CreateOptionMyAlias gives the endpoint one more name.
+func CreateOptionMyAlias(alias string) EndpointOption {
+	return func(ep *endpoint) { ep.req.Aliases = append(ep.req.Aliases, alias) }
+}
+
+// JoinOptionPriority is an option of Join: of several networks, the one with the
+// highest priority provides default route and published ports. It applies to the
+// endpoint that joins; ep is not looked at.
+func JoinOptionPriority(ep Endpoint, prio int) EndpointOption {
+	return func(ep *endpoint) { ep.join.Priority = prio }
+}
+
+// SandboxOption sets a part of a sandbox to be made.
+type SandboxOption func(sb *sandbox)
+
+// OptionHostname sets the container's host name.
+func OptionHostname(name string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.Hostname = name }
+}
+
+// OptionDomainname sets the container's domain name.
+func OptionDomainname(name string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.Domainname = name }
+}
+
+// OptionHostsPath sets where the container's hosts file is to be.
+func OptionHostsPath(path string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.Hosts = path }
+}
+
+// OptionOriginHostsPath makes the hosts file a copy of another file.
+func OptionOriginHostsPath(path string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.OriginHosts = path }
+}
+
+// OptionExtraHost adds a line to the hosts file.
+func OptionExtraHost(name string, IP string) SandboxOption {
+	return func(sb *sandbox) {
+		sb.req.Files.Extra = append(sb.req.Files.Extra, model.ExtraHost{Name: name, Addr: IP})
+	}
+}
+
+// OptionParentUpdate changes the address of a name in the hosts file of another
+// container.
+func OptionParentUpdate(cid string, name, ip string) SandboxOption {
+	return func(sb *sandbox) { sb.parents = append(sb.parents, parentUpdate{cid, name, ip}) }
+}
+
+// OptionResolvConfPath sets where the container's resolv.conf file is to be.
+func OptionResolvConfPath(path string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.ResolvConf = path }
+}
+
+// OptionOriginResolvConfPath makes the resolv.conf file a copy of another file.
+func OptionOriginResolvConfPath(path string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.OriginResolvConf = path }
+}
+
+// OptionDNS adds a name server.
+func OptionDNS(dns string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.DNS = append(sb.req.Files.DNS, dns) }
+}
+
+// OptionDNSSearch adds a search domain.
+func OptionDNSSearch(search string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.Search = append(sb.req.Files.Search, search) }
+}
+
+// OptionDNSOptions adds a resolver option.
+func OptionDNSOptions(options string) SandboxOption {
+	return func(sb *sandbox) { sb.req.Files.Options = append(sb.req.Files.Options, options) }
+}
+
+// OptionUseDefaultSandbox makes a sandbox of the host's own namespace.
+func OptionUseDefaultSandbox() SandboxOption {
+	return func(sb *sandbox) { sb.req.Host = true }
+}
+
+// OptionUseExternalKey makes a sandbox without a namespace, which comes by
+// SetKey.
+func OptionUseExternalKey() SandboxOption {
+	return func(sb *sandbox) { sb.req.External = true }
+}
+
+// OptionGeneric sets options by label, among them netlabel.PortMap, a
+// []types.PortBinding, and netlabel.ExposedPorts, a []types.TransportPort.
+func OptionGeneric(generic map[string]interface{}) SandboxOption {
+	return func(sb *sandbox) { maps.Copy(sb.req.Labels, generic) }
+}
+
+// OptionExposedPorts sets the ports that the container listens on.
+func OptionExposedPorts(exposedPorts []types.TransportPort) SandboxOption {
+	exposedPorts = slices.Clone(exposedPorts)
+	return func(sb *sandbox) { sb.req.Labels[netlabel.ExposedPorts] = exposedPorts }
+}
+
+// OptionPortMapping sets the ports that are published on the host.
+func OptionPortMapping(portBindings []types.PortBinding) SandboxOption {
+	portBindings = slices.Clone(portBindings)
+	return func(sb *sandbox) { sb.req.Labels[netlabel.PortMap] = portBindings }
+}

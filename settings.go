@@ -1,0 +1,110 @@
+package libnetwork
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/netlabel"
+	"github.com/libnetwork/libnetwork/options"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// bridgeSettings are the options of the bridge driver.
+type bridgeSettings struct {
+	// EnableIPForwarding lets the driver turn packet forwarding on.
+	EnableIPForwarding bool
+	// EnableIPTables is true unless it is said to be false: without rules there is
+	// no isolation, no masquerading and no published port.
+	EnableIPTables bool
+	// EnableUserlandProxy asks for a proxy for published ports.
+	EnableUserlandProxy bool
+}
+
+// hostOptions reads from a configuration what the machine's engine is made with.
+func hostOptions(cfg *config.Config) (host.Options, error) {
+	if err := cfg.Err(); err != nil {
+		return host.Options{}, err
+	}
+	for name := range cfg.Scopes {
+		if name != "local" {
+			return host.Options{}, noGlobalScope(name)
+		}
+	}
+	b, err := bridgeConfig(cfg)
+	if err != nil {
+		return host.Options{}, err
+	}
+	return host.Options{
+		DataDir: cfg.Daemon.DataDir, RunDir: cfg.Daemon.RunDir,
+		Forwarding: b.EnableIPForwarding, NoFirewall: !b.EnableIPTables,
+	}, nil
+}
+
+func noGlobalScope(name string) error {
+	return types.NotImplementedErrorf("scope %s: a store for several hosts is not supported yet", name)
+}
+
+// bridgeConfig reads the configuration of the bridge driver: a map under the
+// generic label, or fields by their names.
+func bridgeConfig(cfg *config.Config) (bridgeSettings, error) {
+	bad := func(v any) error {
+		return types.BadRequestErrorf("configuration of driver %s: %T is not a map of options", bridge.Type, v)
+	}
+	s := bridgeSettings{EnableIPTables: true}
+	raw, ok := cfg.Daemon.DriverCfg[bridge.Type]
+	if !ok || raw == nil {
+		return s, nil
+	}
+	m, ok := generic(raw)
+	if !ok {
+		return s, bad(raw)
+	}
+	if inner, ok := m[netlabel.GenericData]; ok {
+		if m, ok = generic(inner); !ok {
+			return s, bad(inner)
+		}
+	}
+	for name, field := range map[string]*bool{
+		"EnableIPForwarding": &s.EnableIPForwarding, "EnableIPTables": &s.EnableIPTables, "EnableUserlandProxy": &s.EnableUserlandProxy,
+	} {
+		v, ok := m[name]
+		if !ok {
+			continue
+		}
+		if *field, ok = v.(bool); !ok {
+			return s, types.BadRequestErrorf("configuration of driver %s: %s is a %T, not a bool", bridge.Type, name, v)
+		}
+	}
+	if s.EnableUserlandProxy {
+		return s, types.NotImplementedErrorf("configuration of driver %s: a userland proxy is not supported yet", bridge.Type)
+	}
+	return s, nil
+}
+
+// generic views the kinds of option maps that callers use as one.
+func generic(v any) (map[string]any, bool) {
+	switch m := v.(type) {
+	case map[string]any:
+		return m, true
+	case options.Generic:
+		return m, true
+	default:
+		return nil, false
+	}
+}
+
+// copyConfig copies what a caller could otherwise change.
+func copyConfig(c *config.Config) config.Config {
+	out := *c
+	out.Daemon.Labels = slices.Clone(c.Daemon.Labels)
+	out.Daemon.DriverCfg = maps.Clone(c.Daemon.DriverCfg)
+	out.Scopes = make(map[string]*config.ScopeCfg, len(c.Scopes))
+	for name, s := range c.Scopes {
+		scope := *s
+		out.Scopes[name] = &scope
+	}
+	return out
+}
