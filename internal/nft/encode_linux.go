@@ -53,8 +53,8 @@ func (b *batch) newSet(fam byte, table string, s *setDef, id uint32) {
 	b.end()
 }
 
-func (b *batch) newChain(fam byte, table string, c *chainDef) {
-	b.begin(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE|unix.NLM_F_EXCL, fam)
+func (b *batch) newChain(fam byte, table string, c *chainDef, extra uint16) {
+	b.begin(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE|extra, fam)
 	b.str(unix.NFTA_CHAIN_TABLE, table)
 	b.str(unix.NFTA_CHAIN_NAME, c.name)
 	if c.hook != "" {
@@ -204,7 +204,7 @@ func (b *batch) table(rs *ruleset, table string, flags uint32) error {
 // any of them.
 func (b *batch) chains(fam byte, table string, chains []chainDef) error {
 	for i := range chains {
-		b.newChain(fam, table, &chains[i])
+		b.newChain(fam, table, &chains[i], unix.NLM_F_EXCL)
 	}
 	for i := range chains {
 		for _, r := range chains[i].rules {

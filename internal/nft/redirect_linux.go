@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -28,17 +29,24 @@ func resolverAddr() netip.Prefix { return netip.MustParsePrefix("127.0.0.11/32")
 // A Redirector sets redirects. The zero value is ready; it is safe for
 // concurrent use.
 type Redirector struct {
-	once     sync.Once
-	template []byte
-	err      error
-	ports    []int // offsets of the port in the template
+	once  sync.Once
+	err   error
+	fresh template // for a namespace without the table
+	again template // for one that has it
+}
+
+// A template is encoded messages that lack nothing but the port.
+type template struct {
+	buf      []byte
+	ports    []int // offsets of the port
+	comments []int // offsets of the rules' comments
 }
 
 // Set leads port 53 of 127.0.0.11, UDP and TCP, in the namespace that
 // nsFD is open on, to another port of that address: both ways on output, without
 // connection tracking, so the namespace needs none and port 53 stays free for
-// anybody. One transaction replaces what an earlier call, or anybody else, left
-// in the table "ip libnetwork" of that namespace.
+// anybody. What an earlier call left in the table "ip libnetwork" of that
+// namespace is replaced in one transaction; if it is as wanted, nothing is written.
 func (r *Redirector) Set(ctx context.Context, nsFD int, port uint16) error {
 	if port == 0 {
 		return types.BadRequestErrorf("redirect of the DNS port: port 0")
@@ -51,12 +59,19 @@ func (r *Redirector) Set(ctx context.Context, nsFD int, port uint16) error {
 		return fmt.Errorf("redirecting the DNS port to %d: %w", port, err)
 	}
 	defer c.Close()
-	// A new sandbox has no table: that takes the fewest messages, so it is tried
-	// first.
-	err = c.commit(r.patched(port, false))
-	if errors.Is(err, unix.EEXIST) {
-		c.seq = 0
-		err = c.commit(r.patched(port, true))
+	// Asking first costs little; a transaction that fails, or that deletes before
+	// the socket is closed, makes the kernel wait for 15 ms or more.
+	d, err := c.dumpTable(ctx, unix.NFPROTO_IPV4, redirectTable)
+	switch {
+	case err != nil:
+	case d == nil:
+		err = c.commit(r.fresh.patched(c, port, false))
+	case d.same(redirectRules(port)):
+	default:
+		if err = c.commit(r.again.patched(c, port, false)); err != nil {
+			// Somebody else's chain of that name.
+			err = c.commit(r.fresh.patched(c, port, true))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("redirecting the DNS port to %d: %w", port, err)
@@ -85,33 +100,58 @@ const portMark = 0xfedc
 
 // prepare encodes the messages once; only the port differs between sandboxes.
 func (r *Redirector) prepare() {
-	b := &batch{seq: 1}
 	f := familyOf(false)
+	chain := redirectChain(portMark)
+	b := &batch{}
 	b.newTable(f.num, redirectTable, 0, unix.NLM_F_EXCL)
-	r.err = b.chains(f.num, redirectTable, []chainDef{redirectChain(portMark)})
-	r.template = b.buf
+	b.newChain(f.num, redirectTable, &chain, unix.NLM_F_EXCL)
+	r.fresh, r.err = newTemplate(b, &chain)
+	if r.err != nil {
+		return
+	}
+	b = &batch{}
+	b.newChain(f.num, redirectTable, &chain, 0)
+	b.flushChain(f.num, redirectTable, chain.name)
+	r.again, r.err = newTemplate(b, &chain)
+}
+
+// newTemplate adds the rules to b and finds the port.
+func newTemplate(b *batch, chain *chainDef) (template, error) {
+	for _, r := range chain.rules {
+		err := b.newRule(unix.NFPROTO_IPV4, redirectTable, chain.name, r.comment(), r.exprs, unix.NLM_F_APPEND)
+		if err != nil {
+			return template{}, err
+		}
+	}
+	t := template{buf: b.buf}
 	mark := binary.BigEndian.AppendUint16(nil, portMark)
 	for i := 0; i+1 < len(b.buf); i++ {
 		if b.buf[i] == mark[0] && b.buf[i+1] == mark[1] {
-			r.ports = append(r.ports, i)
+			t.ports = append(t.ports, i)
 		}
 	}
-	if r.err == nil && len(r.ports) != 4 {
-		r.err = types.InternalErrorf("the redirect's template holds the port %d times", len(r.ports))
+	for _, r := range chain.rules {
+		t.comments = append(t.comments, bytes.Index(b.buf, []byte(r.comment())))
 	}
+	if len(t.ports) != len(chain.rules) {
+		return template{}, types.InternalErrorf("the redirect's template holds the port %d times", len(t.ports))
+	}
+	return t, nil
 }
 
-// patched returns the transaction for a port.
-func (r *Redirector) patched(port uint16, replace bool) *batch {
-	b := &batch{buf: make([]byte, 0, len(r.template)+256)}
-	b.batchBegin()
+// patched returns the transaction for a port; replace deletes the table first.
+func (t template) patched(c *conn, port uint16, replace bool) *batch {
+	b := c.newBatch()
 	if replace {
 		b.delTable(unix.NFPROTO_IPV4, redirectTable)
 	}
 	off := len(b.buf)
-	b.buf = append(b.buf, r.template...)
-	for _, at := range r.ports {
+	b.buf = append(b.buf, t.buf...)
+	for _, at := range t.ports {
 		binary.BigEndian.PutUint16(b.buf[off+at:], port)
+	}
+	for i, rule := range redirectChain(port).rules {
+		copy(b.buf[off+t.comments[i]:], rule.comment())
 	}
 	// Messages of the template get the numbers that follow.
 	for at := off; at < len(b.buf); {
@@ -125,8 +165,7 @@ func (r *Redirector) patched(port uint16, replace bool) *batch {
 
 // redirectChain rewrites questions and answers: both leave by the same hook,
 // since both ends are in this namespace. It stands before connection tracking
-// (priority -200) and before its defragmentation (-400 is not needed: the
-// loopback link fragments nothing that DNS sends).
+// (priority -200).
 func redirectChain(port uint16) chainDef {
 	f := familyOf(false)
 	chain := chainDef{
@@ -168,8 +207,11 @@ func setPort(word string, off, csum uint32, port uint16) stmt {
 
 // RenderRedirect is the text of a redirect's table.
 func RenderRedirect(port uint16) string {
-	rs := &ruleset{fam: familyOf(false), chains: []chainDef{redirectChain(port)}}
-	return rs.text(redirectTable)
+	return redirectRules(port).text(redirectTable)
+}
+
+func redirectRules(port uint16) *ruleset {
+	return &ruleset{fam: familyOf(false), chains: []chainDef{redirectChain(port)}}
 }
 
 // dialIn opens a connection to the kernel in another namespace. The socket stays

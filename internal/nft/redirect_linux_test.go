@@ -68,6 +68,19 @@ func TestRedirect(t *testing.T) {
 		}
 		ask(t, true)
 	})
+	t.Run("a repair", func(t *testing.T) {
+		for _, tamper := range []string{
+			"add rule ip libnetwork output drop", "flush chain ip libnetwork output",
+			"add chain ip libnetwork output { policy drop; }", "flush ruleset",
+		} {
+			inside(t, ns, "nft", tamper)
+			set(t, &r, ns, 10053)
+			if n := rules(t); n != 4 {
+				t.Errorf("%d rules, want 4", n)
+			}
+			ask(t, true)
+		}
+	})
 	t.Run("D11 another port", func(t *testing.T) {
 		p.t = t
 		p.serve(ns, "udp", "127.0.0.11:10054")
@@ -166,6 +179,14 @@ func BenchmarkRedirect(b *testing.B) {
 			ns := nstest.New(b)
 			b.StartTimer()
 			set(b, &r, ns, 10053)
+		}
+	})
+	b.Run("other port", func(b *testing.B) {
+		ns := nstest.New(b)
+		port := uint16(10053)
+		for b.Loop() {
+			set(b, &r, ns, port)
+			port ^= 1
 		}
 	})
 	b.Run("again", func(b *testing.B) {
