@@ -32,7 +32,8 @@ type Kernel interface {
 	// Hold takes a host port, or a range, until it is closed. A port that somebody
 	// else has is a Forbidden error that names the one.
 	Hold(ctx context.Context, p model.Port) (io.Closer, error)
-	// Listen opens the sockets of an embedded DNS server inside a namespace.
+	// Listen opens the sockets of an embedded DNS server inside a namespace. An
+	// address that somebody else has is a Forbidden error.
 	Listen(netns string, addr netip.AddrPort) (net.PacketConn, net.Listener, error)
 	// Dial opens a socket inside a namespace; on an empty one, in the host's.
 	Dial(ctx context.Context, netns, network, address string) (net.Conn, error)

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"syscall"
 
 	"github.com/libnetwork/libnetwork/internal/dnsserver"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/resolvfile"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // The embedded DNS server listens on 127.0.0.11, on resolverPort or, where the
@@ -35,7 +35,7 @@ type resolver struct {
 func (s *Sandbox) openResolver(netns string, first uint16) (*resolver, error) {
 	for port := first; ; port++ {
 		udp, tcp, err := s.e.kernel.Listen(netns, netip.AddrPortFrom(resolverAddr, port))
-		if errors.Is(err, syscall.EADDRINUSE) && port < first+resolverTries {
+		if errors.As(err, new(types.ForbiddenError)) && port < first+resolverTries {
 			continue
 		}
 		if err != nil {

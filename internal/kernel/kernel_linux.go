@@ -207,13 +207,22 @@ func (k *Kernel) Listen(path string, addr netip.AddrPort) (net.PacketConn, net.L
 	}
 	udp, err := ns.ListenUDP(addr)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, taken(addr, err)
 	}
 	tcp, err := ns.ListenTCP(addr)
 	if err != nil {
-		return nil, nil, errors.Join(err, udp.Close())
+		_ = udp.Close()
+		return nil, nil, taken(addr, err)
 	}
 	return udp, tcp, nil
+}
+
+// taken gives the error of an address that somebody else has its class.
+func taken(addr netip.AddrPort, err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return types.ForbiddenErrorf("listen on %s: %w", addr, err)
+	}
+	return err
 }
 
 // Dial opens a socket inside a namespace, or in the host's for the empty path.
