@@ -70,7 +70,10 @@ func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, firs
 	}
 	hold := &Hold{h: h, proto: proto, socks: map[uint16]int{}}
 	if int(last-first)+1 > maxSockets {
-		return hold, h.checkRange(ctx, proto, host, first, last)
+		if err := h.checkRange(ctx, proto, host, first, last); err != nil {
+			return nil, err
+		}
+		return hold, nil
 	}
 	for p := int(first); p <= int(last); p++ {
 		err := h.take(hold, host, uint16(p))

@@ -142,6 +142,9 @@ func (f *Firewall) commit(b *batch, name string) error {
 		f.loaded = false
 		return fmt.Errorf("%w: %w", ErrTampered, err)
 	}
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: the tables belong to another process, or this one may not change firewalls", err)
+	}
 	return err
 }
 
@@ -151,6 +154,10 @@ func (f *Firewall) load(ctx context.Context) error {
 	if f.loaded {
 		return nil
 	}
+	return retry(func() error { return f.loadOnce(ctx) })
+}
+
+func (f *Firewall) loadOnce(ctx context.Context) error {
 	nets := map[string]netState{}
 	var have [2]bool
 	var orphans []*family

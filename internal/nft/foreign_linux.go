@@ -136,9 +136,10 @@ func (f *Firewall) foreignRules(ctx context.Context, fam *family) ([]uint64, err
 	if err := f.c.dump(ctx, b, func(message) error { return nil }); err != nil {
 		return nil, err
 	}
-	for try := 1; ; try++ {
-		var handles []uint64
-		err := f.c.request(ctx, unix.NFT_MSG_GETRULE, fam.num, func(b *batch) {
+	var handles []uint64
+	err := retry(func() error {
+		handles = nil
+		return f.c.request(ctx, unix.NFT_MSG_GETRULE, fam.num, func(b *batch) {
 			b.str(unix.NFTA_RULE_TABLE, foreignTable)
 			b.str(unix.NFTA_RULE_CHAIN, foreignChain)
 		}, func(m message) error {
@@ -149,11 +150,8 @@ func (f *Firewall) foreignRules(ctx context.Context, fam *family) ([]uint64, err
 			}
 			return nil
 		})
-		if errors.Is(err, errInterrupted) && try < dumpTries {
-			continue
-		}
-		return handles, err
-	}
+	})
+	return handles, err
 }
 
 // isOurs recognises a rule by all that it is made of: a comparison with the mark,
@@ -189,7 +187,7 @@ func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) ([
 	}
 	list, err := os.ReadFile(names)
 	if err != nil || !slices.Contains(strings.Fields(string(list)), foreignTable) {
-		return nil, nil //nolint:nilerr // no legacy backend in this kernel
+		return nil, nil // no legacy backend in this kernel
 	}
 	program, err := exec.LookPath(iptables(fam, "legacy"))
 	if err != nil {

@@ -24,7 +24,7 @@ type dumped struct {
 
 // dumpTries bounds how often a dump that was interrupted by a change of somebody
 // else is repeated.
-const dumpTries = 5
+const dumpTries = 10
 
 // request sends a dump request for objects of a table.
 func (c *conn) request(ctx context.Context, typ uint16, fam byte, fill func(*batch), fn func(message) error) error {
@@ -88,12 +88,21 @@ func (c *conn) rules(ctx context.Context, fam byte, table string) (map[string][]
 
 // dumpTable reads a table, nil if there is none.
 func (c *conn) dumpTable(ctx context.Context, fam byte, table string) (*dumped, error) {
+	var d *dumped
+	err := retry(func() (err error) {
+		d, err = c.dumpOnce(ctx, fam, table)
+		return err
+	})
+	return d, err
+}
+
+// retry repeats a dump that was interrupted.
+func retry(dump func() error) error {
 	for try := 1; ; try++ {
-		d, err := c.dumpOnce(ctx, fam, table)
-		if (errors.Is(err, errInterrupted) || errors.Is(err, unix.EINTR)) && try < dumpTries {
-			continue
+		err := dump()
+		if try == dumpTries || !errors.Is(err, errInterrupted) && !errors.Is(err, unix.EINTR) {
+			return err
 		}
-		return d, err
 	}
 }
 

@@ -246,8 +246,8 @@ func networkElems(id, bridge string) []elem {
 // portElems returns the elements of a publication.
 func portElems(p *model.Port) []elem {
 	addr := p.Addr.AsSlice()
-	any := p.Host.IsUnspecified()
-	if any && p.Last > p.First && p.Port == p.First {
+	wildcard := p.Host.IsUnspecified()
+	if wildcard && p.Last > p.First && p.Port == p.First {
 		set := map[uint8]string{unix.IPPROTO_TCP: setRangeTCP, unix.IPPROTO_UDP: setRangeUDP}[p.Proto]
 		if set != "" {
 			list := []elem{{set: set, key: port(p.First), data: string(addr), comment: p.Owner}}
@@ -262,7 +262,7 @@ func portElems(p *model.Port) []elem {
 		key := []byte{p.Proto, 0, 0, 0}
 		key = append(binary.BigEndian.AppendUint16(key, p.First+uint16(i)), 0, 0)
 		set := setPortAny
-		if !any {
+		if !wildcard {
 			set, key = setPortAddr, append(p.Host.AsSlice(), key...)
 		}
 		data := binary.BigEndian.AppendUint16(slices.Clone(addr), p.Port+uint16(i))
@@ -276,17 +276,17 @@ func port(n uint16) string { return string(binary.BigEndian.AppendUint16(nil, n)
 // build returns the wanted content of a family's table, nil for no table.
 func (f *family) build(want Change, guarded bool) *ruleset {
 	rs := &ruleset{fam: f, sets: f.sets(), chains: f.base(guarded)}
-	any := false
+	needed := guarded
 	for i := range want.Networks {
 		n := &want.Networks[i]
 		if part(n, f.v6()) == nil {
 			continue
 		}
-		any = true
+		needed = true
 		rs.chains = append(rs.chains, f.network(n)...)
 		rs.elems = append(rs.elems, networkElems(n.ID, n.Bridge)...)
 	}
-	if !any && !guarded {
+	if !needed {
 		return nil
 	}
 	for i := range want.Ports {

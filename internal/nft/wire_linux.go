@@ -53,8 +53,6 @@ func (b *batch) batchEnd() {
 	b.end()
 }
 
-func (b *batch) attr(typ uint16, data ...byte) { b.attrString(typ, string(data), false) }
-
 func (b *batch) str(typ uint16, s string) { b.attrString(typ, s, true) }
 
 func (b *batch) attrString(typ uint16, s string, zero bool) {
@@ -274,7 +272,7 @@ func (m message) attrs() attrs {
 	return attrs(m.data[genLen:])
 }
 
-// A KernelError is the kernel's refusal with its own words, where it has some.
+// A kernelError is the kernel's refusal with its own words, where it has some.
 type kernelError struct {
 	errno unix.Errno
 	text  string
