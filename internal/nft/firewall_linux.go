@@ -33,7 +33,9 @@ type Firewall struct {
 	// have says which tables exist.
 	have [2]bool
 	// nets is the networks that the tables hold, by id.
-	nets  map[string]netState
+	nets map[string]netState
+	// count is how many of them each table holds.
+	count [2]int
 	guard Guard
 	// texts are the rules seen so far by comment, for List.
 	texts map[string]string
@@ -206,7 +208,8 @@ func (f *Firewall) loadOnce(ctx context.Context) error {
 			f.guard.V4 = guarded
 		}
 	}
-	f.nets, f.have, f.loaded = nets, have, true
+	f.setNets(nets)
+	f.have, f.loaded = have, true
 	return nil
 }
 
@@ -257,15 +260,12 @@ func (f *Firewall) SetGuard(ctx context.Context, g Guard) error {
 }
 
 func (f *Firewall) apply(add, del Change, g Guard) error {
-	nets := f.after(add, del)
+	count := f.counts(add, del)
 	b := f.c.newBatch()
 	empty := len(b.buf)
 	have := f.have
 	for i, fam := range f.fams {
-		needed := g.of(fam.v6())
-		for _, s := range nets {
-			needed = needed || s.in[i]
-		}
+		needed := g.of(fam.v6()) || count[i] > 0
 		switch {
 		case !needed && have[i]:
 			b.delTable(fam.num, f.table)
@@ -283,35 +283,63 @@ func (f *Firewall) apply(add, del Change, g Guard) error {
 			}
 		}
 	}
-	if len(b.buf) == empty {
-		f.nets = nets
-		f.guard = g
-		return nil
+	if len(b.buf) > empty {
+		if err := f.commit(b, "apply"); err != nil {
+			return err
+		}
 	}
-	if err := f.commit(b, "apply"); err != nil {
-		return err
+	for _, n := range del.Networks {
+		delete(f.nets, n.ID)
 	}
-	f.nets, f.have, f.guard = nets, have, g
+	for _, n := range add.Networks {
+		f.nets[n.ID] = stateOf(n)
+	}
+	f.have, f.guard, f.count = have, g, count
 	return nil
 }
 
-// after returns the networks after a change. The map is a new one only if it
-// differs, so that ports cost the same however many networks there are.
-func (f *Firewall) after(add, del Change) map[string]netState {
-	if len(add.Networks) == 0 && len(del.Networks) == 0 {
-		return f.nets
-	}
-	nets := make(map[string]netState, len(f.nets)+len(add.Networks))
-	for id, s := range f.nets {
-		nets[id] = s
+// counts returns how many networks each table holds after a change.
+func (f *Firewall) counts(add, del Change) [2]int {
+	count := f.count
+	seen := map[string]netState{}
+	become := func(id string, now netState) {
+		old, ok := seen[id]
+		if !ok {
+			old = f.nets[id]
+		}
+		for i := range count {
+			if old.in[i] {
+				count[i]--
+			}
+			if now.in[i] {
+				count[i]++
+			}
+		}
+		seen[id] = now
 	}
 	for _, n := range del.Networks {
-		delete(nets, n.ID)
+		become(n.ID, netState{})
 	}
 	for _, n := range add.Networks {
-		nets[n.ID] = netState{bridge: n.Bridge, in: [2]bool{n.V4 != nil, n.V6 != nil}}
+		become(n.ID, stateOf(n))
 	}
-	return nets
+	return count
+}
+
+func stateOf(n model.FirewallNetwork) netState {
+	return netState{bridge: n.Bridge, in: [2]bool{n.V4 != nil, n.V6 != nil}}
+}
+
+// setNets replaces what is known of networks.
+func (f *Firewall) setNets(nets map[string]netState) {
+	f.nets, f.count = nets, [2]int{}
+	for _, s := range nets {
+		for i, in := range s.in {
+			if in {
+				f.count[i]++
+			}
+		}
+	}
 }
 
 // change adds the messages of a change of an existing table: first all that goes.

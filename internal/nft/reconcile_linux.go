@@ -260,7 +260,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 			return false, err
 		}
 	}
-	f.nets = netsOf(want)
+	f.setNets(netsOf(want))
 	f.have, f.guard, f.loaded = have, g, true
 	return changes > 0, nil
 }
@@ -269,7 +269,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 func netsOf(want Change) map[string]netState {
 	nets := make(map[string]netState, len(want.Networks))
 	for _, n := range want.Networks {
-		nets[n.ID] = netState{bridge: n.Bridge, in: [2]bool{n.V4 != nil, n.V6 != nil}}
+		nets[n.ID] = stateOf(n)
 	}
 	return nets
 }
