@@ -213,7 +213,7 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 	ctx = context.WithoutCancel(ctx)
 	s.gone.Store(true)
 	s.stopResolver()
-	e.logErr("delete sandbox of container "+view.Sandbox.ContainerID, s.ID(), apply.Remove(ctx, e.floor(), view.Objects(), nil))
+	e.logErr("delete sandbox of container "+view.Sandbox.ContainerID, s.ID(), apply.Remove(ctx, e.floor(), view.Teardown(), nil))
 	e.ports.release(s.ID())
 	e.mu.Lock()
 	delete(e.sandboxes, s.ID())

@@ -247,6 +247,8 @@ func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
 	if err := k.rt.FlushNeighbour(ctx, v.Bridge, addrs...); err != nil {
 		k.log.Warn("forget neighbour", "bridge", v.Bridge, "err", err)
 	}
-	k.reaper.add(v.Host)
+	if !v.EndsWithNetns {
+		k.reaper.add(v.Host)
+	}
 	return nil
 }

@@ -116,7 +116,8 @@ type Veth struct {
 	MAC string
 	// MTU of both ends, 0 for the kernel's default.
 	MTU int
-	// Addrs are the addresses inside; none of IPv6 turns IPv6 off on the link.
+	// Addrs are the addresses inside. Without one of IPv6 the link has no
+	// link-local address either.
 	Addrs []netip.Prefix
 	// Routes are static routes by this link.
 	Routes []Route
@@ -124,6 +125,9 @@ type Veth struct {
 	Isolated bool
 	// Hairpin lets a frame leave by the port that it came in.
 	Hairpin bool
+	// EndsWithNetns says of a pair to be deleted that its namespace is about to go
+	// and will take it along.
+	EndsWithNetns bool
 }
 
 // Key identifies the pair by the name of its host end.

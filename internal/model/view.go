@@ -59,6 +59,28 @@ func (v View) Resolution() bool {
 	})
 }
 
+// Teardown returns the objects that have to be removed when the sandbox goes as a
+// whole. What is inside a namespace of its own goes with that, as do the lines of
+// its files; the links go too, once they are off their bridge.
+func (v View) Teardown() []Object {
+	objs := v.Objects()
+	if sb := v.Sandbox; sb == nil || sb.Host || sb.External {
+		return objs
+	}
+	out := objs[:0]
+	for _, o := range objs {
+		switch o := o.(type) {
+		case Redirect, DefaultRoute, HostsEntry, ResolverConf:
+		case Veth:
+			o.EndsWithNetns = true
+			out = append(out, o)
+		default:
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 // Objects returns all that the kernel and the sandbox's files shall hold for it.
 func (v View) Objects() []Object {
 	sb := v.Sandbox
