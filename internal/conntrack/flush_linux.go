@@ -5,11 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -36,13 +39,19 @@ const (
 )
 
 // maxFilters bounds the kernel filters of one call, since each walks over the
-// whole table; one dump costs as much as about so many.
-const maxFilters = 8
+// whole table; one dump costs as much as about so many. Below entriesPerWalk
+// entries for each filter, one dump of them all costs less (0.5 ms a walk, 2 us
+// an entry: measured on 6.18).
+const (
+	maxFilters     = 8
+	entriesPerWalk = 200
+)
 
 // deleteTogether is how many entries one message buffer deletes.
 const deleteTogether = 64
 
-// A Flusher deletes entries. The zero value is ready.
+// A Flusher deletes entries of the network namespace in which it is first used.
+// The zero value is ready.
 type Flusher struct {
 	// Steps counts deletions; nil counts nothing.
 	Steps *step.Counter
@@ -50,23 +59,80 @@ type Flusher struct {
 	// noFilter is set once the kernel has refused to delete by filter, which it
 	// can from Linux 6.9 on; absent once it has no connection tracking by netlink.
 	noFilter, absent atomic.Bool
+
+	// running is held by the call that walks over the table.
+	running sync.Mutex
+	// sock is kept, since closing one makes the kernel wait for rules that were
+	// deleted lately to be gone, some 15 ms (seen on 6.18). Guarded by running.
+	sock *sock
+
+	mu sync.Mutex // guards next, and the filter of what it points to
+	// next gathers what calls want while another one is running: one walk over the
+	// table, 5 ms where that is large, serves them all.
+	next *batch
+}
+
+// batch is what several calls want, and what came of it.
+type batch struct {
+	filter Filter
+	done   bool // guarded by Flusher.running, as is err
+	err    error
+}
+
+// Close closes the socket that is kept. The Flusher can be used again.
+func (f *Flusher) Close() error {
+	f.running.Lock()
+	defer f.running.Unlock()
+	if f.sock == nil {
+		return nil
+	}
+	err := f.sock.Close()
+	f.sock = nil
+	return err
 }
 
 // Flush deletes what the filter names and returns when it is gone. It does
 // nothing where the kernel tracks no connection.
 func (f *Flusher) Flush(ctx context.Context, filter Filter) error {
-	if len(filter.Addrs)+len(filter.Ports) == 0 || f.absent.Load() || empty() {
+	if len(filter.Addrs)+len(filter.Ports) == 0 || f.absent.Load() {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c, err := dial()
-	if err != nil {
-		return fmt.Errorf("flushing connections: %w", err)
+	f.mu.Lock()
+	if f.next == nil {
+		f.next = &batch{}
 	}
-	defer c.Close()
-	w := &work{Flusher: f, c: c}
+	b := f.next
+	b.filter.Addrs = append(b.filter.Addrs, filter.Addrs...)
+	b.filter.Ports = append(b.filter.Ports, filter.Ports...)
+	f.mu.Unlock()
+
+	f.running.Lock()
+	defer f.running.Unlock()
+	if !b.done {
+		f.mu.Lock()
+		f.next = nil // nobody joins this batch any more
+		f.mu.Unlock()
+		b.err = f.flush(context.WithoutCancel(ctx), b.filter)
+		b.done = true
+	}
+	return b.err
+}
+
+// flush is Flush for the call whose turn it is.
+func (f *Flusher) flush(ctx context.Context, filter Filter) (err error) {
+	entries := count()
+	if entries == 0 {
+		return nil
+	}
+	if f.sock == nil {
+		if f.sock, err = dial(); err != nil {
+			return fmt.Errorf("flushing connections: %w", err)
+		}
+	}
+	w := &work{Flusher: f, c: f.sock, entries: entries}
 	for _, v6 := range []bool{false, true} {
 		if err := w.family(ctx, filter, v6); err != nil {
 			if errors.Is(err, errAbsent) {
@@ -81,16 +147,26 @@ func (f *Flusher) Flush(ctx context.Context, filter Filter) error {
 
 var errAbsent = errors.New("the kernel has no connection tracking by netlink")
 
-// empty says whether this namespace surely has no entry.
-func empty() bool {
+// count returns how many entries this namespace has: 0 if the kernel tracks
+// nothing, and many if it does not say.
+func count() int {
 	text, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
-	return errors.Is(err, os.ErrNotExist) || strings.TrimSpace(string(text)) == "0"
+	if errors.Is(err, os.ErrNotExist) {
+		return 0
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return math.MaxInt
+	}
+	return n
 }
 
 // work is one call.
 type work struct {
 	*Flusher
 	c *sock
+	// entries is how many there are.
+	entries int
 	// local are the host's addresses; what a published port of all addresses
 	// means.
 	local map[netip.Addr]bool
@@ -123,7 +199,8 @@ func (w *work) family(ctx context.Context, all Filter, v6 bool) error {
 	}
 	// Linux compares IPv6 addresses in a filter the wrong way round, so that it
 	// matches all but the address (seen on 6.18): such filters are never sent.
-	if ranges || v6 && len(f.Addrs) > 0 || 2*len(f.Addrs)+len(f.Ports) > maxFilters {
+	filters := 2*len(f.Addrs) + len(f.Ports)
+	if ranges || v6 && len(f.Addrs) > 0 || filters > maxFilters || w.entries < filters*entriesPerWalk {
 		return w.dump(ctx, f, v6, nil)
 	}
 	for _, a := range f.Addrs {

@@ -16,3 +16,6 @@ type Flusher struct {
 
 // Flush does nothing: there is no connection tracking.
 func (f *Flusher) Flush(context.Context, Filter) error { return nil }
+
+// Close does nothing.
+func (f *Flusher) Close() error { return nil }

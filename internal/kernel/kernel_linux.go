@@ -101,6 +101,7 @@ func (k *Kernel) Close() error {
 	}
 	clear(k.spaces)
 	k.mu.Unlock()
+	errs = append(errs, k.tracked.Close())
 	if k.firewall != nil {
 		errs = append(errs, k.firewall.Close())
 	}

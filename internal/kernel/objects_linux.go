@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -64,16 +65,8 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error 
 		k.book(del, add)
 		return err
 	}
-	// A connection keeps the container that it began with, whatever the rules say
-	// now: those to the ports that changed hands are forgotten.
-	filter := conntrack.Filter{Ports: append(add.Ports, del.Ports...)}
-	if len(filter.Ports) > 0 {
-		for _, p := range del.Ports {
-			filter.Addrs = append(filter.Addrs, p.Addr)
-		}
-		if err := k.tracked.Flush(ctx, filter); err != nil {
-			k.log.Warn("forget connections of changed ports", "err", err)
-		}
+	if err := k.tracked.Flush(ctx, stale(add, del)); err != nil {
+		k.log.Warn("forget connections of changed ports", "err", err)
 	}
 	switch {
 	case len(add.Networks) > 0:
@@ -87,6 +80,25 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error 
 		}
 	}
 	return nil
+}
+
+// stale names the connections that a change of ports leaves with the wrong
+// container: a connection keeps the one that it began with, whatever the rules say
+// now. A port that is published afresh had no TCP connections, since nobody
+// listened there; datagrams may have been coming all the time.
+func stale(add, del nft.Change) conntrack.Filter {
+	filter := conntrack.Filter{Ports: del.Ports}
+	for _, p := range add.Ports {
+		if p.Proto != unix.IPPROTO_TCP {
+			filter.Ports = append(filter.Ports, p)
+		}
+	}
+	for _, p := range del.Ports {
+		if !slices.Contains(filter.Addrs, p.Addr) {
+			filter.Addrs = append(filter.Addrs, p.Addr)
+		}
+	}
+	return filter
 }
 
 // acceptedByOthers sees to it that a foreign forward chain lets through what
