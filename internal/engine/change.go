@@ -101,15 +101,14 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	rec.Published = ports.published
 	log, res, err := s.wire(ctx, have, after)
 	if err != nil {
-		return errors.Join(opError("join container", rec.ContainerID, rec.ID, err), ports.undo())
+		return opError("join container", rec.ContainerID, rec.ID, err, ports.undo())
 	}
 	ops := []store.Op{{Kind: kindSandbox, ID: rec.ID, Value: model.Encode(rec)}}
 	for i, j := range g.joins {
 		ops = append(ops, j.ep.put(joined[i])...)
 	}
 	if err := e.commit(ctx, ops...); err != nil {
-		return errors.Join(opError("join container", rec.ContainerID, rec.ID, err),
-			res.close(), log.Undo(ctx), ports.undo())
+		return opError("join container", rec.ContainerID, rec.ID, err, res.close(), log.Undo(ctx), ports.undo())
 	}
 	for i, j := range g.joins {
 		j.ep.rec.Store(joined[i])
@@ -226,7 +225,7 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 		}
 	}
 	if err := e.commit(ctx, ops...); err != nil {
-		return errors.Join(opError("leave container", rec.ContainerID, rec.ID, err), ports.undo())
+		return opError("leave container", rec.ContainerID, rec.ID, err, ports.undo())
 	}
 	ctx = context.WithoutCancel(ctx)
 	e.logErr("leave container "+rec.ContainerID, rec.ID, apply.Remove(ctx, e.floor(), before.Objects(), after.Objects()))

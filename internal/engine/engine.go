@@ -127,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.Close())
+			err = WithClass(err, "open %s: %w", cfg.DataDir, errors.Join(err, e.Close()))
 		}
 	}()
 	for _, d := range cfg.Drivers {

@@ -93,7 +93,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Networ
 		return fail(opError("create network", rec.Name, rec.ID, err))
 	}
 	if err := e.commit(ctx, n.put()...); err != nil {
-		return fail(errors.Join(err, log.Undo(ctx)))
+		return fail(opError("create network", rec.Name, rec.ID, err, log.Undo(ctx)))
 	}
 	e.mu.Lock()
 	delete(e.planned, rec.ID)
@@ -301,25 +301,33 @@ func newID() string {
 	}
 }
 
-// opError says what was being done to which object, and keeps the class of the
-// cause, or makes it Internal.
-func opError(op, name, id string, err error) error {
-	const format = "%s %s (%s): %w"
+// opError says what was being done to which object, and what failed when it was
+// taken back. It keeps the class of the cause, or makes it Internal.
+func opError(op, name, id string, cause error, undo ...error) error {
+	return WithClass(cause, "%s %s (%s): %w", op, name, short(id), errors.Join(append([]error{cause}, undo...)...))
+}
+
+// WithClass makes an error of the class of cause, which a type assertion finds on
+// it, or of class Internal if cause has none.
+func WithClass(cause error, format string, args ...any) error {
 	switch {
-	case errors.As(err, new(types.BadRequestError)):
-		return types.BadRequestErrorf(format, op, name, short(id), err)
-	case errors.As(err, new(types.NotFoundError)):
-		return types.NotFoundErrorf(format, op, name, short(id), err)
-	case errors.As(err, new(types.ForbiddenError)):
-		return types.ForbiddenErrorf(format, op, name, short(id), err)
-	case errors.As(err, new(types.NoServiceError)):
-		return types.NoServiceErrorf(format, op, name, short(id), err)
-	case errors.As(err, new(types.NotImplementedError)):
-		return types.NotImplementedErrorf(format, op, name, short(id), err)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return types.TimeoutErrorf(format, op, name, short(id), err)
+	case errors.As(cause, new(types.BadRequestError)):
+		return types.BadRequestErrorf(format, args...)
+	case errors.As(cause, new(types.NotFoundError)):
+		return types.NotFoundErrorf(format, args...)
+	case errors.As(cause, new(types.ForbiddenError)):
+		return types.ForbiddenErrorf(format, args...)
+	case errors.As(cause, new(types.NoServiceError)):
+		return types.NoServiceErrorf(format, args...)
+	case errors.As(cause, new(types.NotImplementedError)):
+		return types.NotImplementedErrorf(format, args...)
+	case errors.As(cause, new(types.RetryError)):
+		return types.RetryErrorf(format, args...)
+	case errors.As(cause, new(types.TimeoutError)),
+		errors.Is(cause, context.DeadlineExceeded), errors.Is(cause, context.Canceled):
+		return types.TimeoutErrorf(format, args...)
 	default:
-		return types.InternalErrorf(format, op, name, short(id), err)
+		return types.InternalErrorf(format, args...)
 	}
 }
 

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -87,11 +86,10 @@ func (s *Sandbox) rebuild(ctx context.Context, edit func(*model.Sandbox) error, 
 	s.stopResolver()
 	off, err := apply.Apply(ctx, e.floor(), before.Objects(), bare.Objects())
 	if err != nil {
-		return errors.Join(opError("rebuild container", rec.ContainerID, rec.ID, err), ports.undo(), s.restartResolver())
+		return opError("rebuild container", rec.ContainerID, rec.ID, err, ports.undo(), s.restartResolver())
 	}
 	fail := func(err error, more ...error) error {
-		err = opError("rebuild container", rec.ContainerID, rec.ID, err)
-		return errors.Join(append([]error{err}, append(more, off.Undo(ctx), ports.undo(), s.restartResolver())...)...)
+		return opError("rebuild container", rec.ContainerID, rec.ID, err, append(more, off.Undo(ctx), ports.undo(), s.restartResolver())...)
 	}
 	on, res, err := s.wire(ctx, bare.Objects(), after)
 	if err != nil {

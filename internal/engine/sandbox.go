@@ -280,7 +280,10 @@ func (s *Sandbox) Statistics(ctx context.Context) (map[string]*types.InterfaceSt
 		}
 		out[name] = st
 	}
-	return out, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return out, opError("read the counters of container", view.Sandbox.ContainerID, s.ID(), err)
+	}
+	return out, nil
 }
 
 // netns is where the sandbox's interfaces are: empty for the host's namespace.

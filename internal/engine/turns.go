@@ -2,8 +2,9 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"sync"
+
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // turns queues operations by the objects that they change. An operation takes
@@ -53,7 +54,7 @@ func (t *turns) take(ctx context.Context, wanted ...turn) (giveBack func(), err 
 
 func (t *turns) takeOne(ctx context.Context, w turn) error {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("wait for %s: %w", w.key, err)
+		return types.TimeoutErrorf("wait for %s: %w", w.key, err)
 	}
 	t.mu.Lock()
 	if t.queues == nil {
@@ -78,7 +79,7 @@ func (t *turns) takeOne(ctx context.Context, w turn) error {
 		return nil
 	case <-ctx.Done():
 		t.abandon(w, q, me)
-		return fmt.Errorf("wait for %s: %w", w.key, ctx.Err())
+		return types.TimeoutErrorf("wait for %s: %w", w.key, ctx.Err())
 	}
 }
 

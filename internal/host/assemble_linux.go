@@ -23,12 +23,12 @@ func assemble(ctx context.Context, opts Options) (*engine.Engine, error) {
 	}
 	k, err := kernel.New(ctx, kernel.Config{DataDir: opts.DataDir, RunDir: opts.RunDir, Steps: opts.Steps, Logger: opts.Logger})
 	if err != nil {
-		return nil, err
+		return nil, engine.WithClass(err, "open %s: %w", opts.RunDir, err)
 	}
 	managers, err := addressManagers(k, opts)
 	if err != nil {
 		_ = k.Close()
-		return nil, err
+		return nil, engine.WithClass(err, "address managers: %w", err)
 	}
 	return engine.Open(ctx, engine.Config{
 		DataDir: opts.DataDir, RunDir: opts.RunDir, Kernel: k,
