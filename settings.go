@@ -100,11 +100,36 @@ func generic(v any) (map[string]any, bool) {
 func copyConfig(c *config.Config) config.Config {
 	out := *c
 	out.Daemon.Labels = slices.Clone(c.Daemon.Labels)
-	out.Daemon.DriverCfg = maps.Clone(c.Daemon.DriverCfg)
+	if c.Daemon.DriverCfg != nil {
+		out.Daemon.DriverCfg = copyOptions(c.Daemon.DriverCfg)
+	}
 	out.Scopes = make(map[string]*config.ScopeCfg, len(c.Scopes))
 	for name, s := range c.Scopes {
 		scope := *s
+		if s.Client.Config != nil {
+			store := *s.Client.Config
+			scope.Client.Config = &store
+		}
 		out.Scopes[name] = &scope
+	}
+	return out
+}
+
+// copyOptions copies the kinds of option maps that callers use, and those inside
+// of them.
+func copyOptions(m map[string]any) map[string]any {
+	out := make(map[string]any, len(m))
+	for label, v := range m {
+		switch v := v.(type) {
+		case map[string]any:
+			out[label] = copyOptions(v)
+		case options.Generic:
+			out[label] = options.Generic(copyOptions(v))
+		case map[string]string:
+			out[label] = maps.Clone(v)
+		default:
+			out[label] = v
+		}
 	}
 	return out
 }
