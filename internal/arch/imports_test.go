@@ -13,7 +13,7 @@ import (
 var floors = [][]string{
 	{ // vocabulary: values, labels, error classes; and what tests stand on
 		"types", "options", "netlabel", "discoverapi", "resolvconf/dns",
-		"internal/step", "internal/hostsfile/inplace", "internal/nstest", "internal/arch",
+		"internal/step", "internal/runset", "internal/hostsfile/inplace", "internal/nstest", "internal/arch",
 	},
 	{ // contracts, and pure code on the vocabulary
 		"driverapi", "ipamapi", "config", "bitseq", "resolvconf",
@@ -29,10 +29,15 @@ var floors = [][]string{
 	{"internal/rtnl", "internal/nft", "internal/ipt"},
 	{"internal/netns"}, // opens the others' sockets in a namespace
 	{ // what is built of them
-		"osl", "ipamutils", "internal/apply", "internal/kernel", "internal/dnsserver/...",
+		"osl", "ipamutils", "internal/apply", "internal/kernel", "internal/dnsserver/...", "internal/run",
 	},
 	{"internal/engine"},
-	{".", "internal/api/..."}, // the two faces of the engine
+	{"internal/engine/enginetest"},
+	{"internal/host"},     // assembles an engine for this machine
+	{".", "internal/api"}, // the two faces of the engine: the library, and what the daemon speaks
+	{"internal/api/server", "internal/client", "bench", "internal/crash", "internal/scenario"},
+	{"internal/daemon"},
+	{"internal/cli"},
 	{"cmd/..."},
 }
 
@@ -47,7 +52,8 @@ var sameFloor = map[[2]string]string{
 // root, on any system.
 var kernelFloor = []string{
 	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/hostport", "internal/conntrack",
-	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "osl", "ipamutils", "cmd/...",
+	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "internal/kernel", "internal/run",
+	"osl", "ipamutils", "cmd/...",
 }
 
 // kernelImports are what only the kernel floor imports, with all below them.
@@ -64,6 +70,7 @@ var publicToInternal = map[string][]string{
 	"osl":        {"internal/..."},
 	"ipamutils":  {"internal/rtnl"},
 	"resolvconf": {"internal/hostsfile/inplace"}, // writes a bind-mounted file
+	"bitseq":     {"internal/runset"},            // the set that address pools are, too
 }
 
 // covers reports whether an entry of the tables stands for the package.
