@@ -28,6 +28,9 @@ func (s *server) streamEvents(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
 			return
+		case <-s.done:
+			_ = enc.Encode(api.Encode(errStopping))
+			return
 		case ev, ok := <-events:
 			if !ok {
 				s.endEvents(enc)
@@ -41,12 +44,14 @@ func (s *server) streamEvents(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) endEvents(enc *json.Encoder) {
-	err := types.NoServiceErrorf("the daemon is stopping")
+	err := errStopping
 	if s.e.Context().Err() == nil {
 		err = types.NoServiceErrorf("events were lost: they were not read fast enough")
 	}
 	_ = enc.Encode(api.Encode(err))
 }
+
+var errStopping = types.NoServiceErrorf("the daemon is stopping")
 
 func viewEvent(ev engine.Event) api.Event {
 	attrs := maps.Clone(ev.Attributes)

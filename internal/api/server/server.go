@@ -27,6 +27,8 @@ type Config struct {
 	Engine *engine.Engine
 	// Version is that of the program.
 	Version string
+	// Done ends streams of events when it is closed; nil: only the engine does.
+	Done <-chan struct{}
 	Logger  *slog.Logger // nil: slog.Default
 }
 
@@ -34,12 +36,13 @@ type Config struct {
 type server struct {
 	e       *engine.Engine
 	version string
+	done    <-chan struct{}
 	log     *slog.Logger
 }
 
 // New returns the handler of all routes.
 func New(cfg Config) http.Handler {
-	s := &server{e: cfg.Engine, version: cfg.Version, log: cfg.Logger}
+	s := &server{e: cfg.Engine, version: cfg.Version, done: cfg.Done, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -199,7 +202,7 @@ func (s *server) getVersion(*http.Request) (answer, error) {
 
 func (s *server) health(*http.Request) (answer, error) {
 	if err := s.e.Context().Err(); err != nil {
-		return answer{}, types.NoServiceErrorf("the daemon is stopping")
+		return answer{}, errStopping
 	}
 	return ok(api.Health{Status: "ok", Networks: len(s.e.Networks()), Containers: len(s.e.Sandboxes())})
 }

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+
+	"github.com/libnetwork/libnetwork/internal/daemon"
+	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/internal/step"
+)
+
+// openEngine opens the engine of this machine's kernel.
+func openEngine(ctx context.Context, cfg daemon.EngineConfig) (*engine.Engine, func() error, error) {
+	if runtime.GOOS == "linux" && os.Geteuid() != 0 {
+		return nil, nil, errors.New("the daemon must be root: it makes network namespaces, links and firewall rules; try sudo dnet daemon")
+	}
+	steps, err := step.FromEnv(os.Getenv("LIBNETWORK_STEPS"))
+	if err != nil {
+		return nil, nil, err
+	}
+	return host.Open(ctx, host.Options{
+		DataDir: cfg.DataDir, RunDir: cfg.RunDir, KeepAlive: cfg.KeepAlive, Forwarding: cfg.Forwarding,
+		SmallPools: true, Logger: cfg.Logger, Steps: steps,
+	})
+}

@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/libnetwork/libnetwork/internal/api"
+	"github.com/libnetwork/libnetwork/internal/client"
+)
+
+func (a *app) containerCommand() *cobra.Command {
+	cmd := group("container", "Manage the networks of containers", `  dnet container create --network web -p 8080:80 c1
+  dnet container ls
+  dnet container rm c1`)
+	cmd.AddCommand(a.containerCreate(), a.containerList(), a.containerRemove(), a.containerInspect(),
+		a.containerConnect(), a.containerDisconnect(), a.containerPort())
+	return cmd
+}
+
+func (a *app) containerCreate() *cobra.Command {
+	var f *ContainerFlags
+	cmd := &cobra.Command{
+		Use: "create [flags] CONTAINER", Short: "Make the network of a container and print its sandbox id", Args: args(1, 1),
+		Example: `  dnet container create c1
+  dnet container create --network web:ip=10.8.0.9,alias=www --network vault -p 127.0.0.1:8080:80 c1
+  dnet container create --netns /run/netns/mine c1`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req, err := f.Request(args[0])
+			if err != nil {
+				return err
+			}
+			return a.ask(func(c *client.Client) error {
+				k, err := c.CreateContainer(cmd.Context(), req)
+				if err == nil {
+					fmt.Fprintln(a.Stdout, k.SandboxID)
+				}
+				return err
+			})
+		},
+	}
+	f = AddContainerFlags(cmd.Flags())
+	return cmd
+}
+
+func (a *app) containerRemove() *cobra.Command {
+	return &cobra.Command{
+		Use: "rm CONTAINER...", Aliases: []string{"remove"}, Short: "Remove the networks of containers", Args: args(1, -1),
+		Example:           "  dnet container rm c1 c2",
+		ValidArgsFunction: a.completeContainers(0, -1),
+		RunE: a.runWith(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			return each(args, func(ref string) error { return c.DeleteContainer(cmd.Context(), ref) })
+		}),
+	}
+}
+
+func (a *app) containerConnect() *cobra.Command {
+	return &cobra.Command{
+		Use: "connect CONTAINER NETWORK[:OPTIONS]", Short: "Connect a container to a network", Args: args(2, 2),
+		Example:           "  dnet container connect c1 web:ip=10.8.0.9,alias=www",
+		ValidArgsFunction: a.completeContainers(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.connect(cmd, args[0], args[1])
+		},
+	}
+}
+
+func (a *app) containerDisconnect() *cobra.Command {
+	return &cobra.Command{
+		Use: "disconnect CONTAINER NETWORK", Short: "Take a container off a network", Args: args(2, 2),
+		Example:           "  dnet container disconnect c1 web",
+		ValidArgsFunction: a.completeContainers(0, 1),
+		RunE: a.runWith(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			_, err := c.Disconnect(cmd.Context(), args[0], args[1])
+			return err
+		}),
+	}
+}
+
+func (a *app) containerPort() *cobra.Command {
+	return &cobra.Command{
+		Use: "port CONTAINER", Short: "Show the published ports of a container", Args: args(1, 1),
+		Example:           "  dnet container port c1",
+		ValidArgsFunction: a.completeContainers(0, 1),
+		RunE: a.runWith(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			k, err := c.Container(cmd.Context(), args[0])
+			for _, p := range k.Ports {
+				inside, outside := portText(p)
+				fmt.Fprintf(a.Stdout, "%s -> %s\n", inside, outside)
+			}
+			return err
+		}),
+	}
+}
+
+// portText shows both sides of a published port.
+func portText(p api.Port) (inside, outside string) {
+	host := p.HostIP.String()
+	if p.HostIP.Is6() {
+		host = "[" + host + "]"
+	}
+	return api.Ports(p.Port, p.PortEnd) + "/" + p.Protocol, host + ":" + api.Ports(p.HostPort, p.HostPortEnd)
+}

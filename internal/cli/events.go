@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/libnetwork/libnetwork/internal/api"
+	"github.com/libnetwork/libnetwork/internal/client"
+)
+
+func (a *app) eventsCommand() *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use: "events [flags]", Short: "Print what happens, as it happens", Args: args(0, 0),
+		Example: `  dnet events
+  dnet events --format json --filter type=network --filter action=connect`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := o.filter("type", "action", "name", "id")
+			if err != nil {
+				return err
+			}
+			return a.ask(func(c *client.Client) error {
+				events, err := c.Events(cmd.Context())
+				if err != nil {
+					return err
+				}
+				for ev, err := range events {
+					if err != nil {
+						return err
+					}
+					if f.is("type", ev.Type) && f.is("action", ev.Action) && f.contains("name", ev.Actor.Attributes["name"]) &&
+						f.begins("id", ev.Actor.ID) {
+						if err := a.printEvent(ev, &o); err != nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+		},
+	}
+	o.addFormat(cmd.Flags())
+	cmd.Flags().StringArrayVarP(&o.filters, "filter", "f", nil, "print what fits `KEY=VALUE` only; keys are type, action, name, id")
+	return cmd
+}
+
+func (a *app) printEvent(ev api.Event, o *output) error {
+	switch o.format {
+	case "":
+		attrs := ""
+		for _, k := range slices.Sorted(maps.Keys(ev.Actor.Attributes)) {
+			if attrs != "" {
+				attrs += ", "
+			}
+			attrs += k + "=" + ev.Actor.Attributes[k]
+		}
+		when := time.Unix(0, ev.TimeNano).Format(time.RFC3339Nano)
+		_, err := fmt.Fprintf(a.Stdout, "%s %s %s %s (%s)\n", when, ev.Type, ev.Action, ev.Actor.ID, attrs)
+		return err
+	case "json":
+		return printJSON(a.Stdout, []any{ev})
+	default:
+		return printTemplate(a.Stdout, o.format, []api.Event{ev})
+	}
+}
+
+// versions are those of both ends.
+type versions struct {
+	Client api.Version
+	// Server is nil when the daemon does not answer.
+	Server *api.Version `json:",omitempty"`
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use: "version [flags]", Short: "Print the versions of the program and of the daemon", Args: args(0, 0),
+		Example: "  dnet version\n  dnet version --format '{{.Client.Version}}'",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v := versions{Client: api.Version{
+				Version: a.Version, GoVersion: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, API: "v2",
+			}}
+			failed := a.ask(func(c *client.Client) error {
+				server, err := c.Version(cmd.Context())
+				if err == nil {
+					v.Server = &server
+				}
+				return err
+			})
+			if o.format != "" {
+				if err := printInspect(a.Stdout, o.format, []versions{v}); err != nil {
+					return err
+				}
+				return failed
+			}
+			fmt.Fprintf(a.Stdout, "Client: dnet %s (%s, %s/%s)\n", v.Client.Version, v.Client.GoVersion, v.Client.OS, v.Client.Arch)
+			if s := v.Server; s != nil {
+				fmt.Fprintf(a.Stdout, "Daemon: dnet %s (%s, %s/%s), API %s\n", s.Version, s.GoVersion, s.OS, s.Arch, s.API)
+			}
+			return failed
+		},
+	}
+	o.addFormat(cmd.Flags())
+	return cmd
+}

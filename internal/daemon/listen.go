@@ -1,0 +1,253 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libnetwork/libnetwork/internal/api"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+const (
+	// socketGroup may use the socket beside root, where it exists.
+	socketGroup = "dnet"
+	socketMode  = 0o660
+	// activated is the address that stands for sockets handed over by the service
+	// manager, firstFD the first of them (sd_listen_fds(3)).
+	activated = "fd://"
+	firstFD   = 3
+	maxFDs    = 64
+	// probeTime is how long another daemon may take to answer.
+	probeTime = 2 * time.Second
+)
+
+// checkHosts refuses addresses that cannot be served, before anything is begun.
+func checkHosts(hosts []string, insecure bool) error {
+	if len(hosts) == 0 {
+		return types.BadRequestErrorf("no address to listen at")
+	}
+	seen := make(map[string]bool)
+	for _, h := range hosts {
+		if seen[h] {
+			return types.BadRequestErrorf("address %s is given twice", h)
+		}
+		seen[h] = true
+		if h == activated {
+			continue
+		}
+		network, address, err := api.ParseHost(h)
+		if err != nil {
+			return err
+		}
+		if network == "tcp" && !insecure && !loopback(address) {
+			return types.BadRequestErrorf("address %s can be reached from other hosts, and whoever reaches it owns this one: use a loopback address, or say --insecure", h)
+		}
+	}
+	return nil
+}
+
+// loopback says whether an address is one of this host alone. Names other than
+// localhost are not looked up: what they mean can change.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
+}
+
+// listenAll opens all listeners, or none.
+func listenAll(ctx context.Context, cfg Config) (out []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range out {
+				_ = l.Close()
+			}
+		}
+	}()
+	for _, h := range cfg.Hosts {
+		if h == activated {
+			list, err := activatedListeners(cfg.Getenv)
+			if err != nil {
+				return out, err
+			}
+			out = append(out, list...)
+			continue
+		}
+		network, address, err := api.ParseHost(h)
+		if err != nil {
+			return out, err
+		}
+		var l net.Listener
+		if network == "unix" {
+			l, err = listenUnix(ctx, address, cfg.Engine.Logger)
+		} else {
+			cfg.Engine.Logger.Warn("every user of this host can use the daemon over TCP, as root", "host", h)
+			l, err = new(net.ListenConfig).Listen(ctx, network, address)
+		}
+		if err != nil {
+			return out, fmt.Errorf("listen at %s: %w", h, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// listenUnix makes a socket that only root and the group can use from its first
+// moment on: it gets its owner and mode in a directory that is closed to others
+// and then moves to its place. A socket there that nobody answers at is
+// replaced.
+func listenUnix(ctx context.Context, path string, log *slog.Logger) (net.Listener, error) {
+	if err := probe(ctx, path); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", filepath.Join(dir, "s"))
+	if err != nil {
+		return nil, err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := settle(l.Addr().String(), path, log); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	file, err := os.Lstat(path)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &unixListener{Listener: l, path: path, file: file}, nil
+}
+
+// settle gives a socket its owner and mode and moves it to its place.
+func settle(from, to string, log *slog.Logger) error {
+	if err := os.Chmod(from, socketMode); err != nil {
+		return err
+	}
+	if g, err := user.LookupGroup(socketGroup); err == nil {
+		gid, err := strconv.Atoi(g.Gid)
+		if err == nil {
+			err = os.Chown(from, -1, gid)
+		}
+		if err != nil {
+			log.Warn("the group cannot use the socket", "group", socketGroup, "err", err)
+		}
+	}
+	return os.Rename(from, to)
+}
+
+// probe refuses a path that is in use.
+func probe(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode()&os.ModeSocket == 0 {
+		return types.ForbiddenErrorf("%s exists and is not a socket: remove it, or choose another path", path)
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil //nolint:nilerr // nobody answers: the file is stale
+	}
+	_ = conn.Close()
+	return types.ForbiddenErrorf("another daemon answers at %s: stop it first, or choose another path with -H", path)
+}
+
+// unixListener removes its file when it is closed, unless that is somebody
+// else's by then.
+type unixListener struct {
+	net.Listener
+	path string
+	file os.FileInfo
+	once sync.Once
+}
+
+// Addr is where the socket is, not where it was made.
+func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: l.path} }
+
+// Close ends the listener and removes its file. A second call does nothing.
+func (l *unixListener) Close() (err error) {
+	l.once.Do(func() {
+		// While it still answers, nobody replaces it.
+		if now, e := os.Lstat(l.path); e == nil && os.SameFile(now, l.file) {
+			err = os.Remove(l.path)
+		}
+		err = errors.Join(err, l.Listener.Close())
+	})
+	return err
+}
+
+// activatedListeners takes the sockets that the service manager has handed over
+// (sd_listen_fds(3)). Its variables are cleared, so that no child takes them for
+// its own.
+func activatedListeners(getenv func(string) string) (out []net.Listener, err error) {
+	pid, fds := getenv("LISTEN_PID"), getenv("LISTEN_FDS")
+	if pid != strconv.Itoa(os.Getpid()) || fds == "" {
+		return nil, types.BadRequestErrorf("address %s: no socket was handed over: is the daemon started by a .socket unit?", activated)
+	}
+	n, err := strconv.Atoi(fds)
+	if err != nil || n < 1 || n > maxFDs {
+		return nil, types.BadRequestErrorf("address %s: LISTEN_FDS=%q is not a number of sockets", activated, fds)
+	}
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		if err := os.Unsetenv(name); err != nil {
+			return nil, err
+		}
+	}
+	for fd := firstFD; fd < firstFD+n; fd++ {
+		f := os.NewFile(uintptr(fd), "socket "+strconv.Itoa(fd))
+		l, err := net.FileListener(f) // a duplicate, with close-on-exec
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			for _, l := range out {
+				_ = l.Close()
+			}
+			return nil, types.BadRequestErrorf("address %s: file %d is not a listening socket: %w", activated, fd, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// notify tells the service manager how the daemon is (sd_notify(3)), if there is
+// one.
+func notify(getenv func(string) string, log *slog.Logger, state string) {
+	path := getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	if strings.HasPrefix(path, "@") {
+		path = "\x00" + path[1:] // of the abstract name space (unix(7))
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		log.Warn("notify the service manager", "err", err)
+		return
+	}
+	defer conn.Close() //nolint:errcheck // datagram
+	if _, err := conn.Write([]byte(state)); err != nil {
+		log.Warn("notify the service manager", "err", err)
+	}
+}
