@@ -79,6 +79,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	var undo undoList
 	fail := func(err error) (*Network, error) {
 		undo.run()
+		e.relaxForwarding(context.WithoutCancel(ctx))
 		return nil, err
 	}
 	if err := e.plan(ctx, drv, rec, &undo); err != nil {

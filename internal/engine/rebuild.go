@@ -53,7 +53,9 @@ func (s *Sandbox) Refresh(ctx context.Context, req SandboxRequest) error {
 			}
 		}
 		*rec = *fresh
+		s.mu.Lock()
 		s.labels = maps.Clone(req.Labels)
+		s.mu.Unlock()
 		return nil
 	}, func(*model.Sandbox) {})
 }

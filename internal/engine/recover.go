@@ -211,7 +211,7 @@ func (e *Engine) over(sb *model.Sandbox, dead bool) string {
 		return "the machine was started anew"
 	case sb.Owner != nil && !alive(*sb.Owner):
 		return "its process has ended"
-	case !sb.Host && (!sb.External || sb.Path != "") && !e.kernel.NamespaceAlive(sb.Key):
+	case (!sb.External || sb.Path != "") && !e.kernel.NamespaceAlive(sb.Key):
 		return "its network namespace is gone"
 	default:
 		return ""

@@ -23,13 +23,13 @@ type Sandbox struct {
 	e *Engine
 	// view is the record with what is joined, swapped as a whole.
 	view atomic.Pointer[model.View]
-	// labels are the user's own values, kept in memory.
-	labels map[string]any
 	// gone says that the sandbox has been deleted.
 	gone atomic.Bool
 
-	mu       sync.Mutex // guards resolver
+	mu       sync.Mutex // guards the following
 	resolver *resolver
+	// labels are the user's own values, kept in memory.
+	labels map[string]any
 }
 
 // SandboxRequest says what a new sandbox shall be.
@@ -59,7 +59,11 @@ func (s *Sandbox) ID() string { return s.Record().ID }
 func (s *Sandbox) ContainerID() string { return s.Record().ContainerID }
 
 // Labels returns a copy of the user's own values.
-func (s *Sandbox) Labels() map[string]any { return maps.Clone(s.labels) }
+func (s *Sandbox) Labels() map[string]any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.labels)
+}
 
 // Alive says whether the sandbox still exists.
 func (s *Sandbox) Alive() bool { return !s.gone.Load() }
@@ -101,16 +105,9 @@ func (e *Engine) CreateContainer(ctx context.Context, req SandboxRequest, attach
 	if err := e.checkSandbox(req); err != nil {
 		return nil, err
 	}
-	wanted := []turn{exclusive("container", req.ContainerID)}
-	attach = slices.Clone(attach)
-	slices.SortFunc(attach, func(a, b AttachRequest) int { return strings.Compare(a.Network.ID(), b.Network.ID()) })
-	for i, a := range attach {
-		if i == 0 || attach[i-1].Network != a.Network {
-			wanted = append(wanted, shared("network", a.Network.ID()))
-		}
-	}
-	for _, a := range attach {
-		wanted = append(wanted, exclusive("name", a.Network.ID()+"/"+a.Endpoint.Name))
+	wanted, err := attachTurns(req, attach)
+	if err != nil {
+		return nil, err
 	}
 	done, err := e.turns.take(ctx, wanted...)
 	if err != nil {
@@ -124,6 +121,27 @@ func (e *Engine) CreateContainer(ctx context.Context, req SandboxRequest, attach
 		return nil, types.BadRequestErrorf("container %s has a sandbox already", req.ContainerID)
 	}
 	return e.createSandbox(ctx, req, attach)
+}
+
+// attachTurns are the turns that a new container takes.
+func attachTurns(req SandboxRequest, attach []AttachRequest) ([]turn, error) {
+	networks, names := make(map[string]turn), make(map[string]turn)
+	for _, a := range attach {
+		name := exclusive("name", a.Network.ID()+"/"+a.Endpoint.Name)
+		if _, twice := names[name.key]; twice {
+			return nil, types.ForbiddenErrorf("container %s: two endpoints %s on network %s", req.ContainerID, a.Endpoint.Name, a.Network.Name())
+		}
+		names[name.key] = name
+		n := shared("network", a.Network.ID())
+		networks[n.key] = n
+	}
+	wanted := []turn{exclusive("container", req.ContainerID)}
+	for _, turns := range []map[string]turn{networks, names} {
+		for _, key := range slices.Sorted(maps.Keys(turns)) {
+			wanted = append(wanted, turns[key])
+		}
+	}
+	return wanted, nil
 }
 
 func (e *Engine) createSandbox(ctx context.Context, req SandboxRequest, attach []AttachRequest) (*Sandbox, error) {
@@ -175,9 +193,6 @@ func (e *Engine) newSandboxRecord(req SandboxRequest) *model.Sandbox {
 		Files: req.Files, Publish: req.Publish, Exposed: req.Exposed, Owner: req.Owner,
 	}
 	rec.Key = filepath.Join(e.cfg.RunDir, "netns", short(rec.ID))
-	if req.Host {
-		rec.Key = filepath.Join(e.cfg.RunDir, "netns", "default")
-	}
 	dir := filepath.Join(e.cfg.DataDir, "network", "files", rec.ID)
 	if rec.Files.Hosts == "" {
 		rec.Files.Dir, rec.Files.Hosts = dir, filepath.Join(dir, "hosts")

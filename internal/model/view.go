@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// hostNamespace is the network namespace of the process itself.
+const hostNamespace = "/proc/self/ns/net"
+
 // View is a sandbox with the endpoints that are joined to it, in the order that
 // decides which of them answers first and provides the default routes.
 type View struct {
@@ -91,6 +94,7 @@ func (v View) Objects() []Object {
 	wired := true
 	switch {
 	case sb.Host:
+		objs = append(objs, Namespace{Path: sb.Key, From: hostNamespace})
 	case sb.External && sb.Path == "":
 		wired = false
 	case sb.External:
