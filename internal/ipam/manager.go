@@ -331,13 +331,13 @@ func canonicalID(id string) string {
 	if len(parts) != 3 && len(parts) != 5 || parts[0] == "" {
 		return ""
 	}
-	out := parts[0]
+	out := parts[:1:1]
 	for i := 1; i < len(parts); i += 2 {
 		p, err := netip.ParsePrefix(parts[i] + "/" + parts[i+1])
 		if err != nil {
 			return ""
 		}
-		out += "/" + p.Masked().String()
+		out = append(out, p.Masked().String())
 	}
-	return out
+	return strings.Join(out, "/")
 }

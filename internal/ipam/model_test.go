@@ -18,7 +18,7 @@ import (
 // looks at every address each time.
 type naive struct {
 	prefix netip.Prefix
-	last   map[netip.Prefix]netip.Addr // by range
+	last   map[string]netip.Addr // by pool ID
 	live   map[netip.Addr]bool
 	delay  time.Duration
 	freed  map[netip.Addr]time.Time
@@ -27,7 +27,7 @@ type naive struct {
 }
 
 func newNaive(p netip.Prefix, delay time.Duration) *naive {
-	return &naive{p, map[netip.Prefix]netip.Addr{}, map[netip.Addr]bool{}, delay, map[netip.Addr]time.Time{}, map[netip.Addr]int{}, 0}
+	return &naive{p, map[string]netip.Addr{}, map[netip.Addr]bool{}, delay, map[netip.Addr]time.Time{}, map[netip.Addr]int{}, 0}
 }
 
 func (n *naive) reserved(a netip.Addr) bool {
@@ -45,8 +45,8 @@ func (n *naive) held(a netip.Addr, now time.Time) bool {
 	return ok && now.Sub(t) < n.delay
 }
 
-// request takes an address of a range; the zero Addr is none.
-func (n *naive) request(r netip.Prefix, serial bool, now time.Time) netip.Addr {
+// request takes an address of a pool with that range; the zero Addr is none.
+func (n *naive) request(id string, r netip.Prefix, serial bool, now time.Time) netip.Addr {
 	var free, held []netip.Addr
 	for a := r.Addr(); r.Contains(a); a = a.Next() {
 		switch {
@@ -61,7 +61,7 @@ func (n *naive) request(r netip.Prefix, serial bool, now time.Time) netip.Addr {
 	switch {
 	case len(free) > 0:
 		got = free[0]
-		if last := n.last[r]; serial && last.IsValid() {
+		if last := n.last[id]; serial && last.IsValid() {
 			if i := slices.IndexFunc(free, last.Less); i >= 0 {
 				got = free[i]
 			}
@@ -71,7 +71,7 @@ func (n *naive) request(r netip.Prefix, serial bool, now time.Time) netip.Addr {
 	default:
 		return got
 	}
-	n.live[got], n.last[r] = true, got
+	n.live[got], n.last[id] = true, got
 	delete(n.freed, got)
 	return got
 }
@@ -124,7 +124,7 @@ func duel(t *testing.T, pool netip.Prefix, subs []netip.Prefix, delay time.Durat
 			if serial {
 				opts = map[string]string{OptSerial: "true"}
 			}
-			want := n.request(r, serial, now)
+			want := n.request(id, r, serial, now)
 			got, err := m.RequestAddress(id, netip.Addr{}, opts)
 			if got.Addr() != want || want.IsValid() == errors.Is(err, ipamapi.ErrNoAvailableIPs) {
 				t.Fatalf("request in %s, serial %v: got %v, %v, want %v", r, serial, got, err, want)

@@ -21,9 +21,9 @@ const (
 
 type allocator struct{}
 
-// Init registers the address manager with ic under the name null. l and g, the
+// Init registers the address manager with ic under the name null. The other two,
 // stores of the scopes local and global, are not used. It fails if ic does.
-func Init(ic ipamapi.Callback, l, g interface{}) error {
+func Init(ic ipamapi.Callback, _, _ interface{}) error {
 	return ic.RegisterIpamDriver(name, allocator{})
 }
 
