@@ -39,7 +39,7 @@ func Code(err error) string {
 
 // classOf is the code of the first error in the tree that has a class.
 func classOf(err error) string {
-	switch err.(type) {
+	switch err.(type) { //nolint:errorlint // what it wraps is looked at below, in order
 	case types.BadRequestError:
 		return CodeBadRequest
 	case types.NotFoundError:
@@ -56,7 +56,7 @@ func classOf(err error) string {
 	case types.InternalError:
 		return CodeInternal
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // this is the walk itself
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil {
 			return classOf(inner)

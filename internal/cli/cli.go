@@ -158,8 +158,7 @@ func (a *app) report(err error) int {
 	if err == nil {
 		return 0
 	}
-	var many manyErrors
-	if errors.As(err, &many) {
+	if many, ok := errors.AsType[manyErrors](err); ok {
 		for _, e := range many {
 			a.print(e)
 		}
@@ -176,14 +175,13 @@ func (a *app) print(err error) {
 }
 
 func exitCode(err error) int {
-	var exit exitError
-	var unreachable *client.UnreachableError
-	switch {
-	case errors.As(err, &exit):
+	if exit, ok := errors.AsType[exitError](err); ok {
 		return exit.code
-	case errors.As(err, new(usageError)):
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
 		return codeUsage
-	case errors.As(err, &unreachable):
+	}
+	if _, ok := errors.AsType[*client.UnreachableError](err); ok {
 		return codeUnreachable
 	}
 	switch api.Code(err) {

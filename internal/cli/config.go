@@ -45,8 +45,7 @@ func parseConfig(path string, data []byte) (*configFile, error) {
 	file := new(configFile)
 	meta, err := toml.Decode(string(data), file)
 	if err != nil {
-		var parse toml.ParseError
-		if errors.As(err, &parse) {
+		if parse, ok := errors.AsType[toml.ParseError](err); ok {
 			return nil, usageError{fmt.Errorf("configuration %s:%d: %s", path, parse.Position.Line, parse.Message)}
 		}
 		return nil, usageError{fmt.Errorf("configuration %s: %w", path, err)}
@@ -68,7 +67,7 @@ func lineOf(data []byte, key toml.Key) int {
 	last := key[len(key)-1]
 	table := ""
 	if len(key) > 1 {
-		table = toml.Key(key[:len(key)-1]).String()
+		table = key[:len(key)-1].String()
 	}
 	in := ""
 	for i, line := range bytes.Split(data, []byte("\n")) {

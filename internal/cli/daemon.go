@@ -27,7 +27,7 @@ func (a *app) daemonCommand() *cobra.Command {
 		Use: "daemon [flags]", Short: "Run the daemon until a signal ends it; networks and containers stay", Args: args(0, 0),
 		Example: `  sudo dnet daemon &
   sudo dnet daemon --data-dir /srv/net -H unix:///run/net.sock -H tcp://127.0.0.1:2385`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDaemon(cmd, &f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDaemon(cmd.Context(), &f) },
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.configFile, "config", "", "configuration `file` (default $"+configEnv+" or "+defaultConfig+" if it exists)")
@@ -40,12 +40,12 @@ func (a *app) daemonCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) runDaemon(cmd *cobra.Command, f *daemonFlags) error {
+func (a *app) runDaemon(ctx context.Context, f *daemonFlags) error {
 	file, err := a.loadConfig(f)
 	if err != nil {
 		return err
 	}
-	s, err := a.settings(cmd, f, file)
+	s, err := a.settings(f, file)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (a *app) runDaemon(cmd *cobra.Command, f *daemonFlags) error {
 	for _, w := range file.ignored {
 		log.Warn("configuration has no effect", "key", w)
 	}
-	ctx, stop := context.WithCancel(cmd.Context())
+	ctx, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -94,7 +94,7 @@ type settings struct {
 	level  slog.Level
 }
 
-func (a *app) settings(cmd *cobra.Command, f *daemonFlags, file *configFile) (*settings, error) {
+func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 	s := new(settings)
 	var err error
 	if s.level, err = pickLevel(f, file); err != nil {

@@ -96,8 +96,7 @@ func parse(format string) (*template.Template, error) {
 }
 
 func formatError(err error) error {
-	var exec template.ExecError
-	if errors.As(err, &exec) {
+	if exec, ok := errors.AsType[template.ExecError](err); ok {
 		err = exec.Err
 	}
 	return usageError{fmt.Errorf("--format: %s", strings.TrimPrefix(err.Error(), "template: "))}

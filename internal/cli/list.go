@@ -211,7 +211,9 @@ func addresses(ep api.Endpoint) string {
 }
 
 func (a *app) networkInspect() *cobra.Command {
-	cmd := inspect(a, "network", func(ctx context.Context, c *client.Client, ref string) (api.Network, error) { return c.Network(ctx, ref) })
+	cmd := inspect(a, "network", func(ctx context.Context, c *client.Client, ref string) (api.Network, error) {
+		return c.Network(ctx, ref)
+	})
 	cmd.ValidArgsFunction = a.completeNetworks(0, -1)
 	return cmd
 }

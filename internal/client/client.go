@@ -149,15 +149,13 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 }
 
 func (c *Client) transportError(ctx context.Context, err error) error {
-	var unreachable *UnreachableError
-	switch {
-	case errors.As(err, &unreachable):
+	if unreachable, ok := errors.AsType[*UnreachableError](err); ok {
 		return unreachable
-	case ctx.Err() != nil:
+	}
+	if ctx.Err() != nil {
 		return types.TimeoutErrorf("the daemon at %s: %w", c.host, ctx.Err())
 	}
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
 	return &UnreachableError{Host: c.host, Err: err}

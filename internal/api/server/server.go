@@ -28,8 +28,8 @@ type Config struct {
 	// Version is that of the program.
 	Version string
 	// Done ends streams of events when it is closed; nil: only the engine does.
-	Done <-chan struct{}
-	Logger  *slog.Logger // nil: slog.Default
+	Done   <-chan struct{}
+	Logger *slog.Logger // nil: slog.Default
 }
 
 // server holds what the routes need.

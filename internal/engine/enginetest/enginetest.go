@@ -1,0 +1,210 @@
+// Package enginetest is a kernel in memory and an engine on it, for tests that
+// need neither root nor Linux.
+//
+// A Kernel remembers objects and makes none; its DNS sockets are real ones on the
+// host's loopback. It may be used from many goroutines. It does not tell whether
+// the real kernel would accept an object.
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/drivers/single"
+	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/ipam"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/ipamapi"
+	"github.com/libnetwork/libnetwork/ipams/null"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Group is the link group of the bridges in memory.
+const Group = 7
+
+// Kernel is a kernel in memory. The zero value is empty and works.
+type Kernel struct {
+	// Fail is asked before each object is made or removed; nil never fails. It is
+	// set before the first use.
+	Fail func(op string, o model.Object) error
+
+	mu         sync.Mutex // guards the following
+	objects    map[string]model.Object
+	namespaces map[string]bool // of somebody else
+	forwarding map[bool]bool   // by IPv6
+}
+
+// AddNamespace makes path a network namespace of somebody else.
+func (k *Kernel) AddNamespace(path string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.namespaces == nil {
+		k.namespaces = make(map[string]bool)
+	}
+	k.namespaces[path] = true
+}
+
+// Keys are the keys of all objects, sorted.
+func (k *Kernel) Keys() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Sorted(maps.Keys(k.objects))
+}
+
+// Create makes objects.
+func (k *Kernel) Create(ctx context.Context, objs []model.Object) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for i, o := range objs {
+		if k.Fail != nil {
+			if err := k.Fail("create", o); err != nil {
+				return errors.Join(err, k.Delete(context.WithoutCancel(ctx), objs[:i]))
+			}
+		}
+		k.put(o)
+	}
+	return nil
+}
+
+func (k *Kernel) put(o model.Object) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.objects == nil {
+		k.objects = make(map[string]model.Object)
+	}
+	k.objects[o.Key()] = o
+}
+
+// Delete removes objects.
+func (k *Kernel) Delete(_ context.Context, objs []model.Object) error {
+	var errs []error
+	for _, o := range objs {
+		if k.Fail != nil {
+			if err := k.Fail("delete", o); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+		}
+		k.mu.Lock()
+		delete(k.objects, o.Key())
+		k.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// Recover makes the wanted objects all that there are.
+func (k *Kernel) Recover(_ context.Context, want []model.Object) error {
+	k.mu.Lock()
+	k.objects = nil
+	k.mu.Unlock()
+	for _, o := range want {
+		k.put(o)
+	}
+	return nil
+}
+
+// NamespaceAlive says whether a namespace has been made or added.
+func (k *Kernel) NamespaceAlive(path string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ours := k.objects[model.Namespace{Path: path}.Key()]
+	return ours || k.namespaces[path]
+}
+
+// Link finds a bridge.
+func (k *Kernel) Link(_ context.Context, name string) (model.HostLink, bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	b, ok := k.objects[model.Bridge{Name: name}.Key()].(model.Bridge)
+	return model.HostLink{Name: b.Name, Kind: "bridge", Group: b.Group, Addrs: b.Addrs}, ok, nil
+}
+
+// Hold takes nothing: the engine's own account of ports is all there is.
+func (k *Kernel) Hold(context.Context, model.Port) (io.Closer, error) { return io.NopCloser(nil), nil }
+
+// Listen opens sockets on the host's loopback, at a port of its choice.
+func (k *Kernel) Listen(string, netip.AddrPort) (net.PacketConn, net.Listener, error) {
+	lc := new(net.ListenConfig)
+	udp, err := lc.ListenPacket(context.Background(), "udp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	tcp, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, errors.Join(err, udp.Close())
+	}
+	return udp, tcp, nil
+}
+
+// Dial refuses: nothing is behind the names of a test.
+func (k *Kernel) Dial(_ context.Context, _, _, address string) (net.Conn, error) {
+	return nil, types.NoServiceErrorf("dial %s: there is no network in memory", address)
+}
+
+// Statistics are all zero.
+func (k *Kernel) Statistics(context.Context, string, string) (*types.InterfaceStatistics, error) {
+	return &types.InterfaceStatistics{}, nil
+}
+
+// Forward remembers what is asked.
+func (k *Kernel) Forward(_ context.Context, v6, on, dry bool) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	changed := k.forwarding[v6] != on
+	if changed && !dry {
+		if k.forwarding == nil {
+			k.forwarding = make(map[bool]bool)
+		}
+		k.forwarding[v6] = on
+	}
+	return changed, nil
+}
+
+// Guard does nothing.
+func (k *Kernel) Guard(context.Context, bool, bool) error { return nil }
+
+// Close does nothing.
+func (k *Kernel) Close() error { return nil }
+
+// Open opens an engine with the built-in drivers and address managers on k. Its
+// host has no name servers.
+func Open(ctx context.Context, k *Kernel, dataDir, runDir string, log *slog.Logger) (*engine.Engine, error) {
+	local, global := ipam.DaemonBases()
+	local = append(local, ipam.Base{Prefix: ipam.ULABase([]byte("test")), Length: 64})
+	m, err := ipam.New(ipam.Config{Local: local, Global: global})
+	if err != nil {
+		return nil, err
+	}
+	managers := registry{ipamapi.DefaultIPAM: ipam.Default{Manager: m}}
+	if err := null.Init(managers, nil, nil); err != nil {
+		return nil, err
+	}
+	return engine.Open(ctx, engine.Config{
+		DataDir: dataDir, RunDir: runDir, Kernel: k,
+		Drivers: []model.Driver{bridge.Driver{Group: Group}, single.Host(), single.Null()},
+		IPAM:    managers, KeepAlive: true, Forwarding: true, ResolvConf: dataDir + "/no-resolv.conf", Logger: log,
+	})
+}
+
+// registry collects address managers that register themselves.
+type registry map[string]ipamapi.Ipam
+
+// RegisterIpamDriver takes an address manager.
+func (r registry) RegisterIpamDriver(name string, driver ipamapi.Ipam) error {
+	r[name] = driver
+	return nil
+}
+
+// RegisterIpamDriverWithCapabilities takes an address manager.
+func (r registry) RegisterIpamDriverWithCapabilities(name string, driver ipamapi.Ipam, _ *ipamapi.Capability) error {
+	return r.RegisterIpamDriver(name, driver)
+}
