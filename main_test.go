@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -205,21 +206,17 @@ func linkNames(t testing.TB, ns *netns.Namespace) []string {
 	return out
 }
 
-// defaults are the default routes of a namespace: "via dev", sorted.
+// defaults are the default routes of a namespace, that of IPv4 first: "via dev".
 func defaults(t testing.TB, ns *netns.Namespace) []string {
 	t.Helper()
 	rt := must(ns.Rtnl())(t)
-	names := make(map[int]string)
-	for _, l := range must(rt.Links(t.Context()))(t) {
-		names[l.Index] = l.Name
-	}
 	out := []string{}
-	for _, r := range must(rt.Routes(t.Context()))(t) {
-		if r.Dst.Bits() <= 0 && r.Via.IsValid() {
-			out = append(out, r.Via.String()+" "+names[r.Index])
+	for _, to := range []string{"198.51.100.1", "2001:db8::1"} {
+		dev, via, err := rt.RouteTo(t.Context(), netip.MustParseAddr(to))
+		if err == nil && via.IsValid() {
+			out = append(out, via.String()+" "+dev)
 		}
 	}
-	slices.Sort(out)
 	return out
 }
 

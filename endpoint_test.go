@@ -1,0 +1,387 @@
+//go:build linux
+
+package libnetwork_test
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/libnetwork/libnetwork"
+	"github.com/libnetwork/libnetwork/netlabel"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// foreign is a sandbox that this package did not make.
+type foreign struct{ libnetwork.Sandbox }
+
+func address(ip string) libnetwork.EndpointOption {
+	return libnetwork.CreateOptionIpam(net.ParseIP(ip), nil, nil)
+}
+
+func TestCreateEndpoint(t *testing.T) {
+	c := newController(t)
+	n := newNetwork(t, c, "web", dual("10.1.0.0/29", "fd00:1::/64")...)
+	mac := net.HardwareAddr{2, 1, 2, 3, 4, 5}
+	t.Run("MOD-3 EP-6 name, id, addresses", func(t *testing.T) {
+		ep := newEndpoint(t, n, "e")
+		checkID(t, ep.ID())
+		if ep.Name() != "e" || ep.Network() != "web" {
+			t.Errorf("EP-23: endpoint %s on network %s", ep.Name(), ep.Network())
+		}
+		i := ep.Info().Iface()
+		diff(t, "EP-2 addresses", "10.1.0.2/29 fd00:1::2/64 02:42:0a:01:00:02",
+			i.Address().String()+" "+i.AddressIPv6().String()+" "+i.MacAddress().String())
+		diff(t, "EP-22 driver information", map[string]any{netlabel.MacAddress: i.MacAddress()}, must(ep.DriverInfo())(t))
+		ok(t, ep.Delete(false))
+	})
+	t.Run("OPT wanted addresses, MAC and ports", func(t *testing.T) {
+		exposed := []types.TransportPort{{Proto: types.TCP, Port: 80}}
+		ep := newEndpoint(t, n, "e", nil,
+			libnetwork.CreateOptionIpam(net.ParseIP("10.1.0.5"), net.ParseIP("fd00:1::99"), nil),
+			libnetwork.EndpointOptionGeneric(map[string]any{netlabel.MacAddress: mac}),
+			libnetwork.CreateOptionExposedPorts(exposed),
+			libnetwork.CreateOptionPortMapping([]types.PortBinding{{Proto: types.TCP, Port: 80, HostPort: 8080}}))
+		exposed[0].Port = 81
+		i := ep.Info().Iface()
+		diff(t, "addresses", "10.1.0.5/29 fd00:1::99/64 02:01:02:03:04:05",
+			i.Address().String()+" "+i.AddressIPv6().String()+" "+i.MacAddress().String())
+		diff(t, "EP-22 driver information", map[string]any{
+			netlabel.MacAddress: mac, netlabel.ExposedPorts: []types.TransportPort{{Proto: types.TCP, Port: 80}},
+		}, must(ep.DriverInfo())(t))
+		t.Run("EP-2 W-28 results are copies", func(t *testing.T) {
+			i.Address().IP[0], i.AddressIPv6().IP[0], i.MacAddress()[0] = 9, 9, 9
+			again := ep.Info().Iface()
+			diff(t, "addresses", "10.1.0.5/29 fd00:1::99/64 02:01:02:03:04:05",
+				again.Address().String()+" "+again.AddressIPv6().String()+" "+again.MacAddress().String())
+		})
+		ok(t, ep.Delete(false))
+	})
+	t.Run("OPT a MAC address of another type is ignored", func(t *testing.T) {
+		ep := newEndpoint(t, n, "e", libnetwork.EndpointOptionGeneric(map[string]any{netlabel.MacAddress: "02:01:02:03:04:05"}))
+		diff(t, "MAC", "02:42:0a:01:00", ep.Info().Iface().MacAddress().String()[:14])
+		ok(t, ep.Delete(false))
+	})
+	newEndpoint(t, n, "taken", address("10.1.0.6"))
+	for _, tt := range []struct {
+		name, ep, class string
+		opts            []libnetwork.EndpointOption
+	}{
+		{"EP-5 name is taken", "taken", "Forbidden", nil},
+		{"EP-3 address is taken", "e", "Forbidden", []libnetwork.EndpointOption{address("10.1.0.6")}},
+		{"EP-3 address of the gateway", "e", "Forbidden", []libnetwork.EndpointOption{address("10.1.0.1")}},
+		{"EP-3 address in no subnet", "e", "BadRequest", []libnetwork.EndpointOption{address("10.2.0.1")}},
+		{"EP-3 address of the subnet", "e", "BadRequest", []libnetwork.EndpointOption{address("10.1.0.0")}},
+		{"EP-3 broadcast address", "e", "BadRequest", []libnetwork.EndpointOption{address("10.1.0.7")}},
+		{"EP-3 IPv6 address in no subnet, after IPv4", "e", "BadRequest", []libnetwork.EndpointOption{
+			libnetwork.CreateOptionIpam(net.ParseIP("10.1.0.5"), net.ParseIP("fd00:2::1"), nil),
+		}},
+		{"EP-4 multicast MAC address", "e", "BadRequest", []libnetwork.EndpointOption{
+			libnetwork.EndpointOptionGeneric(map[string]any{netlabel.MacAddress: net.HardwareAddr{1, 0, 0, 0, 0, 1}}),
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ep, err := n.CreateEndpoint(tt.ep, tt.opts...)
+			wantClass(t, err, tt.class)
+			if ep != nil {
+				t.Errorf("endpoint is %v, want nil", ep)
+			}
+			t.Run("EP-4 nothing is left", func(t *testing.T) {
+				if eps := n.Endpoints(); len(eps) != 1 {
+					t.Errorf("endpoints are %v", eps)
+				}
+				ok(t, newEndpoint(t, n, "e", address("10.1.0.5")).Delete(false))
+			})
+		})
+	}
+	for _, name := range []string{"", "  "} {
+		t.Run(fmt.Sprintf("EP-6 blank name %q", name), func(t *testing.T) {
+			_, err := n.CreateEndpoint(name)
+			wantErr[libnetwork.ErrInvalidName](t, err, "BadRequest")
+		})
+	}
+	t.Run("EP-3 no address left", func(t *testing.T) {
+		var eps []libnetwork.Endpoint
+		for i := range 4 {
+			eps = append(eps, newEndpoint(t, n, fmt.Sprint("full", i)))
+		}
+		_, err := n.CreateEndpoint("more")
+		wantClass(t, err, "NoService")
+		ok(t, eps[1].Delete(false))
+		newEndpoint(t, n, "more")
+	})
+}
+
+func TestEndpointLookups(t *testing.T) {
+	c := newController(t)
+	n, other := newNetwork(t, c, "a"), newNetwork(t, c, "b")
+	e1, e2 := newEndpoint(t, n, "e1"), newEndpoint(t, n, "e2")
+	t.Run("EP-6 look-ups", func(t *testing.T) {
+		if got := n.Endpoints(); !slices.Equal(got, []libnetwork.Endpoint{e1, e2}) {
+			t.Errorf("endpoints are %v", got)
+		}
+		if must(n.EndpointByName("e2"))(t) != e2 || must(n.EndpointByID(e1.ID()))(t) != e1 {
+			t.Error("a look-up finds another endpoint")
+		}
+		for _, name := range []string{"x", e1.ID(), "E1"} {
+			ep, err := n.EndpointByName(name)
+			wantErr[libnetwork.ErrNoSuchEndpoint](t, err, "NotFound")
+			if ep != nil {
+				t.Errorf("endpoint is %v, want nil", ep)
+			}
+		}
+		_, err := n.EndpointByName("")
+		wantErr[libnetwork.ErrInvalidName](t, err, "BadRequest")
+		_, err = n.EndpointByID("")
+		wantErr[libnetwork.ErrInvalidID](t, err, "BadRequest")
+		_, err = n.EndpointByID(e1.ID()[:12])
+		wantErr[libnetwork.ErrNoSuchEndpoint](t, err, "NotFound")
+	})
+	t.Run("MOD-1 an endpoint is of one network", func(t *testing.T) {
+		_, err := other.EndpointByID(e1.ID())
+		wantErr[libnetwork.ErrNoSuchEndpoint](t, err, "NotFound")
+		_, err = other.EndpointByName("e1")
+		wantErr[libnetwork.ErrNoSuchEndpoint](t, err, "NotFound")
+		if got := must(other.CreateEndpoint("e1"))(t); got.ID() == e1.ID() {
+			t.Error("two endpoints have one id")
+		}
+	})
+	t.Run("EP-5 of many creations of a name one succeeds", func(t *testing.T) {
+		errs := make([]error, 50)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() { _, errs[i] = n.CreateEndpoint("race") })
+		}
+		wg.Wait()
+		made := 0
+		for _, err := range errs {
+			if err == nil {
+				made++
+				continue
+			}
+			wantClass(t, err, "Forbidden")
+		}
+		if made != 1 || len(n.Endpoints()) != 3 {
+			t.Errorf("%d creations succeeded, there are %d endpoints", made, len(n.Endpoints()))
+		}
+	})
+}
+
+func TestJoinLeave(t *testing.T) {
+	c := newController(t)
+	n := newNetwork(t, c, "web", dual("10.1.0.0/24", "fd00:1::/64")...)
+	ep := newEndpoint(t, n, "e")
+	sb, other := newSandbox(t, c, "c1"), newSandbox(t, c, "c2")
+	ns := inside(t, sb)
+	addrs := ep.Info().Iface().Address().String() + ep.Info().Iface().AddressIPv6().String() + ep.Info().Iface().MacAddress().String()
+	unjoined := func(t *testing.T) {
+		t.Helper()
+		i := ep.Info()
+		if i.Gateway() != nil || i.GatewayIPv6() != nil || i.Sandbox() != nil || len(i.StaticRoutes()) != 0 {
+			t.Errorf("EP-7: gateways %v and %v, sandbox %v", i.Gateway(), i.GatewayIPv6(), i.Sandbox())
+		}
+		if got := sb.Endpoints(); len(got) != 0 {
+			t.Errorf("the sandbox has the endpoints %v", got)
+		}
+		diff(t, "routes inside", []string{}, defaults(t, ns))
+	}
+	t.Run("EP-7 before Join", unjoined)
+	t.Run("EP-14 Leave before Join", func(t *testing.T) { wantClass(t, ep.Leave(sb), "Forbidden") })
+	t.Run("EP-7 Join", func(t *testing.T) {
+		ok(t, ep.Join(sb))
+		i := ep.Info()
+		diff(t, "gateways", "10.1.0.1 fd00:1::1", i.Gateway().String()+" "+i.GatewayIPv6().String())
+		if i.Sandbox() != sb || !slices.Equal(sb.Endpoints(), []libnetwork.Endpoint{ep}) {
+			t.Errorf("sandbox is %v with endpoints %v", i.Sandbox(), sb.Endpoints())
+		}
+		diff(t, "links inside", []string{"eth0"}, linkNames(t, ns))
+		diff(t, "routes inside", []string{"10.1.0.1 eth0", "fd00:1::1 eth0"}, defaults(t, ns))
+		i.Gateway()[0] = 99
+		diff(t, "W-28 gateway", "10.1.0.1", ep.Info().Gateway().String())
+	})
+	t.Run("MOD-1 a joined endpoint joins nothing", func(t *testing.T) {
+		wantClass(t, ep.Join(sb), "Forbidden")
+		wantClass(t, ep.Join(other), "Forbidden")
+		if ep.Info().Sandbox() != sb {
+			t.Errorf("sandbox is now %v", ep.Info().Sandbox())
+		}
+	})
+	for name, bad := range map[string]libnetwork.Sandbox{"nil": nil, "foreign": foreign{}} {
+		t.Run("EP-14 sandbox is "+name, func(t *testing.T) {
+			wantClass(t, ep.Join(bad), "BadRequest")
+			wantClass(t, ep.Leave(bad), "BadRequest")
+		})
+	}
+	t.Run("EP-14 Leave of another sandbox", func(t *testing.T) {
+		wantClass(t, ep.Leave(other), "Forbidden")
+		if ep.Info().Sandbox() != sb {
+			t.Errorf("sandbox is now %v", ep.Info().Sandbox())
+		}
+	})
+	t.Run("EP-18 Delete while joined", func(t *testing.T) {
+		err := ep.Delete(false)
+		wantErr[*libnetwork.ActiveContainerError](t, err, "Forbidden")
+		if !strings.Contains(err.Error(), "c1") {
+			t.Errorf("error %q does not name the container", err)
+		}
+	})
+	t.Run("MOD-3 Leave and Join keep the addresses", func(t *testing.T) {
+		for range 3 {
+			ok(t, ep.Leave(sb))
+			unjoined(t)
+			i := ep.Info().Iface()
+			diff(t, "addresses", addrs, i.Address().String()+i.AddressIPv6().String()+i.MacAddress().String())
+			ok(t, ep.Join(sb))
+		}
+	})
+	t.Run("OSL-7 names of interfaces are not used again", func(t *testing.T) {
+		if got := linkNames(t, ns); !slices.Contains(got, "eth3") {
+			t.Errorf("links inside are %v, want eth3 after three more joins", got)
+		}
+	})
+	t.Run("EP-12 Join of a deleted sandbox", func(t *testing.T) {
+		ok(t, other.Delete())
+		free := newEndpoint(t, n, "free")
+		wantClass(t, free.Join(other), "Forbidden")
+		if free.Info().Sandbox() != nil {
+			t.Errorf("sandbox is %v", free.Info().Sandbox())
+		}
+		ok(t, free.Delete(false))
+	})
+	t.Run("EP-14 EP-18 EP-23 an endpoint that is gone", func(t *testing.T) {
+		ok(t, ep.Leave(sb))
+		ok(t, ep.Delete(false))
+		for what, err := range map[string]error{
+			"Join": ep.Join(sb), "Leave": ep.Leave(sb), "Delete": ep.Delete(false), "Delete by force": ep.Delete(true),
+			"DriverInfo": second(ep.DriverInfo()),
+		} {
+			t.Run(what, func(t *testing.T) { wantClass(t, err, "NotFound") })
+		}
+		if ep.Info() != nil {
+			t.Errorf("EP-23: information is %v, want nil", ep.Info())
+		}
+		diff(t, "EP-23 network", "web", ep.Network())
+		if eps := n.Endpoints(); len(eps) != 0 {
+			t.Errorf("EP-21: endpoints are %v", eps)
+		}
+	})
+}
+
+func TestDeleteByForce(t *testing.T) {
+	c := newController(t)
+	n := newNetwork(t, c, "web", subnet("10.1.0.0/24"))
+	sb := attach(t, c, "c1", n)
+	ep := sb.Endpoints()[0]
+	t.Run("EP-19 leaves first", func(t *testing.T) {
+		ok(t, ep.Delete(true))
+		if eps := sb.Endpoints(); len(eps) != 0 || len(n.Endpoints()) != 0 {
+			t.Errorf("sandbox has %v, network has %v", eps, n.Endpoints())
+		}
+		if ep.Info() != nil {
+			t.Errorf("information is %v", ep.Info())
+		}
+		diff(t, "default routes", []string{}, defaults(t, inside(t, sb)))
+	})
+	t.Run("EP-20 the address is free", func(t *testing.T) {
+		ok(t, newEndpoint(t, n, "c1", address("10.1.0.2")).Join(sb))
+	})
+}
+
+func TestParallelJoins(t *testing.T) {
+	c := newController(t)
+	n := newNetwork(t, c, "web", subnet("10.1.0.0/24"))
+	var sbs []libnetwork.Sandbox
+	for i := range 8 {
+		sbs = append(sbs, newSandbox(t, c, fmt.Sprint("c", i)))
+	}
+	t.Run("EP-13 one of many joins succeeds", func(t *testing.T) {
+		for range 5 {
+			ep := newEndpoint(t, n, "e")
+			errs := make([]error, len(sbs))
+			var wg sync.WaitGroup
+			for i, sb := range sbs {
+				wg.Go(func() { errs[i] = ep.Join(sb) })
+			}
+			wg.Wait()
+			var winner libnetwork.Sandbox
+			for i, err := range errs {
+				switch {
+				case err != nil:
+					wantClass(t, err, "Forbidden")
+				case winner != nil:
+					t.Fatal("two joins succeeded")
+				default:
+					winner = sbs[i]
+				}
+			}
+			if winner == nil || ep.Info().Sandbox() != winner || !slices.Equal(winner.Endpoints(), []libnetwork.Endpoint{ep}) {
+				t.Fatalf("joined to %v, winner is %v", ep.Info().Sandbox(), winner)
+			}
+			if got := defaults(t, inside(t, winner)); len(got) != 1 {
+				t.Errorf("the winner has the default routes %v", got)
+			}
+			for _, sb := range sbs {
+				if sb != winner && len(sb.Endpoints()) != 0 {
+					t.Errorf("%s has endpoints %v too", sb.ContainerID(), sb.Endpoints())
+				}
+			}
+			ok(t, ep.Delete(true))
+		}
+	})
+}
+
+func TestDriverInfo(t *testing.T) {
+	c := newController(t)
+	n := newNetwork(t, c, "web", subnet("10.1.0.0/24"))
+	bindings := []types.PortBinding{
+		{Proto: types.TCP, Port: 80, HostIP: net.ParseIP("127.0.0.1"), HostPort: 8080},
+		{Proto: types.UDP, Port: 53, HostIP: net.ParseIP("0.0.0.0")},
+	}
+	exposed := []types.TransportPort{{Proto: types.TCP, Port: 80}}
+	sb := newSandbox(t, c, "c1", libnetwork.OptionPortMapping(bindings), libnetwork.OptionExposedPorts(exposed))
+	ep := newEndpoint(t, n, "e")
+	ok(t, ep.Join(sb))
+	info := must(ep.DriverInfo())(t)
+	t.Run("EP-22 MAC address", func(t *testing.T) {
+		diff(t, "MAC", ep.Info().Iface().MacAddress(), info[netlabel.MacAddress].(net.HardwareAddr))
+	})
+	t.Run("EP-22 exposed ports", func(t *testing.T) { diff(t, "ports", exposed, info[netlabel.ExposedPorts]) })
+	t.Run("EP-22 published ports", func(t *testing.T) {
+		got := info[netlabel.PortMap].([]types.PortBinding)
+		diff(t, "ports", []types.PortBinding{
+			{Proto: types.TCP, IP: net.ParseIP("10.1.0.2").To4(), Port: 80, HostIP: net.ParseIP("127.0.0.1").To4(), HostPort: 8080, HostPortEnd: 8080},
+			{Proto: types.UDP, IP: net.ParseIP("10.1.0.2").To4(), Port: 53, HostIP: net.ParseIP("0.0.0.0").To4()},
+		}, got, cmpopts.IgnoreSliceElements(func(types.PortBinding) bool { return false }),
+			cmpopts.AcyclicTransformer("ephemeral", func(b types.PortBinding) types.PortBinding {
+				if b.Proto == types.UDP {
+					b.HostPort, b.HostPortEnd = 0, 0
+				}
+				return b
+			}))
+		if got[1].HostPort == 0 {
+			t.Error("no port was chosen for the one without a host port")
+		}
+	})
+	t.Run("OPT SB-4 a port that cannot be published", func(t *testing.T) {
+		_, err := c.NewSandbox("c2", libnetwork.OptionPortMapping([]types.PortBinding{{Proto: types.TCP, Port: 0}}))
+		wantClass(t, err, "BadRequest")
+	})
+	t.Run("EP-8 a port that is taken: the join is taken back", func(t *testing.T) {
+		second := newSandbox(t, c, "c3", libnetwork.OptionPortMapping(bindings[:1]))
+		e2 := newEndpoint(t, n, "e2")
+		wantClass(t, e2.Join(second), "Forbidden")
+		if e2.Info().Sandbox() != nil || len(second.Endpoints()) != 0 {
+			t.Errorf("joined to %v", e2.Info().Sandbox())
+		}
+		if got := defaults(t, inside(t, second)); len(got) != 0 {
+			t.Errorf("default routes are left: %v", got)
+		}
+		ok(t, ep.Leave(sb))
+		ok(t, e2.Join(second))
+	})
+}
