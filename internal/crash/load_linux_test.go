@@ -1,0 +1,3 @@
+package crash
+
+var loads = map[string]func() int{}

@@ -1,0 +1,146 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/step"
+)
+
+// op is one operation on the base state.
+type op struct {
+	name string
+	// setup is done beforehand, beside the base state; nil for nothing.
+	setup func(w *world) error
+	run   func(w *world) error
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func ops() []op {
+	ctx := context.Background()
+	return []op{
+		{name: "network-create", run: func(w *world) error { return second(w.createNetwork("green", 94, true)) }},
+		{
+			name:  "network-delete",
+			setup: func(w *world) error { return second(w.network("green", 94, true)) },
+			run: func(w *world) error {
+				n, err := w.e.NetworkByName("green")
+				if err != nil {
+					return err
+				}
+				return n.Delete(ctx)
+			},
+		},
+		{name: "endpoint-create", run: func(w *world) error { return second(w.endpoint("red", "fresh", "")) }},
+		{name: "endpoint-delete", run: func(w *world) error { return w.ep("red", "spare").Delete(ctx, false) }},
+		{name: "endpoint-force-delete", run: func(w *world) error { return w.ep("blue", "work").Delete(ctx, true) }},
+		{name: "sandbox-create", run: func(w *world) error { return second(w.sandbox("new", publish(18100, tcp))) }},
+		{
+			name:  "join",
+			setup: func(w *world) error { return second(w.sandbox("idle", nil)) },
+			run:   func(w *world) error { return w.join("idle", "red", "spare", 0) },
+		},
+		{
+			name:  "join-ports",
+			setup: func(w *world) error { return second(w.sandbox("idle", publish(18100, tcp, udp, tcp))) },
+			run:   func(w *world) error { return w.join("idle", "red", "spare", 0) },
+		},
+		{name: "join-moves-gateway", run: func(w *world) error { return w.join("work", "red", "spare", 10) }},
+		{name: "leave", run: func(w *world) error { return w.ep("blue", "work").Leave(ctx, w.sb("work")) }},
+		{
+			name:  "leave-moves-gateway",
+			setup: func(w *world) error { return w.join("work", "red", "spare", 10) },
+			run:   func(w *world) error { return w.ep("red", "spare").Leave(ctx, w.sb("work")) },
+		},
+		{name: "sandbox-delete", run: func(w *world) error { return w.sb("work").Delete(ctx) }},
+		{name: "container-create", run: func(w *world) error {
+			var attach []engine.AttachRequest
+			for _, name := range []string{"blue", "red"} {
+				n, err := w.e.NetworkByName(name)
+				if err != nil {
+					return err
+				}
+				attach = append(attach, engine.AttachRequest{Network: n, Endpoint: engine.EndpointRequest{Name: "new-" + name}})
+			}
+			return second(w.e.CreateContainer(ctx, sandboxRequest("new", publish(18100, tcp, udp, tcp)), attach))
+		}},
+		{name: "rename", run: func(w *world) error { return w.sb("work").Rename(ctx, "renamed") }},
+		{name: "set-key", run: func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) }},
+		{
+			name: "set-key-external",
+			setup: func(w *world) error {
+				req := sandboxRequest("ext", publish(18100, tcp))
+				req.External = true
+				if _, err := w.e.CreateSandbox(ctx, req); err != nil {
+					return err
+				}
+				return w.join("ext", "red", "spare", 0)
+			},
+			run: func(w *world) error { return w.sb("ext").SetKey(ctx, foreignNS) },
+		},
+		{name: "refresh", run: func(w *world) error {
+			req := sandboxRequest("work", publish(18091, tcp, udp))
+			req.Files.Extra = []model.ExtraHost{{Name: "other", Addr: "192.0.2.2"}}
+			return w.sb("work").Refresh(ctx, req)
+		}},
+		{name: "start", run: func(w *world) error { return errors.Join(w.release(), w.open(false)) }},
+		{name: "start-keep-alive", run: func(w *world) error { return errors.Join(w.release(), w.open(true)) }},
+	}
+}
+
+func opByName(name string) op {
+	for _, o := range ops() {
+		if o.name == name {
+			return o
+		}
+	}
+	panic("no such operation: " + name)
+}
+
+// answered is what a victim says when its operation has returned.
+const answered = "answered\n"
+
+// victim does an operation and is killed, at the step that stepsEnv says or at
+// its end.
+func victim(name string) int {
+	if kind, ok := loads[name]; ok {
+		return kind()
+	}
+	w, o := &world{}, opByName(name)
+	err := w.open(true)
+	if err == nil {
+		err = w.base()
+	}
+	if err == nil && o.setup != nil {
+		err = o.setup(w)
+	}
+	var steps *step.Counter
+	if err == nil {
+		steps, err = step.FromEnv(os.Getenv(stepsEnv))
+	}
+	if err == nil {
+		w.armed.Store(steps)
+		err = o.run(w)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "victim:", err)
+		return 1
+	}
+	_, _ = os.Stdout.WriteString(answered)
+	if err := w.release(); err != nil {
+		fmt.Fprintln(os.Stderr, "victim:", err)
+		return 1
+	}
+	_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	select {}
+}
+
+// stepsEnv is what the victim's counter is made from once the operation begins.
+const stepsEnv = "LIBNETWORK_CRASH_STEPS"
