@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -176,11 +177,7 @@ func (c *controller) Networks() []Network {
 }
 
 func (c *controller) WalkNetworks(walker NetworkWalker) {
-	for _, n := range c.Networks() {
-		if walker(n) {
-			return
-		}
-	}
+	_ = slices.ContainsFunc(c.Networks(), walker)
 }
 
 func (c *controller) NetworkByName(name string) (Network, error) {
@@ -225,11 +222,7 @@ func (c *controller) Sandboxes() []Sandbox {
 }
 
 func (c *controller) WalkSandboxes(walker SandboxWalker) {
-	for _, s := range c.Sandboxes() {
-		if walker(s) {
-			return
-		}
-	}
+	_ = slices.ContainsFunc(c.Sandboxes(), walker)
 }
 
 func (c *controller) SandboxByID(id string) (Sandbox, error) {

@@ -108,11 +108,7 @@ func (h networkHandle) Endpoints() []Endpoint {
 }
 
 func (h networkHandle) WalkEndpoints(walker EndpointWalker) {
-	for _, ep := range h.Endpoints() {
-		if walker(ep) {
-			return
-		}
-	}
+	_ = slices.ContainsFunc(h.Endpoints(), walker)
 }
 
 func (h networkHandle) EndpointByName(name string) (Endpoint, error) {

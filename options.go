@@ -187,8 +187,8 @@ func CreateOptionMyAlias(alias string) EndpointOption {
 
 // JoinOptionPriority is an option of Join: of several networks, the one with the
 // highest priority provides default route and published ports. It applies to the
-// endpoint that joins; ep is not looked at.
-func JoinOptionPriority(ep Endpoint, prio int) EndpointOption {
+// endpoint that joins, whatever the first argument is.
+func JoinOptionPriority(_ Endpoint, prio int) EndpointOption {
 	return func(ep *endpoint) { ep.join.Priority = prio }
 }
 

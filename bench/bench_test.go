@@ -41,6 +41,7 @@ func BenchmarkContainer(b *testing.B) {
 }
 
 func benchContainers(b *testing.B, parallel, ports int) {
+	b.Helper()
 	nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, nstest.NFTables)
 	c, n := newNetwork(b)
 	fl := newFloor(b)
@@ -133,6 +134,7 @@ func BenchmarkNetworkCreate(b *testing.B) {
 
 // start gives a container its network.
 func start(b *testing.B, c libnetwork.NetworkController, n libnetwork.Network, i, ports int) libnetwork.Sandbox {
+	b.Helper()
 	var opts []libnetwork.SandboxOption
 	if ports > 0 {
 		opts = append(opts, libnetwork.OptionPortMapping(bindings(i, ports)))
@@ -213,6 +215,7 @@ func newFloor(b *testing.B) *floor {
 }
 
 func (f *floor) up(b *testing.B, i int) {
+	b.Helper()
 	ctx := context.Background()
 	ns, err := netns.Create(ctx, nil, filepath.Join(f.dir, fmt.Sprint(i)))
 	if err != nil {
@@ -238,6 +241,7 @@ func (f *floor) up(b *testing.B, i int) {
 }
 
 func (f *floor) down(b *testing.B) {
+	b.Helper()
 	for _, ns := range f.spaces {
 		if err := ns.Close(); err != nil {
 			b.Error(err)

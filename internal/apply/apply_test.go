@@ -90,7 +90,8 @@ func TestApplyOrder(t *testing.T) {
 		{
 			"equal states write nothing",
 			[]model.Object{netnsA, vethA},
-			[]model.Object{vethA, netnsA}, nil,
+			[]model.Object{vethA, netnsA},
+			nil,
 		},
 		{
 			"created in order, one call a kind", nil,
@@ -99,7 +100,8 @@ func TestApplyOrder(t *testing.T) {
 		},
 		{
 			"deleted in reverse order",
-			[]model.Object{rulesA, bridgeA, netnsA, vethA}, nil,
+			[]model.Object{rulesA, bridgeA, netnsA, vethA},
+			nil,
 			[]string{"delete veth a", "delete netns a", "delete bridge a", "delete rules a"},
 		},
 		{

@@ -106,7 +106,7 @@ func checkConf(network string, c model.IPAMConf, v6 bool) error {
 func (e *Engine) allocatePool(im ipamEntry, n *model.Network, c model.IPAMConf, v6 bool, undo *undoList) (model.Pool, error) {
 	id, nw, meta, err := im.RequestPool(n.IPAM.Space, c.Pool, c.Sub, n.IPAM.Options, v6)
 	if err != nil {
-		return model.Pool{}, err
+		return model.Pool{}, opError("create network", n.Name, n.ID, err)
 	}
 	undo.add(func() { e.logErr("release pool", id, im.ReleasePool(id)) })
 	p := model.Pool{ID: id, Space: n.IPAM.Space, Prefix: prefixOf(nw).Masked(), Meta: meta}
@@ -232,7 +232,7 @@ func (e *Engine) endpointAddress(im ipamEntry, n *model.Network, v6 bool, want n
 			if !want.IsValid() && errors.Is(err, ipamapi.ErrNoAvailableIPs) {
 				continue
 			}
-			return netip.Prefix{}, "", err
+			return netip.Prefix{}, "", opError("get an address of network", n.Name, n.ID, err)
 		}
 		if nw == nil {
 			return netip.Prefix{}, "", nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -129,9 +130,7 @@ func (e *Engine) addressEndpoint(n *model.Network, rec *model.Endpoint, req Endp
 			rec.MAC = randomMAC().String()
 		}
 		opts = make(map[string]string, len(req.IPAMOptions)+1)
-		for k, v := range req.IPAMOptions {
-			opts[k] = v
-		}
+		maps.Copy(opts, req.IPAMOptions)
 		opts[netlabel.MacAddress] = rec.MAC
 	}
 	if rec.V4, rec.Pool4, err = e.endpointAddress(im, n, false, req.V4, opts, undo); err != nil {

@@ -188,6 +188,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func checkDecode[T model.Network | model.Endpoint | model.Sandbox](t *testing.T, data []byte) {
+	t.Helper()
 	v, err := model.Decode[T](data)
 	if err != nil {
 		return
