@@ -1,0 +1,15 @@
+package scenario_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/libnetwork/libnetwork/internal/nstest"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(victimEnv) != "" {
+		victim()
+	}
+	nstest.Main(m)
+}
