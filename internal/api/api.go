@@ -198,6 +198,9 @@ type Container struct {
 	HostsPath      string `json:"hosts_path,omitempty"`
 	ResolvConfPath string `json:"resolv_conf_path,omitempty"`
 	OwnerPID       int    `json:"owner_pid,omitempty"`
+	// OwnerStart is the owner's start time in clock ticks after boot, field 22 of
+	// /proc/PID/stat.
+	OwnerStart uint64 `json:"owner_start,omitempty"`
 	// Endpoints are in the order that decides which of them gives the default route.
 	Endpoints []Endpoint `json:"endpoints"`
 	Ports     []Port     `json:"ports"`

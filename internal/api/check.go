@@ -219,6 +219,9 @@ func (r *ContainerCreate) checkNetworks() error {
 		if _, ok := Reserved(a.Network); ok && len(r.Networks) > 1 {
 			return types.BadRequestErrorf("network %s cannot be combined with other networks", a.Network)
 		}
+		if _, ok := Reserved(a.Network); ok && len(r.Publish) > 0 {
+			return types.BadRequestErrorf("publish %s: a container on network %s has no ports to publish", r.Publish[0], a.Network)
+		}
 		if a.Network == HostNetwork && r.Netns != "" {
 			return types.BadRequestErrorf("network %s is a namespace of its own: it cannot be combined with %s", a.Network, r.Netns)
 		}

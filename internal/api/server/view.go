@@ -84,7 +84,7 @@ func viewContainer(sb *engine.Sandbox) api.Container {
 		v.Netns = ""
 	}
 	if rec.Owner != nil {
-		v.OwnerPID = rec.Owner.PID
+		v.OwnerPID, v.OwnerStart = rec.Owner.PID, rec.Owner.Start
 	}
 	for _, ep := range sb.Endpoints() {
 		v.Endpoints = append(v.Endpoints, viewEndpoint(ep))
