@@ -11,8 +11,10 @@ import (
 
 // enter moves the calling thread, which is locked, into the container.
 func enter(o order) error {
-	if err := enterNetns(o.Container.Netns); err != nil {
-		return err
+	if o.Container.Netns != "" {
+		if err := enterNetns(o.Container.Netns); err != nil {
+			return err
+		}
 	}
 	if o.Owner.PID != 0 {
 		joined, err := join(o.Owner)

@@ -52,22 +52,30 @@ func furnish(c Container) error {
 			}
 		}
 	}
+	var lost []string
 	for _, b := range binds(c) {
-		err := mountFile(b)
-		if isNowhere(err) {
-			if _, e := os.Stat(b.from); e != nil {
-				return fmt.Errorf("file of the container: %w", e)
-			}
-			err = mountMissing(b)
+		if _, err := os.Stat(b.from); err != nil {
+			return fmt.Errorf("file of the container: %w", err)
 		}
-		if err != nil {
+		if _, err := os.Stat(b.to); isNowhere(err) {
+			lost = append(lost, b.to)
+		}
+	}
+	if len(lost) > 0 {
+		if err := copyEtc(lost); err != nil {
+			return fmt.Errorf("%s does not exist (create an empty file), and a copy of /etc cannot be made: %w", lost[0], err)
+		}
+		fmt.Fprintf(os.Stderr, "dnet: the host has no %s: the command sees a copy of /etc, and what it changes there is lost\n", strings.Join(lost, " and no "))
+	}
+	for _, b := range binds(c) {
+		if err := mountFile(b); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// isNowhere knows the error of a mount on what is not there, or a link to nowhere.
+// isNowhere knows the error of a file that is not there, or a link to nowhere.
 func isNowhere(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
@@ -109,39 +117,36 @@ func hide(dir, resolvConf string) error {
 	return os.NewSyscallError("remount", unix.Mount("", dir, "", flags, ""))
 }
 
-// mountMissing mounts a file of /etc where there is nothing to mount it on. The
-// host gets no file of its own for it, so the command gets a copy of /etc.
-func mountMissing(b bind) error {
-	fail := func(err error) error {
-		return fmt.Errorf("%s does not exist (create an empty one), and a copy of /etc cannot be made: %w", b.to, err)
-	}
-	etc, err := os.Open(filepath.Dir(b.to))
+// copyEtc mounts a copy of /etc on it in which there are these files, empty: a
+// file can be mounted only on one that is there, and the host gets none of ours.
+func copyEtc(files []string) error {
+	etc, err := os.Open("/etc")
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	defer etc.Close()
 	// The layers are looked up before the overlay covers the tmpfs, and the
 	// tmpfs covers /etc.
-	if err := unix.Mount("tmpfs", etc.Name(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=700"); err != nil {
-		return fail(err)
+	if err := unix.Mount("tmpfs", "/etc", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=700"); err != nil {
+		return os.NewSyscallError("mount tmpfs", err)
 	}
-	upper, work := filepath.Join(etc.Name(), "upper"), filepath.Join(etc.Name(), "work")
-	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
-		return fail(err)
+	if err := errors.Join(os.Mkdir("/etc/upper", 0o755), os.Mkdir("/etc/work", 0o755)); err != nil {
+		return err
 	}
-	layers := fmt.Sprintf("lowerdir=/proc/self/fd/%d,upperdir=%s,workdir=%s", etc.Fd(), upper, work)
-	if err := unix.Mount("overlay", etc.Name(), "overlay", unix.MS_NOSUID|unix.MS_NODEV, layers); err != nil {
-		return fail(err)
+	layers := fmt.Sprintf("lowerdir=/proc/self/fd/%d,upperdir=/etc/upper,workdir=/etc/work", etc.Fd())
+	if err := unix.Mount("overlay", "/etc", "overlay", unix.MS_NOSUID|unix.MS_NODEV, layers); err != nil {
+		return os.NewSyscallError("mount overlay", err)
 	}
-	// A link that leads nowhere is in the way.
-	if err := os.Remove(b.to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fail(err)
+	for _, file := range files {
+		// A link that leads nowhere is in the way.
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			return err
+		}
 	}
-	if err := os.WriteFile(b.to, nil, 0o644); err != nil {
-		return fail(err)
-	}
-	fmt.Fprintf(os.Stderr, "dnet: the host has no %s: the command sees a copy of /etc and what it changes there is lost\n", b.to)
-	return mountFile(b)
+	return nil
 }
 
 // renewSys mounts the /sys of the thread's network namespace, and what is

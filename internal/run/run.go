@@ -41,8 +41,8 @@ type Command struct {
 
 // Container is what a command sees of a container.
 type Container struct {
-	// Netns is the file of the network namespace.
-	Netns string `json:"netns"`
+	// Netns is the file of the network namespace; empty is that of the host.
+	Netns string `json:"netns,omitempty"`
 	// Hosts and ResolvConf are the files that stand for /etc/hosts and
 	// /etc/resolv.conf; empty leaves those of the host.
 	Hosts      string `json:"hosts,omitempty"`

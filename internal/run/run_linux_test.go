@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,12 +28,34 @@ import (
 // directory of the container, its arguments are the command.
 const outerEnv = "LIBNETWORK_TEST_OUTER"
 
+// trapEnv makes it a command that waits for the signal of that number and exits
+// with code 7.
+const trapEnv = "LIBNETWORK_TEST_TRAP"
+
 func TestMain(m *testing.M) {
 	run.ChildMain()
 	if dir := os.Getenv(outerEnv); dir != "" {
 		outer(dir, os.Args[1:])
 	}
+	if n, err := strconv.Atoi(os.Getenv(trapEnv)); err == nil {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, unix.Signal(n))
+		fmt.Println("ready")
+		<-c
+		fmt.Println("got")
+		os.Exit(7)
+	}
 	nstest.Main(m)
+}
+
+// trap is the command line of that command.
+func trap(t *testing.T, s unix.Signal) []string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"env", fmt.Sprintf("%s=%d", trapEnv, int(s)), exe}
 }
 
 // outer is the main function of a program that runs a command. With "hang" as
@@ -54,6 +77,16 @@ func outer(dir string, args []string) {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	os.Exit(code)
+}
+
+// leaks is nstest.Leaks after package signal has started the goroutine that it
+// keeps.
+func leaks(t *testing.T) {
+	t.Helper()
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGUSR1)
+	signal.Stop(c)
+	nstest.Leaks(t)
 }
 
 // container names the namespace and files of a directory.
@@ -187,7 +220,7 @@ func run1(t *testing.T, dir string, env []string, args ...string) result {
 func sh(script string) []string { return []string{"/bin/bash", "-c", script} }
 
 func TestRun(t *testing.T) {
-	nstest.Leaks(t)
+	leaks(t)
 	dir := directory(t)
 	bin := t.TempDir()
 	write(t, filepath.Join(bin, "plain"), "#!/bin/sh\n")
@@ -197,6 +230,10 @@ func TestRun(t *testing.T) {
 		if err := os.Chmod(filepath.Join(bin, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+	descriptors, err := exec.CommandContext(t.Context(), "/bin/bash", "-c", "echo /proc/self/fd/*").Output()
+	if err != nil {
+		t.Fatal(err)
 	}
 	path := []string{"PATH=" + bin + ":/bin"}
 	for _, tt := range []struct {
@@ -219,7 +256,7 @@ func TestRun(t *testing.T) {
 		{"resolv.conf", sh("cat /etc/resolv.conf"), result{Out: "nameserver 127.0.0.11\n"}},
 		{"host name", []string{"uname", "-n"}, result{Out: "c1.example\n"}},
 		{"links in /sys", sh("echo /sys/class/net/*"), result{Out: "/sys/class/net/lo\n"}},
-		{"no descriptors", sh("echo /proc/self/fd/*"), result{Out: "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n"}}, // 3 is the directory
+		{"descriptors", sh("echo /proc/self/fd/*"), result{Out: string(descriptors)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, run1(t, dir, path, tt.args...)); diff != "" {
@@ -235,7 +272,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestRunFails(t *testing.T) {
-	nstest.Leaks(t)
+	leaks(t)
 	dir := directory(t)
 	broken := errors.New("no address left")
 	ok := func(c run.Container) func(context.Context, int) (run.Container, error) {
@@ -286,7 +323,7 @@ func stat(t *testing.T, pid int) string {
 }
 
 func TestProcessStays(t *testing.T) {
-	nstest.Leaks(t)
+	leaks(t)
 	dir := directory(t)
 	before := 0
 	start := ""
@@ -312,11 +349,11 @@ func TestProcessStays(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
-	nstest.Leaks(t)
+	leaks(t)
 	dir := directory(t)
 	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGINT, unix.SIGQUIT, unix.SIGWINCH} {
 		t.Run(unix.SignalName(s), func(t *testing.T) {
-			c, _ := begin(t, t.Context(), dir, sh(fmt.Sprintf("trap 'echo got; exit 7' %d; echo ready; read", int(s)))...)
+			c, _ := begin(t, t.Context(), dir, trap(t, s)...)
 			if err := unix.Kill(os.Getpid(), s); err != nil {
 				t.Fatal(err)
 			}
@@ -339,10 +376,10 @@ func TestSignals(t *testing.T) {
 	})
 	t.Run("end of the context", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		c, _ := begin(t, ctx, dir, sh("trap 'exit 9' TERM; echo ready; read")...)
+		c, _ := begin(t, ctx, dir, trap(t, unix.SIGTERM)...)
 		cancel()
-		if r := <-c.done; r.Code != 9 {
-			t.Errorf("result %+v, want code 9", r)
+		if r := <-c.done; r.Code != 7 {
+			t.Errorf("result %+v, want code 7", r)
 		}
 	})
 }
@@ -387,8 +424,173 @@ func pidfd(t *testing.T, pid int) int {
 	return fd
 }
 
+// TestMountsAreKept: tools of the host replace the files by renaming, and mount
+// tables of commands lose what was mounted on them.
+func TestMountsAreKept(t *testing.T) {
+	leaks(t)
+	dir := directory(t)
+	etc(t, map[string]string{"hosts": "192.0.2.2 outside\n", "resolv.conf": "nameserver 192.0.2.53\n"})
+	c, _ := begin(t, t.Context(), dir, sh(`echo ready
+		while read -r x; do
+			[ "$x" = end ] && break
+			until grep -q inside /etc/hosts && grep -q 127.0.0.11 /etc/resolv.conf; do :; done
+			echo seen
+		done`)...)
+	for range 3 {
+		for _, name := range []string{"hosts", "resolv.conf"} {
+			write(t, "/etc/new", "192.0.2.3 replaced\n")
+			if err := os.Rename("/etc/new", "/etc/"+name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := io.WriteString(c.in, "look\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got := line(t, c.out); got != "seen" {
+			t.Error(got)
+		}
+	}
+	if _, err := io.WriteString(c.in, "end\n"); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-c.done; r.Code != 0 {
+		t.Errorf("result %+v", r)
+	}
+}
+
+// etc puts a directory of these files in the place of /etc until the test ends.
+func etc(t *testing.T, files map[string]string) {
+	t.Helper()
+	mountTmpfs(t, "/etc")
+	for name, text := range files {
+		if to, ok := strings.CutPrefix(text, "->"); ok {
+			if err := os.Symlink(to, "/etc/"+name); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		write(t, "/etc/"+name, text)
+	}
+}
+
+func mountTmpfs(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestResolvers(t *testing.T) {
+	leaks(t)
+	dir := directory(t)
+	for _, d := range []string{"/run/systemd/resolve", "/run/nscd", "/run/NetworkManager"} {
+		mountTmpfs(t, d)
+	}
+	write(t, "/run/systemd/resolve/io.systemd.Resolve", "")
+	write(t, "/run/systemd/resolve/stub-resolv.conf", "nameserver 127.0.0.53\n")
+	write(t, "/run/nscd/socket", "")
+	write(t, "/run/NetworkManager/resolv.conf", "nameserver 192.0.2.1\n")
+	const hosts = "192.0.2.2 outside\n"
+	for _, tt := range []struct {
+		name string
+		etc  map[string]string
+		note bool // about a copy of /etc
+	}{
+		{"file", map[string]string{"hosts": hosts, "resolv.conf": "#\n"}, false},
+		{"link to systemd-resolved", map[string]string{"hosts": hosts, "resolv.conf": "->../run/systemd/resolve/stub-resolv.conf"}, false},
+		{"link to another", map[string]string{"hosts": hosts, "resolv.conf": "->/run/NetworkManager/resolv.conf"}, false},
+		{"link to nowhere", map[string]string{"hosts": hosts, "resolv.conf": "->/run/no/such/resolv.conf"}, true},
+		{"link to itself", map[string]string{"hosts": hosts, "resolv.conf": "->resolv.conf"}, true},
+		{"no file", map[string]string{"hosts": hosts}, true},
+		{"no files", nil, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			etc(t, tt.etc)
+			r := run1(t, dir, nil, sh("cat /etc/hosts /etc/resolv.conf; echo /run/nscd/* /run/systemd/resolve/*; cat /run/systemd/resolve/stub-resolv.conf; { echo x > /run/nscd/x; } || true")...)
+			want := "192.0.2.1 only-inside\nnameserver 127.0.0.11\n/run/nscd/* /run/systemd/resolve/stub-resolv.conf\nnameserver 127.0.0.11\n"
+			if r.Code != 0 || r.Out != want {
+				t.Errorf("got %+v, want %q", r, want)
+			}
+			if !strings.Contains(r.Err, "Read-only") {
+				t.Errorf("/run/nscd is writable: %q", r.Err)
+			}
+			if strings.Contains(r.Err, "copy of /etc") != tt.note {
+				t.Errorf("written: %q", r.Err)
+			}
+			names, err := os.ReadDir("/etc")
+			if err != nil || len(names) != len(tt.etc) {
+				t.Errorf("/etc holds %v (%v) outside", names, err)
+			}
+		})
+	}
+}
+
+func TestExec(t *testing.T) {
+	leaks(t)
+	dir := directory(t)
+	exec1 := func(t *testing.T, s run.ExecSpec) result {
+		t.Helper()
+		f, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		s.Command.Args = sh("uname -n; cat /etc/hosts; echo /sys/class/net/* $(</proc/sys/net/ipv4/ip_forward); ls -d /tmp/mark; exit 6")
+		s.Command.Stdout = f
+		code, err := run.Exec(t.Context(), s)
+		out, _ := os.ReadFile(f.Name())
+		r := result{Code: code, Out: string(out)}
+		if err != nil {
+			r.Err = err.Error()
+		}
+		return r
+	}
+	plain := result{Code: 6, Out: "c1.example\n192.0.2.1 only-inside\n/sys/class/net/lo 0\n"}
+	t.Run("no owner", func(t *testing.T) {
+		if diff := cmp.Diff(plain, exec1(t, run.ExecSpec{Container: container(dir)})); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	})
+	t.Run("owner without mounts of its own", func(t *testing.T) {
+		if diff := cmp.Diff(plain, exec1(t, run.ExecSpec{Container: container(dir), Owner: run.Process{PID: os.Getpid()}})); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	})
+	c, _ := begin(t, t.Context(), dir, sh("mount -t tmpfs none /tmp && touch /tmp/mark; echo ready; read")...)
+	start, err := strconv.ParseUint(stat(t, c.pid), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("owner", func(t *testing.T) {
+		want := plain
+		want.Out += "/tmp/mark\n"
+		got := exec1(t, run.ExecSpec{Container: container(dir), Owner: run.Process{PID: c.pid, Start: start}})
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	})
+	t.Run("later process of the same id", func(t *testing.T) {
+		got := exec1(t, run.ExecSpec{Container: container(dir), Owner: run.Process{PID: c.pid, Start: start + 1}})
+		if got.Code != 125 || !strings.Contains(got.Err, "has ended") {
+			t.Errorf("got %+v", got)
+		}
+	})
+	if _, err := io.WriteString(c.in, "end\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-c.done
+}
+
 func TestParentKilled(t *testing.T) {
-	nstest.Leaks(t)
+	leaks(t)
 	dir := directory(t)
 	t.Run("before the container is made", func(t *testing.T) {
 		cmd, out, _ := outerCommand(t, "hang", sh("echo must not run")...)
@@ -428,7 +630,7 @@ func TestParentKilled(t *testing.T) {
 }
 
 func TestNetworkIsTheContainers(t *testing.T) {
-	nstest.Leaks(t)
+	leaks(t)
 	dir := directory(t)
 	ns, err := netns.Open(nil, container(dir).Netns)
 	if err != nil {
