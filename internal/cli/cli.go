@@ -78,7 +78,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(a.daemonCommand(), a.networkCommand(), a.containerCommand(),
 		a.runCommand(), a.execCommand(), a.eventsCommand(), a.versionCommand(), completionCommand(),
-		a.demoServer(), a.demoGet())
+		a.demoServer(), a.demoGet(), a.demoLoopback())
 	return root
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/libnetwork/libnetwork/internal/netns"
 )
 
 // demoTime is how long a page may take.
@@ -65,6 +67,26 @@ func (a *app) demoGet() *cobra.Command {
 			}
 			_, err = io.Copy(a.Stdout, resp.Body)
 			return err
+		},
+	}
+}
+
+// demoLoopback raises the loopback of a fresh network namespace: a bare machine
+// has no ip command.
+func (a *app) demoLoopback() *cobra.Command {
+	return &cobra.Command{
+		Use: "demo-loopback", Short: "Raise the loopback, for the demo", Hidden: true, Args: args(0, 0),
+		RunE: func(*cobra.Command, []string) error {
+			ns, err := netns.Host(nil)
+			if err != nil {
+				return err
+			}
+			defer ns.Close()
+			sock, err := ns.Rtnl()
+			if err != nil {
+				return err
+			}
+			return sock.RaiseLoopback()
 		},
 	}
 }
