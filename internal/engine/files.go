@@ -23,6 +23,8 @@ func (f files) create(o model.Object) error {
 		return err
 	}
 	switch o := o.(type) {
+	case model.SandboxDir:
+		return os.MkdirAll(o.Path, 0o755)
 	case model.SandboxFiles:
 		return f.createSandbox(o)
 	case model.ResolverConf:
@@ -38,8 +40,10 @@ func (f files) remove(o model.Object) error {
 		return err
 	}
 	switch o := o.(type) {
+	case model.SandboxDir:
+		return os.RemoveAll(o.Path)
 	case model.SandboxFiles:
-		return removeSandbox(o)
+		return removeHash(o.Files)
 	case model.HostsEntry:
 		return ignoreMissing(hostsfile.Delete(o.Path, entryRecords(o)))
 	}
@@ -50,7 +54,7 @@ func (f files) createSandbox(o model.SandboxFiles) (err error) {
 	files := o.Files
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("files of sandbox %s: %w", short(o.Sandbox), err), removeSandbox(o))
+			err = errors.Join(fmt.Errorf("files of sandbox %s: %w", short(o.Sandbox), err), removeHash(o.Files))
 		}
 	}()
 	for _, p := range []string{files.Hosts, files.ResolvConf} {
@@ -112,14 +116,18 @@ func (f files) spec(files model.Files) (resolvfile.Spec, error) {
 	}, err
 }
 
-// removeSandbox removes what createSandbox made for the engine alone. Files at
-// paths that the user gave stay, as the container may.
-func removeSandbox(o model.SandboxFiles) error {
-	err := ignoreMissing(os.Remove(o.Files.ResolvConf + resolvfile.HashSuffix))
-	if o.Files.Dir != "" {
-		err = errors.Join(err, os.RemoveAll(o.Files.Dir))
+// removeSandbox removes what was made for the engine alone. Files at paths that
+// the user gave stay, as the container may.
+func removeSandbox(files model.Files) error {
+	err := removeHash(files)
+	if files.Dir != "" {
+		err = errors.Join(err, os.RemoveAll(files.Dir))
 	}
 	return err
+}
+
+func removeHash(files model.Files) error {
+	return ignoreMissing(os.Remove(files.ResolvConf + resolvfile.HashSuffix))
 }
 
 func entryRecords(o model.HostsEntry) []hostsfile.Record {

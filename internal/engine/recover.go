@@ -39,6 +39,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	if err := e.commit(ctx, ops...); err != nil {
 		return err
 	}
+	e.removeEnded(ctx, &l, ended)
 	e.sweepFiles()
 	if f := e.forwarding; f != (forwarding{}) {
 		e.restoreForwarding(ctx, f)
@@ -53,6 +54,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) })
 	e.logErr("recover", "kernel", e.kernel.Recover(ctx, want))
 	for _, s := range e.Sandboxes() {
+		e.repairFiles(s)
 		e.resume(ctx, s)
 	}
 	e.relaxForwarding(ctx)
@@ -245,7 +247,7 @@ func (e *Engine) endSandboxes(l *loaded, ended map[string]bool) []store.Op {
 	for _, sb := range l.sandboxes {
 		if ended[sb.ID] {
 			ops = append(ops, store.Op{Kind: kindSandbox, ID: sb.ID})
-			e.logErr("remove files of sandbox", sb.ID, removeSandbox(model.SandboxFiles{Sandbox: sb.ID, Files: sb.Files}))
+			e.logErr("remove files of sandbox", sb.ID, removeSandbox(sb.Files))
 		}
 	}
 	return ops

@@ -221,6 +221,19 @@ func (r Redirect) Key() string { return "redirect/" + r.Netns }
 // Order is the object's place in the order of creation.
 func (Redirect) Order() Order { return OrderRedirect }
 
+// SandboxDir is the directory of a sandbox's own files. It goes with all that is
+// in it, so it outlives a change of the files: they are mounted into containers,
+// and must stay the same ones.
+type SandboxDir struct {
+	Path string
+}
+
+// Key identifies the directory by its path.
+func (d SandboxDir) Key() string { return "dir/" + d.Path }
+
+// Order is the object's place in the order of creation.
+func (SandboxDir) Order() Order { return OrderFiles }
+
 // SandboxFiles are a sandbox's own hosts and resolv.conf files.
 type SandboxFiles struct {
 	Sandbox string

@@ -90,7 +90,11 @@ func (v View) Objects() []Object {
 	if sb == nil {
 		return nil
 	}
-	objs := []Object{SandboxFiles{Sandbox: sb.ID, Files: sb.Files}}
+	var objs []Object
+	if sb.Files.Dir != "" {
+		objs = append(objs, SandboxDir{Path: sb.Files.Dir})
+	}
+	objs = append(objs, SandboxFiles{Sandbox: sb.ID, Files: sb.Files})
 	wired := true
 	switch {
 	case sb.Host:
