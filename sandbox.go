@@ -2,8 +2,10 @@ package libnetwork
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,8 +73,31 @@ func newSandboxRequest(containerID string, options []SandboxOption) *sandbox {
 			o(sb)
 		}
 	}
+	sb.req.Labels = copyLabels(sb.req.Labels)
 	sb.readPorts()
 	return sb
+}
+
+// copyLabels copies labels, and of their values those that this package knows.
+func copyLabels(labels map[string]any) map[string]any {
+	out := make(map[string]any, len(labels))
+	for label, v := range labels {
+		switch v := v.(type) {
+		case []types.PortBinding:
+			c := make([]types.PortBinding, len(v))
+			for i := range v {
+				c[i] = v[i].GetCopy()
+			}
+			out[label] = c
+		case []types.TransportPort:
+			out[label] = slices.Clone(v)
+		case map[string]string:
+			out[label] = maps.Clone(v)
+		default:
+			out[label] = v
+		}
+	}
+	return out
 }
 
 // readPorts takes the ports from the labels, where options of all kinds put
@@ -131,7 +156,7 @@ func (h sandboxHandle) Key() string { return h.s.Record().Key }
 
 func (h sandboxHandle) ContainerID() string { return h.s.ContainerID() }
 
-func (h sandboxHandle) Labels() map[string]interface{} { return h.s.Labels() }
+func (h sandboxHandle) Labels() map[string]interface{} { return copyLabels(h.s.Labels()) }
 
 func (h sandboxHandle) Statistics() (map[string]*types.InterfaceStatistics, error) {
 	return h.s.Statistics(h.ctx())
