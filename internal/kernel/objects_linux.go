@@ -259,8 +259,21 @@ func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
 	if err := k.rt.FlushNeighbour(ctx, v.Bridge, addrs...); err != nil {
 		k.log.Warn("forget neighbour", "bridge", v.Bridge, "err", err)
 	}
-	if !v.EndsWithNetns {
-		k.reaper.add(v.Host)
+	if v.EndsWithNetns {
+		return nil
 	}
+	// Until the link is gone its subnets would be looked for behind it, where
+	// nobody is, though there may be another way to them.
+	err := k.inside(v.Netns, func(ns *netns.Namespace) error {
+		rt, err := ns.Rtnl()
+		if err != nil {
+			return err
+		}
+		return rt.DeleteAddresses(ctx, v.Name, v.Addrs...)
+	})
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		k.log.Warn("delete addresses", "link", v.Name, "netns", v.Netns, "err", err)
+	}
+	k.reaper.add(v.Host)
 	return nil
 }
