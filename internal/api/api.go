@@ -130,12 +130,13 @@ type Attachment struct {
 
 // ContainerCreate asks for the network of a container.
 type ContainerCreate struct {
-	// ID is the container's name.
+	// ID is the container's name, or the id of 64 hex digits that a container engine
+	// has given it.
 	ID string `json:"id"`
 	// Networks is empty for the network "default".
 	Networks []Attachment `json:"networks,omitempty"`
 	Publish  []Publish    `json:"publish,omitempty"`
-	// Hostname is empty for the container's name.
+	// Hostname is empty for the container's name, or the first 12 digits of its id.
 	Hostname   string      `json:"hostname,omitempty"`
 	Domainname string      `json:"domainname,omitempty"`
 	DNS        []string    `json:"dns,omitempty"`
@@ -144,10 +145,6 @@ type ContainerCreate struct {
 	ExtraHosts []ExtraHost `json:"extra_hosts,omitempty"`
 	// Netns is the path of a network namespace to use; empty for a new one.
 	Netns string `json:"netns,omitempty"`
-	// HostsPath and ResolvConfPath are files that the daemon shall write; empty for
-	// files of its own.
-	HostsPath      string `json:"hosts_path,omitempty"`
-	ResolvConfPath string `json:"resolv_conf_path,omitempty"`
 	// OwnerPID is a process whose end is the end of the container; 0 for none.
 	OwnerPID int `json:"owner_pid,omitempty"`
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -27,6 +26,12 @@ func CheckName(what, name string) error {
 			what, name, maxName)
 	}
 	return nil
+}
+
+// IsID says whether a container's name is an id of 64 hex digits, as those that
+// container engines give. It may be longer than a name that people give.
+func IsID(name string) bool {
+	return len(name) == 64 && strings.Trim(name, "0123456789abcdef") == ""
 }
 
 func alphanumeric(c byte) bool {
@@ -181,7 +186,7 @@ func checkBridgeOptions(network string, options map[string]string) error {
 // Check refuses a request that can never be met. Its error is a BadRequest that
 // names the value.
 func (r *ContainerCreate) Check() error {
-	if err := CheckName("container", r.ID); err != nil {
+	if err := CheckName("container", r.ID); err != nil && !IsID(r.ID) {
 		return err
 	}
 	bad := func(format string, args ...any) error {
@@ -201,12 +206,8 @@ func (r *ContainerCreate) Check() error {
 	if r.OwnerPID < 0 {
 		return bad("owner %d is not a process", r.OwnerPID)
 	}
-	for what, path := range map[string]string{
-		"network namespace": r.Netns, "hosts file": r.HostsPath, "resolv.conf": r.ResolvConfPath,
-	} {
-		if path != "" && (!filepath.IsAbs(path) || strings.ContainsRune(path, 0)) {
-			return bad("%s %q is not an absolute path", what, path)
-		}
+	if r.Netns != "" && (!strings.HasPrefix(r.Netns, "/") || strings.ContainsRune(r.Netns, 0)) {
+		return bad("network namespace %q is not an absolute path", r.Netns)
 	}
 	return nil
 }

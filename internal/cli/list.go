@@ -189,7 +189,7 @@ func rowOfContainer(k api.Container, o *output) containerRow {
 		ports = append(ports, outside+"->"+inside)
 	}
 	id := k.ID
-	if len(id) == 64 { // an id of a container engine, not a name
+	if api.IsID(id) {
 		id = o.id(id)
 	}
 	return containerRow{

@@ -119,6 +119,10 @@ func checkMix(req *api.ContainerCreate, attach []engine.AttachRequest) (host boo
 // endpoint has the container's name.
 func endpointRequest(container string, n *engine.Network, a api.Attachment) (engine.EndpointRequest, engine.JoinRequest, error) {
 	req := engine.EndpointRequest{Name: container, IfName: a.Interface, Aliases: a.Aliases}
+	if api.IsID(container) {
+		// The whole of it is too long for the DNS.
+		req.Aliases = append([]string{short(container)}, a.Aliases...)
+	}
 	if a.IPv4 != "" {
 		req.V4 = netip.MustParseAddr(a.IPv4)
 	}
@@ -144,12 +148,15 @@ func sandboxRequest(req *api.ContainerCreate) engine.SandboxRequest {
 	out := engine.SandboxRequest{
 		ContainerID: req.ID, Name: req.ID, Path: req.Netns,
 		Files: model.Files{
-			Hosts: req.HostsPath, ResolvConf: req.ResolvConfPath, Hostname: req.Hostname, Domainname: req.Domainname,
+			Hostname: req.Hostname, Domainname: req.Domainname,
 			DNS: req.DNS, Search: req.DNSSearch, Options: req.DNSOptions,
 		},
 	}
 	if out.Files.Hostname == "" {
 		out.Files.Hostname = req.ID
+		if api.IsID(req.ID) {
+			out.Files.Hostname = short(req.ID)
+		}
 	}
 	for _, h := range req.ExtraHosts {
 		out.Files.Extra = append(out.Files.Extra, model.ExtraHost{Name: h.Name, Addr: h.Address})

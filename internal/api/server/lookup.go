@@ -3,9 +3,16 @@ package server
 import (
 	"strings"
 
+	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/types"
 )
+
+// minPrefix is how much of an id must be given. With less of it, a name that is
+// gone, such as "db", would soon be the beginning of somebody else's id.
+const minPrefix = 4
+
+func begins(id, ref string) bool { return len(ref) >= minPrefix && strings.HasPrefix(id, ref) }
 
 // network finds a network by its id, its name, or the beginning of its id, the
 // exact ones first.
@@ -22,7 +29,7 @@ func (s *server) network(ref string) (*engine.Network, error) {
 	var found []*engine.Network
 	var names []string
 	for _, n := range s.e.Networks() {
-		if strings.HasPrefix(n.ID(), ref) {
+		if begins(n.ID(), ref) {
 			found = append(found, n)
 			names = append(names, n.Name()+" ("+short(n.ID())+")")
 		}
@@ -54,7 +61,7 @@ func (s *server) container(ref string) (*engine.Sandbox, error) {
 	var names []string
 	for _, sb := range s.e.Sandboxes() {
 		name := sb.ContainerID()
-		if strings.HasPrefix(sb.ID(), ref) || isID(name) && strings.HasPrefix(name, ref) {
+		if begins(sb.ID(), ref) || api.IsID(name) && begins(name, ref) {
 			found = append(found, sb)
 			names = append(names, name+" ("+short(sb.ID())+")")
 		}
@@ -67,10 +74,6 @@ func (s *server) container(ref string) (*engine.Sandbox, error) {
 	default:
 		return nil, ambiguous("container", ref, names)
 	}
-}
-
-func isID(name string) bool {
-	return len(name) == 64 && strings.Trim(name, "0123456789abcdef") == ""
 }
 
 func ambiguous(what, ref string, names []string) error {

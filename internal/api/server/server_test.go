@@ -133,7 +133,7 @@ func TestNetworks(t *testing.T) {
 	if !strings.HasSuffix(made.Subnets[1].Subnet, "::/64") {
 		t.Errorf("the IPv6 subnet is %s", made.Subnets[1].Subnet)
 	}
-	for _, ref := range []string{made.ID, "web", made.ID[:12], made.ID[:2]} {
+	for _, ref := range []string{made.ID, "web", made.ID[:12], made.ID[:4]} {
 		if diff := cmp.Diff(made, ok[api.Network](d, "GET", "/v2/networks/"+ref, nil)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", ref, diff)
 		}
@@ -162,22 +162,24 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-func TestAmbiguousPrefix(t *testing.T) {
+func TestPrefix(t *testing.T) {
 	d := newDaemon(t)
-	seen := make(map[byte]string)
-	// 17 ids have two that begin with the same of 16 digits.
-	for _, name := range strings.Split("abcdefghijklmnopq", "") {
-		n := ok[api.Network](d, "POST", "/v2/networks", api.NetworkCreate{Name: "net-" + name})
-		other, twice := seen[n.ID[0]]
-		if !twice {
-			seen[n.ID[0]] = n.Name
-			continue
-		}
-		d.refused("DELETE", "/v2/networks/"+n.ID[:1], nil, 400, "bad_request", n.Name)
-		d.refused("DELETE", "/v2/networks/"+n.ID[:1], nil, 400, "bad_request", other)
-		return
+	one, two := "abcd"+strings.Repeat("1", 60), "abcd"+strings.Repeat("2", 60)
+	for _, id := range []string{one, two, "abcd", "web-server"} {
+		ok[api.Container](d, "POST", "/v2/containers", api.ContainerCreate{ID: id, Networks: []api.Attachment{{Network: "none"}}})
 	}
-	t.Fatal("no two ids begin alike")
+	for ref, want := range map[string]string{one: one, "abcd": "abcd", "abcd1": one, "abcd2222": two} {
+		if k := ok[api.Container](d, "GET", "/v2/containers/"+ref, nil); k.ID != want {
+			t.Errorf("%s finds %s, want %s", ref, k.ID, want)
+		}
+	}
+	ok[any](d, "DELETE", "/v2/containers/abcd", nil)
+	d.refused("DELETE", "/v2/containers/abcd", nil, 400, "bad_request", one)
+	d.refused("DELETE", "/v2/containers/abcd", nil, 400, "bad_request", two)
+	// A name has no beginnings, and an id none that is too short.
+	d.refused("DELETE", "/v2/containers/web-serve", nil, 404, "not_found", "web-serve")
+	ok[any](d, "DELETE", "/v2/containers/"+two, nil)
+	d.refused("DELETE", "/v2/containers/abc", nil, 404, "not_found", "abc")
 }
 
 func TestContainers(t *testing.T) {
