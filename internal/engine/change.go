@@ -166,6 +166,9 @@ func (s *Sandbox) wire(ctx context.Context, have []model.Object, after model.Vie
 	start := after.Resolution() && wired && rec.Resolver == 0
 	if start {
 		rec.Resolver = resolverPort
+		if edited := s.e.editedUpstreams(rec); edited != nil {
+			rec.Upstreams = edited
+		}
 	}
 	log, err := apply.Apply(ctx, s.e.floor(), have, after.Objects())
 	if err != nil {

@@ -52,6 +52,9 @@ func (s *Sandbox) Refresh(ctx context.Context, req SandboxRequest) error {
 				fresh.Files.ResolvConf = rec.Files.ResolvConf
 			}
 		}
+		if model.Equal(model.SandboxFiles{Files: fresh.Files}, model.SandboxFiles{Files: rec.Files}) {
+			fresh.Upstreams = rec.Upstreams // the files stay as they are
+		}
 		*rec = *fresh
 		s.mu.Lock()
 		s.labels = maps.Clone(req.Labels)

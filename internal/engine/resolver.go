@@ -97,8 +97,32 @@ func (s *Sandbox) flushResolver() {
 	}
 }
 
+// editedUpstreams returns the servers that the user has written into a sandbox's
+// file, which is about to be pointed at the sandbox's own server.
+func (e *Engine) editedUpstreams(sb *model.Sandbox) []netip.AddrPort {
+	spec, err := files{resolvConf: e.cfg.ResolvConf}.spec(sb.Files)
+	if err != nil {
+		e.logErr("read the host's resolver configuration", sb.ID, err)
+		return nil
+	}
+	found, err := resolvfile.Edited(spec)
+	e.logErr("find the name servers of sandbox", sb.ID, err)
+	var out []netip.AddrPort
+	for _, u := range found {
+		out = append(out, u.Addr)
+	}
+	return out
+}
+
 // upstreamsOf returns the servers that a sandbox's server forwards to.
 func (e *Engine) upstreamsOf(sb *model.Sandbox) []dnsserver.Upstream {
+	if len(sb.Upstreams) > 0 {
+		var out []dnsserver.Upstream
+		for _, a := range sb.Upstreams {
+			out = append(out, dnsserver.Upstream{Addr: a})
+		}
+		return out
+	}
 	spec, err := files{resolvConf: e.cfg.ResolvConf}.spec(sb.Files)
 	if err != nil {
 		e.logErr("read the host's resolver configuration", sb.ID, err)

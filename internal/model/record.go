@@ -160,6 +160,9 @@ type Sandbox struct {
 	NextIf int `json:"nextIf,omitempty"`
 	// Resolver is the port of the embedded DNS server, 0 while there is none.
 	Resolver uint16 `json:"resolver,omitempty"`
+	// Upstreams are the servers that it asks because the user has written them into
+	// the sandbox's file; with none, those that the file was made from.
+	Upstreams []netip.AddrPort `json:"upstreams,omitempty"`
 
 	// Owner is the process that the sandbox lives and dies with, if any.
 	Owner *Process `json:"owner,omitempty"`

@@ -188,6 +188,20 @@ func Upstreams(s Spec) ([]Upstream, error) {
 	return upstreams(s, old.Content, by), nil
 }
 
+// Edited returns the servers to forward to if the user has edited the file, and
+// nil otherwise: these servers have to be remembered, since they stand nowhere
+// once the file points at the embedded server. A missing file is not edited.
+func Edited(s Spec) ([]Upstream, error) {
+	old, by, err := read(s.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil || by != edited {
+		return nil, err
+	}
+	return upstreams(s, old.Content, by), nil
+}
+
 // upstreams returns the servers that content, the file before it is pointed at
 // the embedded server, stands for. Those that the filter took out because only
 // the host reaches them come back in, in the host's order, and make default
