@@ -15,10 +15,14 @@ import (
 	"github.com/libnetwork/libnetwork/internal/daemon"
 )
 
+// firewallBackend is the one backend of the firewall that there is.
+const firewallBackend = "nftables"
+
 // daemonFlags are the flags of the daemon.
 type daemonFlags struct {
-	configFile, dataDir, runDir, logLevel string
-	debug, insecure, noKeepAlive          bool
+	configFile, dataDir, runDir, logLevel, firewall string
+
+	debug, insecure, noKeepAlive bool
 }
 
 func (a *app) daemonCommand() *cobra.Command {
@@ -33,6 +37,7 @@ func (a *app) daemonCommand() *cobra.Command {
 	fs.StringVar(&f.configFile, "config", "", "configuration `file` (default $"+configEnv+" or "+defaultConfig+" if it exists)")
 	fs.StringVar(&f.dataDir, "data-dir", "", "`directory` of what outlives a boot (default "+config.DefaultDataDir+")")
 	fs.StringVar(&f.runDir, "run-dir", "", "`directory` of what does not (default "+config.DefaultRunDir+", or one below it for another data directory)")
+	fs.StringVar(&f.firewall, "firewall-backend", firewallBackend, "`backend` of the firewall")
 	fs.StringVar(&f.logLevel, "log-level", "", "`level` of messages: debug, info, warn or error (default info)")
 	fs.BoolVarP(&f.debug, "debug", "D", false, "the same as --log-level debug")
 	fs.BoolVar(&f.insecure, "insecure", false, "let tcp:// be reached from other hosts, without any protection")
@@ -97,6 +102,9 @@ type settings struct {
 func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 	s := new(settings)
 	var err error
+	if f.firewall != firewallBackend {
+		return nil, usageError{fmt.Errorf("firewall backend %q is not known: there is %s", f.firewall, firewallBackend)}
+	}
 	if s.level, err = pickLevel(f, file); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/libnetwork/libnetwork/internal/cli"
+	"github.com/libnetwork/libnetwork/internal/client"
 	"github.com/libnetwork/libnetwork/internal/daemon"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
@@ -62,6 +63,8 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(func() { _ = conn.Close() })
 			env.Values["notify"] = conn
+			// The race detector would have every command sleep for a second at its end.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Setenv("NOTIFY_SOCKET", notify)
 			env.Setenv("DNET_HOST", "unix://"+filepath.Join(run, "dnet.sock"))
 			env.Setenv("LIBNETWORK_CFG", filepath.Join(env.WorkDir, "dnet.toml"))
@@ -72,6 +75,40 @@ func TestScripts(t *testing.T) {
 			"code": code, "notified": notified, "signal": sendSignal,
 		},
 	})
+}
+
+// The service manager hands sockets over.
+func TestSocketActivation(t *testing.T) {
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c",
+		"LISTEN_PID=$$ LISTEN_FDS=1 exec dnet -H fd:// daemon --data-dir "+dir+"/data --run-dir "+dir+"/run")
+	cmd.ExtraFiles = []*os.File{f}
+	cmd.Env = append(os.Environ(), "LIBNETWORK_CFG="+os.DevNull, "GORACE=atexit_sleep_ms=0")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// The socket listens already: who connects waits for the daemon.
+	c, err := client.New("tcp://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	v, err := c.Version(t.Context())
+	if err != nil || v.Version != "1.2.3" {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	c.Close()
+	if err := errors.Join(l.Close(), f.Close(), cmd.Process.Signal(os.Interrupt), cmd.Wait()); err != nil {
+		t.Error(err)
+	}
 }
 
 // code runs a command that must end with a code: code N COMMAND...
