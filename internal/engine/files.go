@@ -30,7 +30,7 @@ func (f files) create(o model.Object) error {
 	case model.ResolverConf:
 		return f.pointAtServer(o)
 	case model.HostsEntry:
-		return hostsfile.Add(o.Path, entryRecords(o))
+		return addMissing(o.Path, entryRecords(o))
 	}
 	return fmt.Errorf("%s is not a file", o.Key())
 }

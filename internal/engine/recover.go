@@ -247,7 +247,6 @@ func (e *Engine) endSandboxes(l *loaded, ended map[string]bool) []store.Op {
 	for _, sb := range l.sandboxes {
 		if ended[sb.ID] {
 			ops = append(ops, store.Op{Kind: kindSandbox, ID: sb.ID})
-			e.logErr("remove files of sandbox", sb.ID, removeSandbox(sb.Files))
 		}
 	}
 	return ops

@@ -192,10 +192,22 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 	if err != nil {
 		return err
 	}
+	if k.reaper.has(v.Host) {
+		// The reaper goes by names: it must not take the new link for the old one.
+		if _, err := k.reaper.drain(); err != nil {
+			return err
+		}
+	}
 	err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
-	if errors.Is(err, unix.EEXIST) && k.reaper.drain() {
-		// An interface of that name was about to be deleted.
-		err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
+	if errors.Is(err, unix.EEXIST) {
+		// An interface of that name may be about to be deleted.
+		some, drainErr := k.reaper.drain()
+		if drainErr != nil {
+			return errors.Join(err, drainErr)
+		}
+		if some {
+			err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
+		}
 	}
 	if errors.Is(err, unix.EEXIST) {
 		return types.ForbiddenErrorf("the sandbox has an interface %s already: %w", v.Name, err)

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,9 @@ type reaper struct {
 	stop chan struct{}
 	done chan struct{}
 
-	mu     sync.Mutex // guards links
+	mu     sync.Mutex // guards links and going
 	links  []string
+	going  []string   // are being deleted
 	reaped sync.Mutex // held while links are deleted
 }
 
@@ -51,7 +53,7 @@ func (r *reaper) run() {
 	for {
 		select {
 		case <-r.stop:
-			r.drain()
+			_, _ = r.drain()
 			return
 		case <-r.work:
 		}
@@ -60,26 +62,39 @@ func (r *reaper) run() {
 		case <-r.stop:
 		case <-timer.C:
 		}
-		r.drain()
+		_, _ = r.drain()
 	}
 }
 
+// has says whether a link of this name waits to be deleted, or is being deleted.
+func (r *reaper) has(link string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.links, link) || slices.Contains(r.going, link)
+}
+
 // drain deletes what is waiting and returns when it is gone. It says whether
-// there was anything.
-func (r *reaper) drain() bool {
+// there was anything. What cannot be deleted waits for the next time.
+func (r *reaper) drain() (some bool, err error) {
 	r.reaped.Lock()
 	defer r.reaped.Unlock()
 	r.mu.Lock()
-	links := r.links
-	r.links = nil
+	r.going, r.links = r.links, nil
+	links := r.going
 	r.mu.Unlock()
 	if len(links) == 0 {
-		return false
+		return false, nil
 	}
-	if err := r.rt.DeleteLinks(context.Background(), links...); err != nil {
+	if err = r.rt.DeleteLinks(context.Background(), links...); err != nil {
 		r.log.Error("delete links", "links", links, "err", err)
 	}
-	return true
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.going = nil
+	if err != nil {
+		r.links = append(links, r.links...)
+	}
+	return true, err
 }
 
 func (r *reaper) close() {

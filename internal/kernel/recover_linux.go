@@ -40,8 +40,7 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object) error {
 		case model.Namespace:
 			return netns.IsNamespace(o.Path)
 		default:
-			// Rules are done; what is inside a namespace was complete before the
-			// sandbox was recorded, and lives as long as it.
+			// Rules are done; the inside of namespaces comes last.
 			return true
 		}
 	})
@@ -50,7 +49,7 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object) error {
 		k.log.Info("missing in the kernel, made again", "object", o.Key())
 		errs = append(errs, k.createOne(ctx, o))
 	}
-	errs = append(errs, k.reattach(ctx, byName, want))
+	errs = append(errs, k.reattach(ctx, byName, want), k.repairInside(ctx, want))
 	return errors.Join(errs...)
 }
 

@@ -87,6 +87,10 @@ func (r *Redirector) Remove(ctx context.Context, nsFD int) error {
 		return fmt.Errorf("removing the redirect of the DNS port: %w", err)
 	}
 	defer c.Close()
+	// A transaction that fails makes the kernel wait.
+	if _, ok, err := c.tableFlags(ctx, unix.NFPROTO_IPV4, redirectTable); err == nil && !ok {
+		return nil
+	}
 	b := c.newBatch()
 	b.delTable(unix.NFPROTO_IPV4, redirectTable)
 	if err := c.commit(b); err != nil && !errors.Is(err, unix.ENOENT) {

@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/libnetwork/libnetwork/internal/hostsfile"
+	"github.com/libnetwork/libnetwork/internal/hostsfile/inplace"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/resolvfile"
+)
+
+// removeEnded removes what Recover does not find: the files of sandboxes that
+// are forgotten now, and what is ours in namespaces of somebody else.
+func (e *Engine) removeEnded(ctx context.Context, l *loaded, ended map[string]bool) {
+	for _, sb := range l.sandboxes {
+		if ended[sb.ID] {
+			e.logErr("remove files of sandbox", sb.ID, removeSandbox(sb.Files))
+		}
+		if sb.External && (ended[sb.ID] || sb.Path == "") {
+			e.logErr("leave namespace of sandbox", sb.ID, e.kernel.Delete(ctx, []model.Object{model.Redirect{Netns: sb.Key}}))
+			e.logErr("leave namespace of sandbox", sb.ID, e.kernel.Delete(ctx, []model.Object{model.Namespace{Path: sb.Key}}))
+		}
+	}
+}
+
+// repairFiles brings the files of a sandbox to what its record says: an operation
+// may have been cut short.
+func (e *Engine) repairFiles(s *Sandbox) {
+	f := files{resolvConf: e.cfg.ResolvConf, steps: e.cfg.Steps}
+	e.logErr("repair files of container "+s.ContainerID(), s.ID(), f.repair(s.View()))
+}
+
+// repair makes missing files again and puts the sandbox's own lines right. What
+// is as it shall be is not written.
+func (f files) repair(v *model.View) error {
+	sb := v.Sandbox
+	var errs []error
+	for _, p := range []string{sb.Files.Hosts, sb.Files.ResolvConf} {
+		if _, err := os.Stat(p); errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, f.create(model.SandboxFiles{Sandbox: sb.ID, Files: sb.Files}))
+			break
+		}
+	}
+	if sb.Files.OriginHosts == "" {
+		var asked []hostsfile.Record
+		for _, x := range sb.Files.Extra {
+			asked = append(asked, hostsfile.Record{Hosts: x.Name, IP: x.Addr})
+		}
+		errs = append(errs, addMissing(sb.Files.Hosts, asked))
+	}
+	var own []hostsfile.Record
+	for _, o := range v.Objects() {
+		switch o := o.(type) {
+		case model.HostsEntry:
+			own = append(own, entryRecords(o)...)
+			errs = append(errs, addMissing(o.Path, entryRecords(o)))
+		case model.ResolverConf:
+			errs = append(errs, f.pointAtServer(o))
+		}
+	}
+	return errors.Join(append(errs, dropStale(sb.Files, own))...)
+}
+
+// dropStale removes lines of the sandbox's own name for addresses that it does
+// not have.
+func dropStale(f model.Files, own []hostsfile.Record) error {
+	if f.Hostname == "" || f.OriginHosts != "" {
+		return nil
+	}
+	text, err := os.ReadFile(f.Hosts)
+	if err != nil {
+		return err
+	}
+	names := hostsfile.Own(f.Hostname, f.Domainname, netip.IPv4Unspecified())[0].Hosts
+	var stale []hostsfile.Record
+	for line := range strings.Lines(string(text)) {
+		ip, ok := strings.CutSuffix(strings.TrimRight(line, "\r\n"), "\t"+names)
+		r := hostsfile.Record{Hosts: names, IP: ip}
+		asked := slices.Contains(f.Extra, model.ExtraHost{Name: names, Addr: ip})
+		if _, err := netip.ParseAddr(ip); ok && err == nil && !asked && !slices.Contains(own, r) {
+			stale = append(stale, r)
+		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	return hostsfile.Delete(f.Hosts, stale)
+}
+
+// addMissing adds those lines that are not there: an undo makes again what may
+// never have gone.
+func addMissing(path string, recs []hostsfile.Record) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	lines := strings.Split(string(text), "\n")
+	return hostsfile.Add(path, slices.DeleteFunc(recs, func(r hostsfile.Record) bool {
+		return slices.Contains(lines, r.IP+"\t"+r.Hosts)
+	}))
+}
+
+// saveResolver remembers a sandbox's resolv.conf, for a change that points it at
+// a server and may fail.
+func saveResolver(f model.Files) (restore func() error) {
+	text, err := os.ReadFile(f.ResolvConf)
+	hash, hashErr := os.ReadFile(f.ResolvConf + resolvfile.HashSuffix)
+	return func() error {
+		if err != nil {
+			return nil //nolint:nilerr // there was none
+		}
+		now, err := os.ReadFile(f.ResolvConf)
+		if err != nil || bytes.Equal(now, text) {
+			return ignoreMissing(err)
+		}
+		err = inplace.WriteFile(f.ResolvConf, text)
+		if hashErr == nil {
+			err = errors.Join(err, os.WriteFile(f.ResolvConf+resolvfile.HashSuffix, hash, 0o644))
+		}
+		return err
+	}
+}
