@@ -99,16 +99,20 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 		return opError("publish ports of container", rec.ContainerID, rec.ID, err)
 	}
 	rec.Published = ports.published
+	restore := func() error { return nil }
+	if !g.created && before.Sandbox.Resolver == 0 {
+		restore = saveResolver(rec.Files)
+	}
 	log, res, err := s.wire(ctx, have, after)
 	if err != nil {
-		return opError("join container", rec.ContainerID, rec.ID, err, ports.undo())
+		return opError("join container", rec.ContainerID, rec.ID, err, ports.undo(), restore())
 	}
 	ops := []store.Op{{Kind: kindSandbox, ID: rec.ID, Value: model.Encode(rec)}}
 	for i, j := range g.joins {
 		ops = append(ops, j.ep.put(joined[i])...)
 	}
 	if err := e.commit(ctx, ops...); err != nil {
-		return opError("join container", rec.ContainerID, rec.ID, err, res.close(), log.Undo(ctx), ports.undo())
+		return opError("join container", rec.ContainerID, rec.ID, err, res.close(), log.Undo(ctx), ports.undo(), restore())
 	}
 	for i, j := range g.joins {
 		j.ep.rec.Store(joined[i])

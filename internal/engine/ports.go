@@ -26,6 +26,7 @@ type portBook struct {
 // grip is what has come of one wish: ports of the same number on some addresses
 // of the host. Its map is not changed once it is in the book.
 type grip struct {
+	wish        model.Publish
 	proto       uint8
 	first, last uint16
 	hosts       map[netip.Addr]io.Closer
@@ -114,11 +115,13 @@ func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*sett
 	b.mu.Lock()
 	had := b.bySandbox[sb.ID]
 	b.mu.Unlock()
-	for i, p := range sb.Publish {
+	had = slices.Clone(had)
+	for _, p := range sb.Publish {
 		to := targets(p, view)
 		var g grip
-		if i < len(had) {
+		if i := slices.IndexFunc(had, func(g grip) bool { return g.serves(p) }); i >= 0 {
 			g = had[i]
+			had = slices.Delete(had, i, i+1)
 		}
 		g, err := s.grasp(ctx, k, p, to, g, sb.ContainerID)
 		if err != nil {
@@ -138,7 +141,7 @@ func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*sett
 // grasp takes the ports of one wish on the targets' addresses. had is what the
 // wish has already.
 func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []target, had grip, owner string) (grip, error) {
-	g := grip{proto: p.Proto, first: had.first, last: had.last, hosts: make(map[netip.Addr]io.Closer)}
+	g := grip{wish: p, proto: p.Proto, first: had.first, last: had.last, hosts: make(map[netip.Addr]io.Closer)}
 	var missing []netip.Addr
 	for _, t := range to {
 		if c, ok := had.hosts[t.host]; ok {
@@ -215,13 +218,27 @@ func (s *settlement) done() {
 		b.bySandbox[s.sandbox] = s.grips
 	}
 	b.mu.Unlock()
-	for i, g := range had {
+	for _, g := range had {
 		for h, c := range g.hosts {
-			if i >= len(s.grips) || s.grips[i].hosts[h] != c {
+			if !slices.ContainsFunc(s.grips, func(now grip) bool { return now.keeps(g, h, c) }) {
 				_ = b.letGo(g, h, c)
 			}
 		}
 	}
+}
+
+// serves says whether what a wish has can be had by another one: they ask for the
+// same of the host.
+func (g grip) serves(p model.Publish) bool {
+	w := g.wish
+	return w.Proto == p.Proto && w.Host == p.Host && w.First == p.First && w.Last == p.Last &&
+		w.PortLast-w.Port == p.PortLast-p.Port
+}
+
+// keeps says whether an address of another grip is in this one.
+func (g grip) keeps(old grip, h netip.Addr, c io.Closer) bool {
+	now, ok := g.hosts[h]
+	return ok && now == c && g.proto == old.proto && g.first == old.first
 }
 
 // undo lets go of what the settlement took.
@@ -253,7 +270,7 @@ func (b *portBook) restore(ctx context.Context, k Kernel, sb *model.Sandbox) err
 	s := b.none(sb.ID)
 	var errs []error
 	for _, p := range sb.Publish {
-		g := grip{proto: p.Proto, hosts: make(map[netip.Addr]io.Closer)}
+		g := grip{wish: p, proto: p.Proto, hosts: make(map[netip.Addr]io.Closer)}
 		for _, q := range sb.Published {
 			if q.Proto != p.Proto || q.Port != p.Port || p.Host.IsValid() && q.Host != p.Host ||
 				p.First != 0 && (q.First < p.First || q.Last > p.Last) {

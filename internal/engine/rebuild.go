@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -88,13 +89,32 @@ func (s *Sandbox) rebuild(ctx context.Context, edit func(*model.Sandbox) error, 
 		return opError("publish ports of container", rec.ContainerID, rec.ID, err)
 	}
 	rec.Published = ports.published
+	// From its own namespace a sandbox goes to none, and from there to the other
+	// one: a kill on the way leaves one that waits for a namespace.
+	waits := bare.Sandbox.External && !before.Sandbox.External
+	put := func(rec *model.Sandbox) error {
+		return e.commit(context.WithoutCancel(ctx), store.Op{Kind: kindSandbox, ID: rec.ID, Value: model.Encode(rec)})
+	}
+	if waits {
+		if err := put(bare.Sandbox); err != nil {
+			return opError("rebuild container", rec.ContainerID, rec.ID, err, ports.undo())
+		}
+	}
+	restore := saveResolver(before.Sandbox.Files)
+	back := func() error {
+		err := errors.Join(ports.undo(), restore(), s.restartResolver())
+		if waits {
+			err = errors.Join(err, put(before.Sandbox))
+		}
+		return err
+	}
 	s.stopResolver()
 	off, err := apply.Apply(ctx, e.floor(), before.Objects(), bare.Objects())
 	if err != nil {
-		return opError("rebuild container", rec.ContainerID, rec.ID, err, ports.undo(), s.restartResolver())
+		return opError("rebuild container", rec.ContainerID, rec.ID, err, back())
 	}
 	fail := func(err error, more ...error) error {
-		return opError("rebuild container", rec.ContainerID, rec.ID, err, append(more, off.Undo(ctx), ports.undo(), s.restartResolver())...)
+		return opError("rebuild container", rec.ContainerID, rec.ID, err, append(more, off.Undo(ctx), back())...)
 	}
 	on, res, err := s.wire(ctx, bare.Objects(), after)
 	if err != nil {
