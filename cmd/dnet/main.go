@@ -2,9 +2,12 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/libnetwork/libnetwork/internal/cli"
+	"github.com/libnetwork/libnetwork/internal/daemon"
+	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/run"
 )
 
@@ -13,10 +16,14 @@ var version = "unknown"
 
 func main() {
 	run.ChildMain()
-	ctx, reload, stop := signals()
+	ctx, reload, listen, stop := signals()
+	open := func(ctx context.Context, cfg daemon.EngineConfig) (*engine.Engine, func() error, error) {
+		listen() // this is the daemon
+		return openEngine(ctx, cfg)
+	}
 	code := cli.Main(ctx, cli.Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Version: version, Open: openEngine, Reload: reload,
+		Version: version, Open: open, Reload: reload,
 	})
 	stop()
 	os.Exit(code)

@@ -9,7 +9,7 @@ import (
 )
 
 // signals returns a context that ends with an interrupt.
-func signals() (ctx context.Context, reload <-chan os.Signal, stop func()) {
+func signals() (ctx context.Context, reload <-chan os.Signal, listen, stop func()) {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
-	return ctx, nil, cancel
+	return ctx, nil, func() {}, cancel
 }

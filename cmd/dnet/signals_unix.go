@@ -7,29 +7,38 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 )
 
-// signals returns a context that ends with INT, TERM and QUIT, and a channel that
-// tells of HUP. USR1 writes the stacks of all goroutines to standard error.
-func signals() (ctx context.Context, reload <-chan os.Signal, stop func()) {
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	usr := make(chan os.Signal, 1)
-	signal.Notify(usr, syscall.SIGUSR1)
+// signals returns a context that ends with those of INT, TERM and QUIT that were
+// not ignored when the program started: a shell starts jobs in the background so.
+// What else a daemon listens to begins with a call of listen: HUP is told on
+// reload, and USR1 writes the stacks of all goroutines to standard error. Other
+// commands leave both to the system, and dnet run to its command.
+func signals() (ctx context.Context, reload <-chan os.Signal, listen, stop func()) {
+	ends := slices.DeleteFunc([]os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT}, signal.Ignored)
+	ctx, cancel := context.WithCancel(context.Background())
+	if len(ends) > 0 { // none would mean all
+		ctx, cancel = signal.NotifyContext(ctx, ends...)
+	}
+	hup, usr := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-usr:
-				_, _ = os.Stderr.Write(stacks())
+	listen = func() {
+		signal.Notify(hup, syscall.SIGHUP)
+		signal.Notify(usr, syscall.SIGUSR1)
+		go func() {
+			for {
+				select {
+				case <-done:
+					return
+				case <-usr:
+					_, _ = os.Stderr.Write(stacks())
+				}
 			}
-		}
-	}()
-	return ctx, hup, func() {
+		}()
+	}
+	return ctx, hup, listen, func() {
 		cancel()
 		signal.Stop(hup)
 		signal.Stop(usr)
