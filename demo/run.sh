@@ -1,23 +1,25 @@
 #!/bin/bash
 # Shows what dnet is for: demo/run.sh [PATH OF DNET], as root.
 #
-# All of it happens in a network and a mount namespace that are thrown away at
-# the end, with empty /run and /var/lib: the machine keeps nothing of it. It
-# needs bash and util-linux alone. It fails with the first step that fails.
-set -euo pipefail
+# All of it happens in namespaces for network, mounts and processes that are
+# thrown away at the end, with empty /run and /var/lib: the machine keeps nothing
+# of it. It needs bash and util-linux alone. It fails with the first step that
+# fails.
+set -Eeuo pipefail
 
 if [ "${1-}" != inside ]; then
-	dnet=$(realpath "${1-bin/dnet}")
+	dnet=${1-bin/dnet}
 	if [ ! -x "$dnet" ]; then
 		echo "there is no program $dnet: run make build first" >&2
 		exit 1
 	fi
+	dnet=$(realpath "$dnet")
 	if [ "$(id -u)" != 0 ]; then
 		echo "namespaces are made by root: sudo $0 $*" >&2
 		exit 1
 	fi
 	[ -t 1 ] && colour=1 || colour=
-	exec unshare --net --mount --propagation private env COLOUR=$colour bash "$(realpath "$0")" inside "$dnet"
+	exec unshare --net --mount --pid --fork --kill-child --mount-proc env COLOUR=$colour bash "$(realpath "$0")" inside "$dnet"
 fi
 
 dnet() { "$program" "$@"; }
@@ -25,7 +27,18 @@ program=$2
 work=/run/demo
 
 heading() { if [ -n "$COLOUR" ]; then printf '\n\e[1m%s\e[0m\n' "$*"; else printf '\n%s\n' "$*"; fi; }
-show() { printf '  $ %s\n' "$*"; }
+# show COMMAND... as a person would type it.
+show() {
+	local line=$1 word
+	for word in "${@:2}"; do
+		case $word in
+		"$program") word=dnet ;;
+		*[[:space:]]*) word="'$word'" ;;
+		esac
+		line+=" $word"
+	done
+	printf '  $ %s\n' "$line"
+}
 indent() { sed 's/^/    /'; }
 # step COMMAND... shows a command and what it answers.
 step() {
@@ -44,7 +57,8 @@ eventually() {
 		if "$@" >/dev/null 2>&1; then return 0; fi
 		read -rt 0.05 <> <(:) || true
 	done
-	die "this did not work for ten seconds: $*"
+	echo "demo: this did not work for ten seconds: $*" >&2
+	return 1
 }
 
 mount -t tmpfs -o mode=755 none /run
@@ -99,8 +113,7 @@ step dnet container port api
 heading 'kill -9 of the command line: the server and its network live on'
 show "kill -9 $api   # dnet run"
 server=$(dnet container inspect --format '{{.OwnerPID}}' api)
-kill -9 $api
-wait $api 2>/dev/null || true
+{ kill -9 $api && wait $api; } 2>/dev/null || true
 api=$server
 step dnet demo-get http://127.0.0.1:8080
 
@@ -118,14 +131,17 @@ show 'kill the daemon'
 kill "$daemon"
 wait "$daemon" || die "the daemon ended with $?"
 daemon=
-left=
-for link in /sys/class/net/*; do [ "${link##*/}" = lo ] || left+=" link ${link##*/}"; done
-for pin in /run/libnetwork/netns/*; do [ ! -e "$pin" ] || left+=" namespace ${pin##*/}"; done
-for pid in /proc/[0-9]*; do
-	if [ "$(readlink "$pid/exe" 2>/dev/null)" = "$program" ] && [ "$(readlink "$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ]; then
-		left+=" process ${pid#/proc/}"
-	fi
-done
-[ -z "$left" ] || die "left behind:$left"
+# leftovers prints what is left. The kernel takes the links of a namespace away
+# a moment after the namespace.
+leftovers() {
+	local link pin pid
+	for link in /sys/class/net/*; do [ "${link##*/}" = lo ] || echo "link ${link##*/}"; done
+	for pin in /run/libnetwork/netns/*; do [ ! -e "$pin" ] || echo "namespace ${pin##*/}"; done
+	for pid in /proc/[0-9]*; do
+		[ "$(readlink "$pid/exe" 2>/dev/null)" != "$program" ] || echo "process ${pid#/proc/}"
+	done
+}
+clean() { [ -z "$(leftovers)" ]; }
+eventually clean || die "left behind: $(leftovers)"
 echo '    links: lo alone; network namespaces: none; processes of dnet: none'
 heading 'Done.'

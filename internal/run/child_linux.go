@@ -37,16 +37,22 @@ func ChildMain() {
 	}
 	unix.CloseOnExec(fd)
 	sock := os.NewFile(uintptr(fd), "socket of the parent")
+	in, out := json.NewDecoder(sock), json.NewEncoder(sock)
 	var o order
-	if err := json.NewDecoder(sock).Decode(&o); err != nil {
+	if err := in.Decode(&o); err != nil {
 		os.Exit(CodeFailed) // the parent has ended or thought better of it
 	}
 	code := CodeFailed
 	err = enter(o)
 	if err == nil {
+		// The parent looks at the mounts before the command can change them. One
+		// that has ended holds up nothing.
+		if out.Encode(answer{Thread: unix.Gettid()}) == nil {
+			_ = in.Decode(new(struct{}))
+		}
 		code, err = become(os.Args[2:])
 	}
-	if json.NewEncoder(sock).Encode(refusal{Code: code, Text: err.Error()}) != nil {
+	if out.Encode(answer{Code: code, Text: err.Error()}) != nil {
 		fmt.Fprintln(os.Stderr, "dnet:", err)
 	}
 	os.Exit(code)

@@ -16,12 +16,12 @@ const retry = 500
 // command ends: the kernel takes a mount off a file that is removed or replaced
 // in another mount namespace, as the host's tools do with /etc/resolv.conf. It
 // returns at once; c.wg has the work.
-func (c *child) guard(of Container) {
+func (c *child) guard(thread int, of Container) {
 	files := binds(of)
 	if len(files) == 0 {
 		return
 	}
-	g, err := newGuard(c.cmd.Process.Pid, files)
+	g, err := newGuard(thread, files)
 	if err != nil {
 		return // the command has ended
 	}
@@ -45,8 +45,8 @@ type guardian struct {
 	wake, stop *os.File // ends of a pipe
 }
 
-func newGuard(pid int, binds []bind) (*guardian, error) {
-	dir := "/proc/" + strconv.Itoa(pid)
+func newGuard(thread int, binds []bind) (*guardian, error) {
+	dir := "/proc/" + strconv.Itoa(thread) // threads are there, but not listed
 	g := &guardian{binds: binds}
 	var errs [3]error
 	g.mounts, errs[0] = os.Open(dir + "/ns/mnt")
@@ -92,8 +92,7 @@ func (g *guardian) run(done chan<- struct{}) {
 	}
 	defer table.Close()
 	fds := []unix.PollFd{{Fd: int32(g.wake.Fd()), Events: unix.POLLIN}, {Fd: int32(table.Fd()), Events: unix.POLLPRI}}
-	// A command that has left for other mounts by now is not followed there.
-	for ours := g.mounted(); ours; {
+	for {
 		timeout := -1
 		if !g.repair() {
 			timeout = retry
@@ -103,18 +102,6 @@ func (g *guardian) run(done chan<- struct{}) {
 			return
 		}
 	}
-}
-
-// mounted reports whether the files are seen.
-func (g *guardian) mounted() bool {
-	for _, b := range g.binds {
-		have, err := os.Stat(b.to)
-		want, err2 := os.Stat(b.from)
-		if err != nil || err2 != nil || !os.SameFile(want, have) {
-			return false
-		}
-	}
-	return true
 }
 
 // repair mounts the files again that have lost their mount. What the command

@@ -66,27 +66,35 @@ type order struct {
 	Owner     Process   `json:"owner"`
 }
 
-// A refusal is the child's answer when it does not become the command.
-type refusal struct {
-	Code int    `json:"code"`
-	Text string `json:"text"`
+// An answer of the child says that it is in the container, or, with a text, that
+// it does not become the command.
+type answer struct {
+	// Thread is the id of the thread that is in the container.
+	Thread int    `json:"thread,omitempty"`
+	Code   int    `json:"code,omitempty"`
+	Text   string `json:"text,omitempty"`
 }
 
 // become sends the child on its way and waits for the end of the command.
 func (c *child) become(o order) (int, error) {
-	if err := json.NewEncoder(c.sock).Encode(o); err != nil {
+	in, out := json.NewDecoder(c.sock), json.NewEncoder(c.sock)
+	if err := out.Encode(o); err != nil {
 		// The child has ended, or it is of no use.
 		_ = c.cmd.Process.Kill()
 	}
-	// The socket closes when the child becomes the command, or dies.
-	var r refusal
-	refused := json.NewDecoder(c.sock).Decode(&r) == nil
-	if !refused && o.Owner.PID == 0 {
-		c.guard(o.Container)
+	var a answer
+	err := in.Decode(&a)
+	if err == nil && a.Text == "" {
+		if o.Owner.PID == 0 {
+			c.guard(a.Thread, o.Container)
+		}
+		_ = out.Encode(struct{}{})
+		// The socket closes when the child becomes the command, or dies.
+		err = in.Decode(&a)
 	}
 	<-c.ended
-	if refused {
-		return r.Code, errors.New(r.Text)
+	if err == nil && a.Text != "" {
+		return a.Code, errors.New(a.Text)
 	}
 	return c.code(), nil
 }

@@ -144,7 +144,7 @@ type started struct {
 
 // begin calls Run in the background and returns when the command has written
 // its first line, which it gives too.
-func begin(t *testing.T, ctx context.Context, dir string, args ...string) (*started, string) {
+func begin(ctx context.Context, t *testing.T, dir string, args ...string) (*started, string) {
 	t.Helper()
 	inR, inW, err1 := os.Pipe()
 	outR, outW, err2 := os.Pipe()
@@ -353,7 +353,7 @@ func TestSignals(t *testing.T) {
 	dir := directory(t)
 	for _, s := range []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2, unix.SIGINT, unix.SIGQUIT, unix.SIGWINCH} {
 		t.Run(unix.SignalName(s), func(t *testing.T) {
-			c, _ := begin(t, t.Context(), dir, trap(t, s)...)
+			c, _ := begin(t.Context(), t, dir, trap(t, s)...)
 			if err := unix.Kill(os.Getpid(), s); err != nil {
 				t.Fatal(err)
 			}
@@ -366,7 +366,7 @@ func TestSignals(t *testing.T) {
 		})
 	}
 	t.Run("untrapped", func(t *testing.T) {
-		c, _ := begin(t, t.Context(), dir, sh("echo ready; exec sleep 1000")...)
+		c, _ := begin(t.Context(), t, dir, sh("echo ready; exec sleep 1000")...)
 		if err := unix.Kill(os.Getpid(), unix.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -376,7 +376,7 @@ func TestSignals(t *testing.T) {
 	})
 	t.Run("end of the context", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		c, _ := begin(t, ctx, dir, trap(t, unix.SIGTERM)...)
+		c, _ := begin(ctx, t, dir, trap(t, unix.SIGTERM)...)
 		cancel()
 		if r := <-c.done; r.Code != 7 {
 			t.Errorf("result %+v, want code 7", r)
@@ -430,7 +430,7 @@ func TestMountsAreKept(t *testing.T) {
 	leaks(t)
 	dir := directory(t)
 	etc(t, map[string]string{"hosts": "192.0.2.2 outside\n", "resolv.conf": "nameserver 192.0.2.53\n"})
-	c, _ := begin(t, t.Context(), dir, sh(`echo ready
+	c, _ := begin(t.Context(), t, dir, sh(`echo ready
 		while read -r x; do
 			[ "$x" = end ] && break
 			until grep -q inside /etc/hosts && grep -q 127.0.0.11 /etc/resolv.conf; do :; done
@@ -564,7 +564,7 @@ func TestExec(t *testing.T) {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	})
-	c, _ := begin(t, t.Context(), dir, sh("mount -t tmpfs none /tmp && touch /tmp/mark; echo ready; read")...)
+	c, _ := begin(t.Context(), t, dir, sh("mount -t tmpfs none /tmp && touch /tmp/mark; echo ready; read")...)
 	start, err := strconv.ParseUint(stat(t, c.pid), 10, 64)
 	if err != nil {
 		t.Fatal(err)
