@@ -47,6 +47,11 @@ func (r *NetworkCreate) Check() error {
 	if driver, ok := Reserved(r.Name); ok && r.Driver != driver {
 		return types.BadRequestErrorf("network %s: the name is kept for the network of driver %s", r.Name, driver)
 	}
+	for _, name := range []string{HostNetwork, NoNetwork} {
+		if driver, _ := Reserved(name); r.Driver == driver && r.Name != name {
+			return types.BadRequestErrorf("network %s: driver %s has one network, and it is called %s", r.Name, driver, name)
+		}
+	}
 	for _, s := range r.Subnets {
 		if err := s.check(r.Name); err != nil {
 			return err

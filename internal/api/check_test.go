@@ -47,6 +47,7 @@ func TestNetworkCheck(t *testing.T) {
 		}}, ""},
 		{"bad, name", api.NetworkCreate{Name: "a b"}, `"a b"`},
 		{"bad, name that is kept", api.NetworkCreate{Name: "none", Driver: "bridge"}, "none"},
+		{"bad, driver of one network", api.NetworkCreate{Name: "web", Driver: "null"}, "none"},
 		{"bad, not a CIDR", subnet(api.Subnet{Subnet: "10.1.0.0"}), `"10.1.0.0"`},
 		{"bad, length of prefix", subnet(api.Subnet{Subnet: "10.1.0.0/33"}), `"10.1.0.0/33"`},
 		{"bad, host bits", subnet(api.Subnet{Subnet: "10.1.0.5/16"}), "10.1.0.5/16"},
