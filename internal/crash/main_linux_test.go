@@ -2,6 +2,7 @@ package crash
 
 import (
 	"bytes"
+	"flag"
 	"os"
 	"os/exec"
 	"strings"
@@ -23,6 +24,10 @@ const (
 func TestMain(m *testing.M) {
 	if name := os.Getenv(victimEnv); name != "" {
 		os.Exit(victim(name))
+	}
+	// Most of the time is spent waiting for the kernel.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	nstest.Main(m)
 }

@@ -101,7 +101,7 @@ func within(t *testing.T, path string, f func() error) {
 func namespaceLines(t *testing.T, name string) []string {
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, name+": "+fmt.Sprintf(format, args...)) }
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		t.Error(err)
 	}
@@ -112,7 +112,7 @@ func namespaceLines(t *testing.T, name string) []string {
 	for _, l := range links {
 		a := l.Attrs()
 		add("link %s %s up %t mtu %d group %d in %q", a.Name, l.Type(), a.Flags&unix.IFF_UP != 0, a.MTU, a.Group, names[a.MasterIndex])
-		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 		if err != nil {
 			t.Error(err)
 		}
@@ -123,7 +123,7 @@ func namespaceLines(t *testing.T, name string) []string {
 		}
 	}
 	for _, fam := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteList(nil, fam)
+		routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, fam) })
 		if err != nil {
 			t.Error(err)
 		}
@@ -210,7 +210,7 @@ func eventually(t *testing.T, what string, check func() string) {
 func reset(t *testing.T) {
 	t.Helper()
 	for range 3 { // a link may take others with it
-		links, err := netlink.LinkList()
+		links, err := whole(netlink.LinkList)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,3 +272,13 @@ func pristine(t *testing.T) []string {
 }
 
 var netip4Any = netip.IPv4Unspecified()
+
+// whole repeats a listing that a change has come in between of.
+func whole[T any](list func() ([]T, error)) ([]T, error) {
+	for {
+		got, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return got, err
+		}
+	}
+}

@@ -89,7 +89,7 @@ func (w *world) verify(t *testing.T) {
 func hostLinks(t *testing.T) []string {
 	t.Helper()
 	var got []string
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func hostLinks(t *testing.T) []string {
 			line += fmt.Sprintf(" group %d", a.Group)
 		}
 		got = append(got, line)
-		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,11 +193,13 @@ func (w *world) verifySandbox(t *testing.T, s *engine.Sandbox) {
 	}
 	if wired {
 		slices.Sort(inside)
-		within(t, rec.Key, func() error {
-			if diff := cmp.Diff(inside, insideLines(t)); diff != "" {
-				t.Errorf("inside of container %s (-want +got):\n%s", rec.ContainerID, diff)
-			}
-			return nil
+		// A link that has left goes a moment later, with others.
+		eventually(t, "inside of container "+rec.ContainerID, func() (diff string) {
+			within(t, rec.Key, func() error {
+				diff = cmp.Diff(inside, insideLines(t))
+				return nil
+			})
+			return diff
 		})
 	}
 	hosts, err := os.ReadFile(rec.Files.Hosts)
@@ -235,7 +237,7 @@ func (w *world) verifySandbox(t *testing.T, s *engine.Sandbox) {
 
 func insideLines(t *testing.T) []string {
 	var got []string
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		t.Error(err)
 	}
@@ -252,7 +254,7 @@ func insideLines(t *testing.T) []string {
 			line += " up"
 		}
 		got = append(got, line+" "+a.HardwareAddr.String())
-		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		addrs, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 		if err != nil {
 			t.Error(err)
 		}
@@ -262,7 +264,7 @@ func insideLines(t *testing.T) []string {
 			}
 		}
 		for _, fam := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-			routes, err := netlink.RouteList(l, fam)
+			routes, err := whole(func() ([]netlink.Route, error) { return netlink.RouteList(l, fam) })
 			if err != nil {
 				t.Error(err)
 			}
