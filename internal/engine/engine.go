@@ -172,6 +172,8 @@ func bootID() (string, error) {
 func (e *Engine) Close() error {
 	e.closeOnce.Do(func() {
 		e.cancel()
+		// What an operation has opened when it ends is closed below.
+		e.turns.close()
 		for _, s := range e.Sandboxes() {
 			s.stopResolver()
 		}

@@ -15,8 +15,10 @@ import (
 // Every operation takes its turns in the order sandbox, network, endpoint, name,
 // which keeps circles of waiting from forming.
 type turns struct {
-	mu     sync.Mutex // guards queues
-	queues map[string]*queue
+	mu      sync.Mutex // guards the following
+	queues  map[string]*queue
+	closed  bool
+	running sync.WaitGroup // operations; Add under mu, before closed
 }
 
 // queue is the state of one key.
@@ -43,13 +45,36 @@ func exclusive(kind, id string) turn { return turn{key: kind + "/" + id, exclusi
 // take waits for all turns, in their order. The caller gives them back with the
 // function returned.
 func (t *turns) take(ctx context.Context, wanted ...turn) (giveBack func(), err error) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil, errClosed
+	}
+	t.running.Add(1)
+	t.mu.Unlock()
 	for i, w := range wanted {
 		if err := t.takeOne(ctx, w); err != nil {
 			t.give(wanted[:i])
+			t.running.Done()
 			return nil, err
 		}
 	}
-	return func() { t.give(wanted) }, nil
+	return func() {
+		t.give(wanted)
+		t.running.Done()
+	}, nil
+}
+
+// errClosed is what an operation gets whose engine has been closed.
+var errClosed = types.TimeoutErrorf("the controller has been stopped: %w", context.Canceled)
+
+// close refuses all turns from now on and returns when those that are taken have
+// been given back.
+func (t *turns) close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	t.running.Wait()
 }
 
 func (t *turns) takeOne(ctx context.Context, w turn) error {

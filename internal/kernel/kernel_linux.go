@@ -46,8 +46,8 @@ type Kernel struct {
 	tracked  conntrack.Flusher
 	reaper   *reaper
 
-	mu     sync.Mutex // guards the following
-	spaces map[string]*netns.Namespace
+	mu     sync.Mutex                  // guards the following
+	spaces map[string]*netns.Namespace // nil when closed
 	// networks, published and guard are all that the firewall shall hold, for its
 	// repair.
 	networks  map[string]model.FirewallNetwork
@@ -99,7 +99,7 @@ func (k *Kernel) Close() error {
 	for _, ns := range k.spaces {
 		errs = append(errs, ns.Close())
 	}
-	clear(k.spaces)
+	k.spaces = nil
 	k.mu.Unlock()
 	errs = append(errs, k.tracked.Close())
 	if k.firewall != nil {
@@ -126,19 +126,23 @@ func (k *Kernel) space(path string) (*netns.Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.keep(path, ns), nil
+	return k.keep(path, ns)
 }
 
-// keep remembers an open namespace, or closes it if another call was quicker.
-func (k *Kernel) keep(path string, ns *netns.Namespace) *netns.Namespace {
+// keep remembers an open namespace, or closes it if another call was quicker or
+// the kernel has been closed.
+func (k *Kernel) keep(path string, ns *netns.Namespace) (*netns.Namespace, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.spaces == nil {
+		return nil, errors.Join(fmt.Errorf("use of %s after the controller has been stopped: %w", path, context.Canceled), ns.Close())
+	}
 	if had := k.spaces[path]; had != nil {
 		_ = ns.Close()
-		return had
+		return had, nil
 	}
 	k.spaces[path] = ns
-	return ns
+	return ns, nil
 }
 
 func (k *Kernel) forget(path string) error {

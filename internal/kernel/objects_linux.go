@@ -173,14 +173,32 @@ func (k *Kernel) createNamespace(ctx context.Context, n model.Namespace) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(ns.Pin(n.Path), ns.Close())
+		return errors.Join(k.adopt(ns, n), ns.Close())
 	}
 	ns, err := netns.Create(ctx, k.cfg.Steps, n.Path)
 	if err != nil {
 		return err
 	}
-	k.keep(n.Path, ns)
-	return nil
+	_, err = k.keep(n.Path, ns)
+	return err
+}
+
+// adopt pins a namespace of somebody else and raises its loopback, where the DNS
+// server is to listen; tools that make namespaces leave it down.
+func (k *Kernel) adopt(ns *netns.Namespace, n model.Namespace) error {
+	if !n.Host {
+		if netns.Same(ns, k.host) {
+			return types.ForbiddenErrorf("%s is the host's own network namespace: a container cannot have it for itself", n.From)
+		}
+		rt, err := ns.Rtnl()
+		if err != nil {
+			return err
+		}
+		if err := rt.RaiseLoopback(); err != nil {
+			return err
+		}
+	}
+	return ns.Pin(n.Path)
 }
 
 func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
