@@ -158,6 +158,10 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 	if had.first == 0 {
 		g.first, g.last = p.First, p.First+span
 	}
+	tries := ephemeralTries
+	if p.First != 0 {
+		tries = int(p.Last - p.First - span) // all that the range has
+	}
 	for try := 0; ; try++ {
 		var err error
 		if fixed {
@@ -174,7 +178,7 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 			return g, nil
 		}
 		// A port that was ours to choose and that somebody else has is skipped.
-		if fixed || try >= ephemeralTries && p.First == 0 || !errors.As(err, new(types.ForbiddenError)) {
+		if fixed || try >= tries || !errors.As(err, new(types.ForbiddenError)) {
 			return g, err
 		}
 	}
