@@ -7,6 +7,8 @@ package bridge
 
 import (
 	"fmt"
+	"hash/fnv"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -190,13 +192,22 @@ func (d Driver) Network(n *model.Network) []model.Object {
 		}
 	}
 	link := model.Bridge{
-		Name: b.Link, Group: d.Group, Alias: fmt.Sprintf("network %s %s", n.Name, n.ID),
+		Name: b.Link, Group: d.Group, Alias: fmt.Sprintf("network %s %s", n.Name, n.ID), MAC: hardwareAddr(n.ID),
 		Addrs: b.Addrs, IPv6: len(n.IPAM.Pools6) > 0, RouteLocalnet: !d.NoFirewall, Adopted: b.Adopted, MTU: b.MTU,
 	}
 	if d.NoFirewall {
 		return []model.Object{link}
 	}
 	return []model.Object{fw, link}
+}
+
+// hardwareAddr is the MAC address of a network's bridge. A bridge without one of
+// its own has the lowest of its ports', so it would change with the containers
+// that come and go, and members would send to an address that is gone.
+func hardwareAddr(id string) string {
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	return net.HardwareAddr(h.Sum([]byte{0x02, 0x42})).String()
 }
 
 // Attach wants a veth pair.
