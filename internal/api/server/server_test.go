@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -385,6 +386,40 @@ func TestRequests(t *testing.T) {
 	}
 	if h := ok[api.Health](d, "GET", "/v2/healthz", nil); h.Status != "ok" {
 		t.Errorf("health: %+v", h)
+	}
+}
+
+// Whoever does not wait any more leaves the queue, and nothing is done for them.
+func TestWaitingEnds(t *testing.T) {
+	d := newDaemon(t)
+	entered, release := make(chan struct{}), make(chan struct{})
+	d.k.Fail = func(op string, o model.Object) error {
+		if _, bridge := o.(model.Bridge); bridge && op == "create" {
+			close(entered)
+			<-release
+		}
+		return nil
+	}
+	first := make(chan int, 1)
+	go func() {
+		status, _ := d.do("POST", "/v2/networks", api.NetworkCreate{Name: "web"})
+		first <- status
+	}()
+	<-entered
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	w := httptest.NewRecorder()
+	h := server.New(server.Config{Engine: d.e, Logger: slog.New(slog.DiscardHandler)})
+	h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/v2/networks", strings.NewReader(`{"name":"web"}`)))
+	if w.Code != http.StatusRequestTimeout || !strings.Contains(w.Body.String(), `"timeout"`) {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	close(release)
+	if status := <-first; status != http.StatusCreated {
+		t.Errorf("the first request: %d", status)
+	}
+	if list := ok[[]api.Network](d, "GET", "/v2/networks", nil); len(list) != 1 {
+		t.Errorf("networks: %+v", list)
 	}
 }
 
