@@ -379,6 +379,7 @@ func TestStop(t *testing.T) {
 			"NewSandbox":     second(c.NewSandbox("late")),
 			"CreateEndpoint": second(n.CreateEndpoint("late")),
 			"Delete":         sb.Delete(),
+			"Statistics":     second(sb.Statistics()),
 		} {
 			if err == nil {
 				t.Errorf("%s after Stop: no error", what)

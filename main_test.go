@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -280,6 +281,19 @@ func bind(t testing.TB, path, content string) {
 			t.Error(err)
 		}
 	})
+}
+
+// eventually waits for what the kernel does on its own.
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); !done(); <-tick.C {
+		if time.Now().After(end) {
+			t.Error(what)
+			return
+		}
+	}
 }
 
 func read(t testing.TB, path string) string {
