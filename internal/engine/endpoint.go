@@ -235,10 +235,20 @@ func (e *Engine) forgetEndpoint(ep *Endpoint) {
 // Delete removes the endpoint; with force, also one that is joined to a sandbox,
 // which it leaves first.
 func (ep *Endpoint) Delete(ctx context.Context, force bool) error {
+	for {
+		if again, err := ep.tryDelete(ctx, force); !again {
+			return err
+		}
+	}
+}
+
+// tryDelete asks to be called again when somebody else joined the endpoint to a
+// sandbox while it waited for its turn.
+func (ep *Endpoint) tryDelete(ctx context.Context, force bool) (again bool, _ error) {
 	e, rec := ep.e, ep.Record()
 	sb := ep.Sandbox()
 	if sb != nil && !force {
-		return &ActiveContainerError{rec.Name, rec.ID, sb.ContainerID()}
+		return false, &ActiveContainerError{rec.Name, rec.ID, sb.ContainerID()}
 	}
 	wanted := []turn{shared("network", rec.Network), exclusive("endpoint", rec.ID), exclusive("name", rec.Network+"/"+rec.Name)}
 	if sb != nil {
@@ -246,30 +256,26 @@ func (ep *Endpoint) Delete(ctx context.Context, force bool) error {
 	}
 	done, err := e.turns.take(ctx, wanted...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer done()
 	if !ep.Alive() {
-		return &UnknownEndpointError{rec.Name, rec.ID}
+		return false, &UnknownEndpointError{rec.Name, rec.ID}
 	}
-	if now := ep.Sandbox(); now != sb {
-		// Somebody joined or left while this call waited for its turn.
-		if now != nil && !force {
-			return &ActiveContainerError{rec.Name, rec.ID, now.ContainerID()}
-		}
-		if now != nil {
-			return types.RetryErrorf("endpoint %s (%s) was joined to a sandbox at the same time: try again", rec.Name, short(rec.ID))
-		}
-		sb = nil
-	}
-	if sb != nil {
-		return sb.change(ctx, shrink{gone: []*Endpoint{ep}, delete: true})
+	now := ep.Sandbox()
+	switch {
+	case now != nil && !force:
+		return false, &ActiveContainerError{rec.Name, rec.ID, now.ContainerID()}
+	case now != nil && now != sb:
+		return true, nil
+	case now != nil:
+		return false, now.change(ctx, shrink{gone: []*Endpoint{ep}, delete: true})
 	}
 	if err := e.commit(ctx, ep.drop()...); err != nil {
-		return opError("delete endpoint", rec.Name, rec.ID, err)
+		return false, opError("delete endpoint", rec.Name, rec.ID, err)
 	}
 	e.forgetEndpoint(ep)
-	return nil
+	return false, nil
 }
 
 func (ep *Endpoint) put(rec *model.Endpoint) []store.Op {
