@@ -168,6 +168,36 @@ func (e *Engine) createSandbox(ctx context.Context, req SandboxRequest, attach [
 	return s, nil
 }
 
+// Attach makes an endpoint and joins the sandbox to it, with one commit for both.
+func (s *Sandbox) Attach(ctx context.Context, a AttachRequest) (*Endpoint, error) {
+	e := s.e
+	if strings.TrimSpace(a.Endpoint.Name) == "" {
+		return nil, ErrInvalidName(a.Endpoint.Name)
+	}
+	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", a.Network.ID()),
+		exclusive("name", a.Network.ID()+"/"+a.Endpoint.Name))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if s.gone.Load() {
+		return nil, types.ForbiddenErrorf("the sandbox of container %s is deleted", s.ContainerID())
+	}
+	var undo undoList
+	rec, err := e.planEndpoint(a.Network, a.Endpoint, &undo)
+	if err != nil {
+		undo.run()
+		return nil, err
+	}
+	ep := &Endpoint{e: e, net: a.Network}
+	ep.rec.Store(rec)
+	if err := s.grow(ctx, grow{joins: []join{{ep: ep, req: a.Join, created: true}}}); err != nil {
+		undo.run()
+		return nil, err
+	}
+	return ep, nil
+}
+
 // checkSandbox refuses a request before anything is done for it.
 func (e *Engine) checkSandbox(req SandboxRequest) error {
 	if req.Path != "" && !e.kernel.NamespaceAlive(req.Path) {

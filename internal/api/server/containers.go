@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/netip"
 
@@ -252,14 +251,8 @@ func (s *server) attach(ctx context.Context, sb *engine.Sandbox, a engine.Attach
 			return types.ForbiddenErrorf("container %s is connected to network %s already", sb.ContainerID(), n.Name())
 		}
 	}
-	ep, err := n.CreateEndpoint(ctx, a.Endpoint)
-	if err != nil {
-		return err
-	}
-	if err := ep.Join(ctx, sb, a.Join); err != nil {
-		return errors.Join(err, ep.Delete(context.WithoutCancel(ctx), true))
-	}
-	return nil
+	_, err := sb.Attach(ctx, a)
+	return err
 }
 
 func (s *server) disconnectNetwork(r *http.Request, req *api.NetworkDisconnect) (answer, error) {
