@@ -267,6 +267,7 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 	}
 	e.mu.Unlock()
 	for _, ep := range eps {
+		e.emitAttach("disconnect", ep, view.Sandbox)
 		e.forgetEndpoint(ep)
 	}
 	e.events.emit(Event{Type: "sandbox", Action: "destroy", ID: s.ID(), Name: view.Sandbox.ContainerID})
