@@ -241,7 +241,9 @@ var operations = []struct {
 	{"EP-4 create endpoint", func(ctx context.Context, t testing.TB, w *world) error {
 		return last(w.network(t, "a").CreateEndpoint(ctx, engine.EndpointRequest{Name: "new", V4: netip.MustParseAddr("10.1.0.50")}))
 	}},
-	{"EP-20 delete endpoint", func(ctx context.Context, t testing.TB, w *world) error { return w.endpoint(t, "b", "b1").Delete(ctx, false) }},
+	{"EP-20 delete endpoint", func(ctx context.Context, t testing.TB, w *world) error {
+		return w.endpoint(t, "b", "b1").Delete(ctx, false)
+	}},
 	{"EP-19 delete endpoint by force", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "a", "a1").Delete(ctx, true)
 	}},
@@ -280,6 +282,7 @@ var operations = []struct {
 func TestFaults(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
 			const most = 100
 			for at := 1; ; at++ {
 				w := newWorld(t)
@@ -294,6 +297,7 @@ func TestFaults(t *testing.T) {
 				case failed == "" && err != nil:
 					t.Fatalf("without a fault: %v", err)
 				case failed == "":
+					t.Logf("%d steps", at-1)
 					if cmp.Equal(before, after) {
 						t.Error("the operation has changed nothing")
 					}
