@@ -182,7 +182,7 @@ func (w *world) verifySandbox(t *testing.T, s *engine.Sandbox) {
 		case model.DefaultRoute:
 			inside = append(inside, fmt.Sprintf("default via %s dev %s", o.Via, o.Dev))
 		case model.Redirect:
-			inside = append(inside, "table libnetwork")
+			inside = append(inside, "table libnetwork_dns")
 		case model.HostsEntry:
 			for _, a := range o.Addrs {
 				entries = append(entries, a.String()+"\t"+o.Hostname+"\n")
