@@ -26,6 +26,20 @@ func TestScenario01Options(t *testing.T) {
 			t.Errorf("bridge blue has %s", out)
 		}
 	})
+	t.Run("MAC address", func(t *testing.T) {
+		n := h.network(1)
+		before := h.sh("cat", "/sys/class/net/br1/address")
+		for _, name := range []string{"c1", "c2", "c3"} {
+			h.container(name, nil, n)
+			if now := h.sh("cat", "/sys/class/net/br1/address"); now != before {
+				t.Errorf("with %s the MAC address of the bridge is %s, it was %s", name, now, before)
+			}
+		}
+		for len(h.running) > 0 {
+			h.remove(h.running[0])
+		}
+		h.drop(n)
+	})
 	t.Run("no name", func(t *testing.T) {
 		n := h.network(1, func(c *netConfig) { delete(c.labels, labelName) })
 		defer h.drop(n)

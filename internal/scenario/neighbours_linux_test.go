@@ -1,0 +1,117 @@
+package scenario_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/nstest"
+	"github.com/libnetwork/libnetwork/netlabel"
+)
+
+// docker makes what Docker makes of the forward chain, with one of the programs.
+func (h *host) docker(t *testing.T, kind string) {
+	t.Helper()
+	for _, prog := range []string{"iptables-" + kind, "ip6tables-" + kind} {
+		if _, err := run(prog, "-w", "-L", "-n"); err != nil {
+			t.Skip(err)
+		}
+		h.sh(prog, "-w", "-N", "DOCKER-USER")
+		h.sh(prog, "-w", "-A", "DOCKER-USER", "-j", "RETURN")
+		h.sh(prog, "-w", "-A", "FORWARD", "-j", "DOCKER-USER")
+		h.sh(prog, "-w", "-P", "FORWARD", "DROP")
+		h.t.Cleanup(func() {
+			h.sh(prog, "-w", "-P", "FORWARD", "ACCEPT")
+			h.sh(prog, "-w", "-F")
+			h.sh(prog, "-w", "-X")
+			if kind == "nft" {
+				family := "ip"
+				if strings.HasPrefix(prog, "ip6") {
+					family = "ip6"
+				}
+				h.sh("nft", "delete", "table", family, "filter")
+			}
+		})
+	}
+}
+
+func TestNeighbourDocker(t *testing.T) {
+	for _, kind := range []string{"nft", "legacy"} {
+		for _, frames := range []string{"0", "1"} {
+			t.Run(kind+" bridge-nf-call-iptables="+frames, func(t *testing.T) {
+				h := newHost(t)
+				_, err := os.Stat("/proc/sys/net/bridge")
+				switch {
+				case err == nil:
+					h.sysctl("bridge/bridge-nf-call-iptables", frames)
+					h.sysctl("bridge/bridge-nf-call-ip6tables", frames)
+				case frames == "1":
+					nstest.Require(t, nstest.BrNetfilter)
+				}
+				h.lanServer()
+				h.docker(t, kind)
+				before := machine(t)
+				n1, n2 := h.network(1), h.network(2)
+				c1, c2 := h.container("c1", both(nil, 7001, 0), n1), h.container("c2", nil, n1)
+				c3 := h.container("c3", nil, n2)
+				list := append(to("c2", c2.ns, c1, "c1"), to("c1", c1.ns, c2, "c2")...)
+				list = append(list, to("c3", c3.ns, c1, "")...)
+				for host, other := range map[string]string{hostV4: lanV4, hostV6: lanV6} {
+					list = append(
+						list,
+						visit{"c1", c1.ns, at(other, port), "lan", host},
+						visit{"lan", h.lan, at(host, 7001), "c1", other},
+						visit{who: "c2", from: c2.ns, to: at(host, 7001), want: "c1"},
+						visit{who: "c1", from: c1.ns, to: at(host, 7001), want: "c1"},
+						visit{who: "c3", from: c3.ns, to: at(host, 7001), want: "c1"},
+					)
+				}
+				h.visit(append(list, to("lan", h.lan, c2, "")...)...)
+				for _, c := range []*container{c1, c2, c3} {
+					h.remove(c)
+				}
+				h.drop(n1, n2)
+				same(t, "the machine without networks", before, func() string { return machine(t) })
+			})
+		}
+	}
+}
+
+func forwards() config.Option {
+	return config.OptionDriverConfig("bridge", map[string]any{
+		netlabel.GenericData: map[string]any{"EnableIPForwarding": true},
+	})
+}
+
+func TestForwardingLeftAlone(t *testing.T) {
+	h := bareHost(t)
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		h.sysctl(name, "0")
+	}
+	h.start()
+	h.container("c1", nil, h.network(1))
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if v := h.readSysctl(name); v != "0" {
+			t.Errorf("%s is %s: nobody has asked for it", name, v)
+		}
+	}
+}
+
+func TestForwardingOnBefore(t *testing.T) {
+	h := newHost(t, forwards())
+	h.lanServer()
+	other := h.anotherMachine("other", 3)
+	n := h.network(1)
+	// The host was a router, and stays one.
+	h.visit(
+		visit{"other", other, at(lanV4, port), "lan", "192.0.3.9"},
+		visit{"other", other, at(lanV6, port), "lan", "2001:db8:3::9"},
+	)
+	h.drop(n)
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if v := h.readSysctl(name); v != "1" {
+			t.Errorf("%s is %s when the last network is deleted", name, v)
+		}
+	}
+}
