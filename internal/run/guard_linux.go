@@ -85,13 +85,14 @@ func (g *guardian) run(done chan<- struct{}) {
 	if goTo(int(g.root.Fd()), "/") != nil {
 		return
 	}
-	// Polling tells of changes since the file was opened.
-	table, err := os.Open("/proc/thread-self/mountinfo")
+	// Polling tells of changes since the file was opened, and to the first alone
+	// who asks: it must not be an os.File, which the runtime polls too.
+	table, err := unix.Open("/proc/thread-self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
-	defer table.Close()
-	fds := []unix.PollFd{{Fd: int32(g.wake.Fd()), Events: unix.POLLIN}, {Fd: int32(table.Fd()), Events: unix.POLLPRI}}
+	defer unix.Close(table) //nolint:errcheck // read only
+	fds := []unix.PollFd{{Fd: int32(g.wake.Fd()), Events: unix.POLLIN}, {Fd: int32(table), Events: unix.POLLPRI}}
 	for {
 		timeout := -1
 		if !g.repair() {
