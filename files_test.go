@@ -197,7 +197,8 @@ func TestResolvConf(t *testing.T) {
 		},
 		{"RES-9 ndots of the host", "nameserver 192.0.2.53\noptions ndots:3\n", v4, nil, "nameserver 192.0.2.53\noptions ndots:3\n", "nameserver 127.0.0.11\noptions ndots:3\n"},
 		{
-			"RES-2 servers of the user", host, v6, []libnetwork.SandboxOption{dns("192.0.2.1"), dns("127.0.0.1")},
+			"RES-2 servers of the user", host, v6,
+			[]libnetwork.SandboxOption{dns("192.0.2.1"), dns("127.0.0.1")},
 			"search ex.test\nnameserver 192.0.2.1\nnameserver 127.0.0.1\n",
 			"search ex.test\nnameserver 127.0.0.11\noptions ndots:0\n",
 		},
@@ -208,7 +209,8 @@ func TestResolvConf(t *testing.T) {
 			"search a.test b.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:2 rotate\n",
 		},
 		{
-			"RES-2 no search list", host, v4, []libnetwork.SandboxOption{search(".")},
+			"RES-2 no search list", host, v4,
+			[]libnetwork.SandboxOption{search(".")},
 			"nameserver 192.0.2.53\nnameserver 2001:db8::53\n",
 			"nameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n",
 		},

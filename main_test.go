@@ -57,7 +57,7 @@ func newDirs(t testing.TB) dirs {
 	t.Helper()
 	nstest.Require(t, nstest.Bridge, nstest.Veth, nstest.NFTables)
 	nstest.Leaks(t)
-	run, err := os.MkdirTemp("/run", "t")
+	run, err := os.MkdirTemp("/run", "t") //nolint:usetesting // short, and in memory as it is on a machine
 	if err != nil {
 		t.Fatal(err)
 	}
