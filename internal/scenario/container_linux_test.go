@@ -3,9 +3,11 @@ package scenario_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -284,15 +286,24 @@ func ask(from *netns.Namespace, proto, to string, wait time.Duration) (string, e
 		return "", err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(wait))
-	if proto == "udp" {
+	end := time.Now().Add(wait)
+	buf := make([]byte, 100)
+	if proto == "tcp" {
+		_ = c.SetDeadline(end)
+		n, err := c.Read(buf)
+		return string(buf[:n]), err
+	}
+	// Datagrams get lost, as on a link that is just coming up.
+	for {
 		if _, err := c.Write([]byte("hello")); err != nil {
 			return "", err
 		}
+		_ = c.SetReadDeadline(time.Now().Add(impatience / 2))
+		n, err := c.Read(buf)
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end) {
+			return string(buf[:n]), err
+		}
 	}
-	buf := make([]byte, 100)
-	n, err := c.Read(buf)
-	return string(buf[:n]), err
 }
 
 // at puts an address and a port together.

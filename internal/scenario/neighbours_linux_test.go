@@ -84,6 +84,81 @@ func forwards() config.Option {
 	})
 }
 
+func TestForwardingTurnedOn(t *testing.T) {
+	h := bareHost(t, forwards())
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		h.sysctl(name, "0")
+	}
+	for _, name := range []string{"all", "default", "eth0", "lo"} {
+		h.sysctl("ipv6/conf/"+name+"/accept_ra", "1")
+	}
+	h.lanServer()
+	other := h.anotherMachine("other", 3)
+	srv, err := serve(other, "other", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.close()
+	if _, err := ask(other, "tcp", at("2001:db8:3::1", 9), patience); err == nil {
+		t.Fatal("somebody serves port 9")
+	}
+	h.start()
+	before := rules(t)
+	n := h.network(1)
+	check := func() {
+		t.Helper()
+		for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+			if v := h.readSysctl(name); v != "1" {
+				t.Errorf("%s is %s", name, v)
+			}
+		}
+		for _, name := range []string{"eth0", "default"} {
+			if v := h.readSysctl("ipv6/conf/" + name + "/accept_ra"); v != "2" {
+				t.Errorf("accept_ra of %s is %s: the host would lose its own routers", name, v)
+			}
+		}
+		c := h.container("c1", both(nil, 7001, 0), n)
+		h.visit(
+			visit{"c1", c.ns, at(lanV4, port), "lan", hostV4},
+			visit{"c1", c.ns, at(lanV6, port), "lan", hostV6},
+			visit{who: "lan", from: h.lan, to: at(hostV4, 7001), want: "c1"},
+			visit{who: "other", from: other, to: at(hostV6, 7001), want: "c1"},
+			// The host was no router, and is none for others.
+			visit{who: "other", from: other, to: at(lanV4, port)},
+			visit{who: "other", from: other, to: at(lanV6, port)},
+			visit{who: "lan", from: h.lan, to: at("192.0.3.9", port)},
+			visit{who: "lan", from: h.lan, to: at("2001:db8:3::9", port)},
+		)
+	}
+	check()
+	h.restart()
+	n = h.netByName("net1")
+	check()
+	h.killed()
+	n = h.netByName("net1")
+	check()
+	for len(h.running) > 0 {
+		h.remove(h.running[0])
+	}
+	h.drop(n)
+	same(t, "the rules without networks", before, func() string { return rules(t) })
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		if v := h.readSysctl(name); v != "0" {
+			t.Errorf("%s is %s when the last network is deleted", name, v)
+		}
+	}
+}
+
+// rules are those of all firewalls.
+func rules(t *testing.T) string {
+	t.Helper()
+	out, err := run("nft", "-s", "list", "ruleset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 func TestForwardingLeftAlone(t *testing.T) {
 	h := bareHost(t)
 	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {

@@ -1,0 +1,215 @@
+package scenario_test
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/libnetwork/libnetwork"
+	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/netlabel"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+func TestBadNetworks(t *testing.T) {
+	h := newHost(t)
+	h.network(1)
+	conf := func(v4, v6 *libnetwork.IpamConf) netOption {
+		return func(c *netConfig) {
+			if v4 != nil {
+				c.v4 = v4
+			}
+			if v6 != nil {
+				c.v6 = v6
+			}
+		}
+	}
+	four := func(pool, gateway string) netOption {
+		return conf(&libnetwork.IpamConf{PreferredPool: pool, Gateway: gateway}, nil)
+	}
+	six := func(pool, gateway string) netOption {
+		return conf(nil, &libnetwork.IpamConf{PreferredPool: pool, Gateway: gateway})
+	}
+	generic := func(key string, value any) netOption {
+		return func(c *netConfig) {
+			c.more = append(c.more, libnetwork.NetworkOptionGeneric(map[string]any{key: value}))
+		}
+	}
+	before, store := machine(t), h.store()
+	for _, tt := range []struct {
+		name, class string
+		opt         netOption
+		text        []string
+	}{
+		{"malformed subnet", "BadRequest", four("10.98.0.0", ""), []string{"10.98.0.0"}},
+		{"malformed length", "BadRequest", four("10.98.0.0/33", ""), []string{"10.98.0.0/33"}},
+		{"malformed IPv6 subnet", "BadRequest", six("fd98::/129", ""), []string{"fd98::/129"}},
+		{"IPv6 in the IPv4 list", "BadRequest", four("fd98::/64", ""), []string{"fd98::/64"}},
+		{"IPv4 in the IPv6 list", "BadRequest", six("10.98.0.0/24", ""), []string{"10.98.0.0/24"}},
+		{"no room", "BadRequest", four("10.98.0.1/32", ""), []string{"10.98.0.1/32"}},
+		{"no room, IPv6", "BadRequest", six("fd98::1/128", ""), []string{"fd98::1/128"}},
+		{"overlap", "Forbidden", four("10.99.1.128/25", ""), []string{"10.99.1.128/25", "10.99.1.0/24"}},
+		{"gateway outside", "BadRequest", four("10.98.0.0/24", "10.97.0.1"), []string{"10.97.0.1"}},
+		{"gateway outside, IPv6", "BadRequest", six("fd98::/64", "fd97::1"), []string{"fd97::1"}},
+		{"gateway is the network", "BadRequest", four("10.98.0.0/24", "10.98.0.0"), []string{"10.98.0.0"}},
+		{"gateway is the network, IPv6", "BadRequest", six("fd98::/64", "fd98::"), []string{"fd98::"}},
+		{"gateway is the broadcast", "BadRequest", four("10.98.0.0/24", "10.98.0.255"), []string{"10.98.0.255"}},
+		{"malformed gateway", "BadRequest", four("10.98.0.0/24", "10.98"), []string{"10.98"}},
+		{"gateway of the other family", "BadRequest", four("10.98.0.0/24", "fd98::1"), []string{"fd98::1"}},
+		{"sub pool outside", "BadRequest", conf(&libnetwork.IpamConf{PreferredPool: "10.98.0.0/24", SubPool: "10.97.0.0/25"}, nil), []string{"10.97.0.0/25"}},
+		{"auxiliary address outside", "Forbidden", conf(&libnetwork.IpamConf{PreferredPool: "10.98.0.0/24", AuxAddresses: map[string]string{"host": "10.97.0.5"}}, nil), []string{"host", "10.97.0.5"}},
+		{"boolean", "BadRequest", label(labelICC, "perhaps"), []string{labelICC, "perhaps"}},
+		{"MTU", "BadRequest", label(netlabel.DriverMTU, "-1"), []string{netlabel.DriverMTU, "-1"}},
+		{"MTU is a word", "BadRequest", label(netlabel.DriverMTU, "big"), []string{netlabel.DriverMTU, "big"}},
+		{"host binding", "BadRequest", label(labelHostIP, "1.2.3"), []string{labelHostIP, "1.2.3"}},
+		{"bridge name", "BadRequest", label(labelName, "sixteen-letters!"), []string{"sixteen-letters!"}},
+		{"IPv6 is a word", "BadRequest", generic(netlabel.EnableIPv6, "yes"), []string{netlabel.EnableIPv6, "string"}},
+		{"internal is a number", "BadRequest", generic(netlabel.Internal, 1), []string{netlabel.Internal, "int"}},
+		{"options are a list", "BadRequest", generic(netlabel.GenericData, []string{"x"}), []string{netlabel.GenericData, "[]string"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n, err := h.tryNetwork(2, tt.opt)
+			failed(t, err, tt.class, append(tt.text, "net2")...)
+			if err == nil {
+				h.drop(n)
+			}
+			same(t, "the machine", before, func() string { return machine(t) })
+			same(t, "the store", store, h.store)
+		})
+	}
+	for _, tt := range []struct{ name, driver, network, class string }{
+		{"blank name", "bridge", " \t", "BadRequest"},
+		{"no name", "bridge", "", "BadRequest"},
+		{"name taken", "bridge", "net1", "Forbidden"},
+		{"unknown type", "bridgee", "net2", "NotFound"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := h.ctl.NewNetwork(tt.driver, tt.network)
+			failed(t, err, tt.class)
+			same(t, "the machine", before, func() string { return machine(t) })
+			same(t, "the store", store, h.store)
+		})
+	}
+	t.Run("no such network", func(t *testing.T) {
+		_, err := h.ctl.NetworkByName("net7")
+		failed(t, err, "NotFound", "net7")
+		_, err = h.ctl.NetworkByID("net7")
+		failed(t, err, "NotFound", "net7")
+		_, err = h.ctl.SandboxByID("sb7")
+		failed(t, err, "NotFound", "sb7")
+	})
+	if l := h.ctl.Networks(); len(l) != 1 {
+		t.Errorf("there are %d networks, want 1", len(l))
+	}
+}
+
+func TestBadEndpoints(t *testing.T) {
+	h := newHost(t)
+	n := h.network(1)
+	h.container("c1", nil, n)
+	before, store := machine(t), h.store()
+	fixed := func(v4, v6 string) libnetwork.EndpointOption {
+		return libnetwork.CreateOptionIpam(net.ParseIP(v4), net.ParseIP(v6), nil)
+	}
+	mac := func(b ...byte) libnetwork.EndpointOption {
+		return libnetwork.EndpointOptionGeneric(map[string]any{netlabel.MacAddress: net.HardwareAddr(b)})
+	}
+	for _, tt := range []struct {
+		name, class, endpoint string
+		opt                   libnetwork.EndpointOption
+		text                  string
+	}{
+		{"blank name", "BadRequest", " ", nil, ""},
+		{"name taken", "Forbidden", "c1", nil, "c1"},
+		{"address outside", "BadRequest", "ep", fixed("10.98.0.2", ""), "10.98.0.2"},
+		{"address outside, IPv6", "BadRequest", "ep", fixed("", "fd98::2"), "fd98::2"},
+		{"address taken", "Forbidden", "ep", fixed("10.99.1.2", ""), "10.99.1.2"},
+		{"address taken, IPv6", "Forbidden", "ep", fixed("", "fd99:0:0:1::2"), "fd99:0:0:1::2"},
+		{"address of the gateway", "Forbidden", "ep", fixed("10.99.1.1", ""), "10.99.1.1"},
+		{"address of the network", "BadRequest", "ep", fixed("10.99.1.0", ""), "10.99.1.0"},
+		{"address of the network, IPv6", "BadRequest", "ep", fixed("", "fd99:0:0:1::"), "fd99:0:0:1::"},
+		{"broadcast address", "BadRequest", "ep", fixed("10.99.1.255", ""), "10.99.1.255"},
+		{"multicast MAC", "BadRequest", "ep", mac(1, 0, 0x5e, 0, 0, 1), "01:00:5e:00:00:01"},
+		{"MAC of 5 bytes", "BadRequest", "ep", mac(2, 0, 0, 0, 1), "02:00:00:00:01"},
+		{"MAC of 8 bytes", "BadRequest", "ep", mac(2, 0, 0, 0, 1, 2, 3, 4), "02:00:00:00:01:02:03:04"},
+		{"zero MAC", "BadRequest", "ep", mac(0, 0, 0, 0, 0, 0), "00:00:00:00:00:00"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ep, err := n.CreateEndpoint(tt.endpoint, tt.opt)
+			failed(t, err, tt.class, tt.text)
+			if err == nil {
+				_ = ep.Delete(true)
+			}
+			same(t, "the machine", before, func() string { return machine(t) })
+			same(t, "the store", store, h.store)
+		})
+	}
+}
+
+func TestBadContainers(t *testing.T) {
+	h := newHost(t)
+	n := h.network(1)
+	h.container("taken", nil, n)
+	before, store := machine(t), h.store()
+	one := func(b types.PortBinding) []libnetwork.SandboxOption { return publish(b) }
+	for _, tt := range []struct {
+		name, class, id string
+		opts            []libnetwork.SandboxOption
+		text            string
+	}{
+		{"blank id", "BadRequest", " ", nil, ""},
+		{"second sandbox", "BadRequest", "taken", nil, "taken"},
+		{"port 0", "BadRequest", "c1", one(types.PortBinding{Proto: types.TCP, HostPort: 7001}), "0"},
+		{"reversed range", "BadRequest", "c1", one(types.PortBinding{Proto: types.TCP, Port: 1, HostPort: 7005, HostPortEnd: 7001}), "7005-7001"},
+		{"unknown protocol", "BadRequest", "c1", one(types.PortBinding{Proto: 99, Port: 1, HostPort: 7001}), "99"},
+		{"ICMP", "BadRequest", "c1", one(types.PortBinding{Proto: types.ICMP, Port: 1, HostPort: 7001}), "1"},
+		{"host address of 3 bytes", "BadRequest", "c1", one(types.PortBinding{Proto: types.TCP, Port: 1, HostIP: net.IP{1, 2, 3}}), "[1 2 3]"},
+		{"ports of another type", "BadRequest", "c1", []libnetwork.SandboxOption{libnetwork.OptionGeneric(map[string]any{netlabel.PortMap: "80"})}, netlabel.PortMap},
+		{"exposed ports of another type", "BadRequest", "c1", []libnetwork.SandboxOption{libnetwork.OptionGeneric(map[string]any{netlabel.ExposedPorts: 80})}, netlabel.ExposedPorts},
+		{"name server", "BadRequest", "c1", []libnetwork.SandboxOption{libnetwork.OptionDNS("dns.example")}, "dns.example"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sb, err := h.ctl.NewSandbox(tt.id, tt.opts...)
+			failed(t, err, tt.class, tt.text)
+			if err == nil {
+				_ = sb.Delete()
+			}
+			same(t, "the machine", before, func() string { return machine(t) })
+			same(t, "the store", store, h.store)
+		})
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	before := machine(t)
+	for _, tt := range []struct {
+		name, class string
+		cfg         any
+		text        string
+	}{
+		{"a word", "BadRequest", "x", "string"},
+		{"a word for a boolean", "BadRequest", map[string]any{"EnableIPForwarding": "true"}, "EnableIPForwarding"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			_, err := libnetwork.New(
+				config.OptionDataDir(filepath.Join(dir, "data")), config.OptionRunDir(filepath.Join(dir, "run")),
+				config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: tt.cfg}),
+			)
+			failed(t, err, tt.class, "bridge", tt.text)
+			if names, err := os.ReadDir(dir); err != nil || len(names) > 0 {
+				t.Errorf("%v has been made (%v)", names, err)
+			}
+		})
+	}
+	t.Run("a file that does not parse", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "dnet.toml")
+		if err := os.WriteFile(path, []byte("[daemon\ndebug="), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := config.ParseConfig(path)
+		failed(t, err, "BadRequest", path)
+	})
+	same(t, "the machine", before, func() string { return machine(t) })
+}
