@@ -34,7 +34,7 @@ func far(v6 bool) netip.Addr {
 func (k *Kernel) repairInside(ctx context.Context, want []model.Object) error {
 	spaces := make(map[string]*inside)
 	for _, o := range want {
-		if n, ok := o.(model.Namespace); ok {
+		if n, ok := o.(model.Namespace); ok && !n.Host {
 			spaces[n.Path] = &inside{path: n.Path}
 		}
 	}

@@ -84,6 +84,8 @@ type Namespace struct {
 	Path string
 	// From is the path of a namespace of somebody else to pin; empty for a new one.
 	From string
+	// Host says that it is that of the process itself, which is left as it is.
+	Host bool
 }
 
 // Key identifies the namespace by its path.

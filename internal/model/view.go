@@ -98,7 +98,7 @@ func (v View) Objects() []Object {
 	wired := true
 	switch {
 	case sb.Host:
-		objs = append(objs, Namespace{Path: sb.Key, From: hostNamespace})
+		objs = append(objs, Namespace{Path: sb.Key, From: hostNamespace, Host: true})
 	case sb.External && sb.Path == "":
 		wired = false
 	case sb.External:
