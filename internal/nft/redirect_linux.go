@@ -17,8 +17,9 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-// redirectTable is the table inside a sandbox.
-const redirectTable = "libnetwork"
+// redirectTable is the table inside a sandbox. It is not that of a firewall: the
+// command in the sandbox may be a daemon itself.
+const redirectTable = DefaultTable + "_dns"
 
 // resolverAddr is where a container finds its DNS server, resolverPort the port
 // at which it asks.
@@ -45,7 +46,7 @@ type template struct {
 // Set leads port 53 of 127.0.0.11, UDP and TCP, in the namespace that
 // nsFD is open on, to another port of that address: both ways on output, without
 // connection tracking, so the namespace needs none and port 53 stays free for
-// anybody. What an earlier call left in the table "ip libnetwork" of that
+// anybody. What an earlier call left in the table "ip libnetwork_dns" of that
 // namespace is replaced in one transaction; if it is as wanted, nothing is written.
 func (r *Redirector) Set(ctx context.Context, nsFD int, port uint16) error {
 	if port == 0 {

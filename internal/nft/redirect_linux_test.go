@@ -70,8 +70,8 @@ func TestRedirect(t *testing.T) {
 	})
 	t.Run("a repair", func(t *testing.T) {
 		for _, tamper := range []string{
-			"add rule ip libnetwork output drop", "flush chain ip libnetwork output",
-			"add chain ip libnetwork output { policy drop; }", "flush ruleset",
+			"add rule ip libnetwork_dns output drop", "flush chain ip libnetwork_dns output",
+			"add chain ip libnetwork_dns output { policy drop; }", "flush ruleset",
 		} {
 			inside(t, ns, "nft", tamper)
 			set(t, &r, ns, 10053)
