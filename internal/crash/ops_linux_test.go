@@ -48,13 +48,7 @@ func ops() []op {
 		{
 			name:  "network-delete",
 			setup: func(w *world) error { return second(w.network("green", 94, true)) },
-			run: func(w *world) error {
-				n, err := w.e.NetworkByName("green")
-				if err != nil {
-					return err
-				}
-				return n.Delete(ctx)
-			},
+			run:   deleteGreen,
 		},
 		{name: "endpoint-create", run: func(w *world) error { return second(w.endpoint("red", "fresh", "")) }},
 		{name: "endpoint-delete", run: func(w *world) error { return w.ep("red", "spare").Delete(ctx, false) }},
@@ -111,6 +105,14 @@ func ops() []op {
 		{name: "start", run: func(w *world) error { return errors.Join(w.release(), w.open(false)) }},
 		{name: "start-keep-alive", run: func(w *world) error { return errors.Join(w.release(), w.open(true)) }},
 	}
+}
+
+func deleteGreen(w *world) error {
+	n, err := w.e.NetworkByName("green")
+	if err != nil {
+		return err
+	}
+	return n.Delete(context.Background())
 }
 
 func opByName(name string) op {
