@@ -37,6 +37,9 @@ func parseOptions(n *model.Network) (*model.BridgeNetwork, error) {
 	if p.boolean(netlabel.EnableIPv6, false) {
 		n.IPv6 = true
 	}
+	if n.IPv6 && b.MTU != 0 && b.MTU < mtuMinIPv6 {
+		p.fail(netlabel.DriverMTU, n.Options[netlabel.DriverMTU], "an MTU for IPv6, which needs at least 1280 (RFC 8200)")
+	}
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -96,8 +99,9 @@ func (p *parser) boolean(label string, def bool) bool {
 
 // mtuMin and mtuMax are what the kernel accepts of an Ethernet link.
 const (
-	mtuMin = 68
-	mtuMax = 65535
+	mtuMin     = 68
+	mtuMinIPv6 = 1280 // below it the kernel turns IPv6 off for the link
+	mtuMax     = 65535
 )
 
 func (p *parser) mtu(label string) int {
