@@ -62,6 +62,7 @@ func TestBadNetworks(t *testing.T) {
 		{"boolean", "BadRequest", label(labelICC, "perhaps"), []string{labelICC, "perhaps"}},
 		{"MTU", "BadRequest", label(netlabel.DriverMTU, "-1"), []string{netlabel.DriverMTU, "-1"}},
 		{"MTU is a word", "BadRequest", label(netlabel.DriverMTU, "big"), []string{netlabel.DriverMTU, "big"}},
+		{"MTU too small for IPv6", "BadRequest", label(netlabel.DriverMTU, "1000"), []string{netlabel.DriverMTU, "1000"}},
 		{"host binding", "BadRequest", label(labelHostIP, "1.2.3"), []string{labelHostIP, "1.2.3"}},
 		{"bridge name", "BadRequest", label(labelName, "sixteen-letters!"), []string{"sixteen-letters!"}},
 		{"IPv6 is a word", "BadRequest", generic(netlabel.EnableIPv6, "yes"), []string{netlabel.EnableIPv6, "string"}},
