@@ -208,7 +208,7 @@ type netConfig struct {
 	driver           string
 	labels           map[string]string
 	v4, v6           *libnetwork.IpamConf
-	noIPv6, internal bool
+	internal         bool
 	more             []libnetwork.NetworkOption
 }
 
@@ -217,8 +217,6 @@ func label(key, value string) netOption {
 }
 
 func inside(c *netConfig) { c.internal = true }
-
-func only4(c *netConfig) { c.noIPv6 = true }
 
 const (
 	labelName       = "com.docker.network.bridge.name"
@@ -248,7 +246,7 @@ func (h *host) tryNetwork(num int, opts ...netOption) (libnetwork.Network, error
 	for _, o := range opts {
 		o(&c)
 	}
-	generic := map[string]any{netlabel.GenericData: c.labels, netlabel.EnableIPv6: !c.noIPv6}
+	generic := map[string]any{netlabel.GenericData: c.labels, netlabel.EnableIPv6: true}
 	if c.internal {
 		generic[netlabel.Internal] = true
 	}
@@ -256,7 +254,7 @@ func (h *host) tryNetwork(num int, opts ...netOption) (libnetwork.Network, error
 	if c.v4 != nil {
 		v4 = append(v4, c.v4)
 	}
-	if c.v6 != nil && !c.noIPv6 {
+	if c.v6 != nil {
 		v6 = append(v6, c.v6)
 	}
 	return h.ctl.NewNetwork(c.driver, fmt.Sprintf("net%d", num), append([]libnetwork.NetworkOption{
