@@ -205,11 +205,11 @@ func (h *host) clear() {
 type netOption func(*netConfig)
 
 type netConfig struct {
-	driver           string
-	labels           map[string]string
-	v4, v6           *libnetwork.IpamConf
-	internal         bool
-	more             []libnetwork.NetworkOption
+	driver   string
+	labels   map[string]string
+	v4, v6   *libnetwork.IpamConf
+	internal bool
+	more     []libnetwork.NetworkOption
 }
 
 func label(key, value string) netOption {
