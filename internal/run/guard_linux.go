@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 
@@ -92,7 +93,14 @@ func (g *guardian) run(done chan<- struct{}) {
 		return
 	}
 	defer unix.Close(table) //nolint:errcheck // read only
-	fds := []unix.PollFd{{Fd: int32(g.wake.Fd()), Events: unix.POLLIN}, {Fd: int32(table), Events: unix.POLLPRI}}
+	// A link whose target has a mount can be replaced without any mount being lost.
+	links := watch(g.binds)
+	defer unix.Close(links) //nolint:errcheck // read only
+	fds := []unix.PollFd{
+		{Fd: int32(g.wake.Fd()), Events: unix.POLLIN}, {Fd: int32(table), Events: unix.POLLPRI},
+		{Fd: int32(links), Events: unix.POLLIN},
+	}
+	var events [4096]byte
 	for {
 		timeout := -1
 		if !g.repair() {
@@ -102,7 +110,24 @@ func (g *guardian) run(done chan<- struct{}) {
 		if err != nil && !errors.Is(err, unix.EINTR) || fds[0].Revents != 0 {
 			return
 		}
+		if fds[2].Revents != 0 {
+			_, _ = unix.Read(links, events[:]) // they only say when to look
+		}
 	}
+}
+
+// watch returns a descriptor that tells of new files in the directories of the
+// files that are mounted on, or -1, which is never polled.
+func watch(binds []bind) int {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return -1
+	}
+	for _, b := range binds {
+		// Without it only mounts are watched.
+		_, _ = unix.InotifyAddWatch(fd, filepath.Dir(b.to), unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ONLYDIR)
+	}
+	return fd
 }
 
 // repair mounts the files again that have lost their mount. What the command

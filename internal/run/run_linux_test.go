@@ -427,9 +427,19 @@ func pidfd(t *testing.T, pid int) int {
 // TestMountsAreKept: tools of the host replace the files by renaming, and mount
 // tables of commands lose what was mounted on them.
 func TestMountsAreKept(t *testing.T) {
+	const hosts, resolv = "192.0.2.2 outside\n", "nameserver 192.0.2.53\n"
+	t.Run("files", func(t *testing.T) {
+		mountsAreKept(t, map[string]string{"hosts": hosts, "resolv.conf": resolv})
+	})
+	t.Run("links", func(t *testing.T) {
+		mountsAreKept(t, map[string]string{"hosts": "->real", "real": hosts, "resolv.conf": "->/etc/stub", "stub": resolv})
+	})
+}
+
+func mountsAreKept(t *testing.T, files map[string]string) {
 	leaks(t)
 	dir := directory(t)
-	etc(t, map[string]string{"hosts": "192.0.2.2 outside\n", "resolv.conf": "nameserver 192.0.2.53\n"})
+	etc(t, files)
 	c, _ := begin(t.Context(), t, dir, sh(`echo ready
 		while read -r x; do
 			[ "$x" = end ] && break
