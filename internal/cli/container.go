@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +36,7 @@ func (a *app) containerCreate() *cobra.Command {
 			return a.ask(func(c *client.Client) error {
 				k, err := c.CreateContainer(cmd.Context(), req)
 				if err == nil {
+					a.warnUnpublished(req.Publish, k)
 					fmt.Fprintln(a.Stdout, k.SandboxID)
 				}
 				return err
@@ -41,6 +45,29 @@ func (a *app) containerCreate() *cobra.Command {
 	}
 	f = AddContainerFlags(cmd.Flags())
 	return cmd
+}
+
+// warnUnpublished tells of ports that were asked for and lead nowhere for now: a
+// network with a way out may be connected later.
+func (a *app) warnUnpublished(wishes []api.Publish, k api.Container) {
+	for _, w := range wishes {
+		if slices.ContainsFunc(k.Ports, func(p api.Port) bool { return meets(p, w) }) {
+			continue
+		}
+		over := ""
+		if host, err := netip.ParseAddr(w.HostIP); err == nil {
+			over = " over IPv4"
+			if host.Is6() {
+				over = " over IPv6"
+			}
+		}
+		fmt.Fprintf(a.Stderr, "dnet: warning: %s is not published: container %s is on no network with a way out%s\n", w, k.ID, over)
+	}
+}
+
+func meets(p api.Port, w api.Publish) bool {
+	host, err := netip.ParseAddr(w.HostIP)
+	return p.Protocol == cmp.Or(w.Protocol, "tcp") && p.Port <= w.Port && w.Port <= p.PortEnd && (err != nil || host == p.HostIP)
 }
 
 func (a *app) containerRemove() *cobra.Command {

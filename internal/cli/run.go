@@ -45,6 +45,9 @@ executed, 127 it was not found.`,
 					req.OwnerPID = pid
 					k, err := c.CreateContainer(ctx, req)
 					sandbox = k.SandboxID
+					if err == nil {
+						a.warnUnpublished(req.Publish, k)
+					}
 					return view(k), err
 				}}
 				if remove {
