@@ -337,9 +337,10 @@ func unicast(ip netip.Addr) bool {
 	return !ip.IsMulticast() && !ip.IsUnspecified() && !ip.IsLoopback()
 }
 
-// linkName says whether a link inside a container can have the name; lo is taken.
+// linkName says whether a link inside a container can have the name; lo is taken,
+// and the kernel keeps two names for the settings of all links.
 func linkName(s string) bool {
-	if s == "" || len(s) > 15 || s == "." || s == ".." || s == "lo" {
+	if s == "" || len(s) > 15 || slices.Contains([]string{".", "..", "lo", "all", "default"}, s) {
 		return false
 	}
 	for i := range len(s) {

@@ -148,6 +148,8 @@ func TestParseAttachment(t *testing.T) {
 		{"web:ifname=a/b", `"a/b"`},
 		{"web:ifname=sixteen-letters!", `"sixteen-letters!"`},
 		{"web:ifname=lo", `"lo"`},
+		{"web:ifname=all", `"all"`},
+		{"web:ifname=default", `"default"`},
 		{"web:colour=red", `"colour"`},
 		{"host:ip=10.0.0.1", "host"},
 		{"none:alias=a", "none"},

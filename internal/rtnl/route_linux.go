@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -89,7 +90,10 @@ func (s *Socket) DeleteDefaultRoute(ctx context.Context, r model.DefaultRoute) e
 	var index int32
 	if r.Dev != "" {
 		i, err := s.Index(r.Dev)
-		if err != nil {
+		switch {
+		case errors.Is(err, unix.ENODEV):
+			return nil // it went with its link
+		case err != nil:
 			return classify(err)
 		}
 		index = i

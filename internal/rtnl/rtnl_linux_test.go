@@ -389,6 +389,9 @@ func TestDefaultRoute(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			if err := in.DeleteDefaultRoute(t.Context(), model.DefaultRoute{Via: last.Via, Dev: "gone"}); err != nil {
+				t.Errorf("route of a link that is gone: %v", err)
+			}
 			_, _, err := in.RouteTo(t.Context(), netip.MustParseAddr(tc.to))
 			if _, ok := err.(types.NoServiceError); !ok {
 				t.Errorf("route after delete: %v (%T), want NoService", err, err)
