@@ -22,7 +22,7 @@ func openEngine(ctx context.Context, cfg daemon.EngineConfig) (*engine.Engine, f
 		return nil, nil, err
 	}
 	return host.Open(ctx, host.Options{
-		DataDir: cfg.DataDir, RunDir: cfg.RunDir, KeepAlive: cfg.KeepAlive, Forwarding: cfg.Forwarding,
+		DataDir: cfg.DataDir, RunDir: cfg.RunDir, KeepAlive: cfg.KeepAlive, RemoveUnowned: cfg.RemoveUnowned, Forwarding: cfg.Forwarding,
 		SmallPools: true, Logger: cfg.Logger, Steps: steps,
 	})
 }

@@ -33,6 +33,8 @@ type EngineConfig struct {
 	DataDir, RunDir string
 	// KeepAlive keeps containers over a restart of the daemon.
 	KeepAlive bool
+	// RemoveUnowned removes what no record names, also if all records were lost.
+	RemoveUnowned bool
 	// Forwarding lets the engine turn packet forwarding on.
 	Forwarding bool
 	Logger     *slog.Logger

@@ -207,10 +207,10 @@ type shrink struct {
 func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	e, before := s.e, s.view.Load()
 	rec := clone(before.Sandbox)
-	left := slices.DeleteFunc(slices.Clone(before.Attached), func(a model.Attachment) bool {
+	stay := slices.DeleteFunc(slices.Clone(before.Attached), func(a model.Attachment) bool {
 		return slices.ContainsFunc(c.gone, func(ep *Endpoint) bool { return ep.ID() == a.Endpoint.ID })
 	})
-	after := model.NewView(rec, left)
+	after := model.NewView(rec, stay)
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
 		// What can no longer be published must not keep an endpoint from leaving.
@@ -235,7 +235,8 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 		return opError("leave container", rec.ContainerID, rec.ID, err, ports.undo())
 	}
 	ctx = context.WithoutCancel(ctx)
-	e.logErr("leave container "+rec.ContainerID, rec.ID, apply.Remove(ctx, e.floor(), before.Objects(), after.Objects()))
+	left := apply.Remove(ctx, e.floor(), before.Objects(), after.Objects())
+	e.logErr("leave container "+rec.ContainerID, rec.ID, left)
 	for i, ep := range c.gone {
 		ep.rec.Store(freed[i])
 	}
@@ -243,7 +244,7 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	for _, ep := range c.gone {
 		e.emitAttach("disconnect", ep, rec)
 		if c.delete {
-			e.forgetEndpoint(ep)
+			e.forgetEndpoint(ep, left != nil)
 		}
 	}
 	return nil

@@ -217,15 +217,19 @@ func (e *Engine) publishEndpoint(ep *Endpoint) {
 	})
 }
 
-// forgetEndpoint is the reverse of publishEndpoint, with the addresses.
-func (e *Engine) forgetEndpoint(ep *Endpoint) {
+// forgetEndpoint is the reverse of publishEndpoint. The addresses are given back
+// unless left says that something in the kernel may still answer at them: then
+// nobody gets them before the next start.
+func (e *Engine) forgetEndpoint(ep *Endpoint, left bool) {
 	rec := ep.Record()
 	e.mu.Lock()
 	delete(e.endpoints, rec.ID)
 	delete(ep.net.endpoints, rec.Name)
 	e.mu.Unlock()
 	ep.net.zone.remove(rec)
-	e.releaseEndpoint(ep.net.Record(), rec)
+	if !left {
+		e.releaseEndpoint(ep.net.Record(), rec)
+	}
 	e.events.emit(Event{
 		Type: "endpoint", Action: "destroy", ID: rec.ID, Name: rec.Name,
 		Attributes: map[string]string{"network": ep.net.Name()},
@@ -274,7 +278,7 @@ func (ep *Endpoint) tryDelete(ctx context.Context, force bool) (again bool, _ er
 	if err := e.commit(ctx, ep.drop()...); err != nil {
 		return false, opError("delete endpoint", rec.Name, rec.ID, err)
 	}
-	e.forgetEndpoint(ep)
+	e.forgetEndpoint(ep, false)
 	return false, nil
 }
 

@@ -19,7 +19,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -55,6 +54,9 @@ type Config struct {
 	// KeepAlive keeps sandboxes over a restart; without it they are removed, with
 	// their endpoints, when the engine starts.
 	KeepAlive bool
+	// RemoveUnowned removes, when the engine starts, what is ours by its mark but is
+	// named by no record, also if all records were lost.
+	RemoveUnowned bool
 	// Forwarding lets the engine turn packet forwarding on when a network needs it.
 	Forwarding bool
 	// ResolvConf is the host's resolver configuration; empty: /etc/resolv.conf.
@@ -308,6 +310,8 @@ func (e *Engine) network(id string) *Network {
 type forwarding struct {
 	V4 bool `json:"v4,omitempty"`
 	V6 bool `json:"v6,omitempty"`
+	// Links are those for which more was changed, see Kernel.Forwarding.
+	Links []string `json:"links,omitempty"`
 }
 
-func (f forwarding) String() string { return fmt.Sprintf("IPv4 %t, IPv6 %t", f.V4, f.V6) }
+func (f forwarding) on() bool { return f.V4 || f.V6 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/store"
@@ -16,7 +17,7 @@ const recordForwarding = "forwarding"
 // guarded by the firewall, also after a kill at any moment.
 func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 	want := forwarding{V4: len(n.IPAM.Pools4) > 0, V6: len(n.IPAM.Pools6) > 0}
-	if !e.cfg.Forwarding || n.Internal || want == (forwarding{}) {
+	if !e.cfg.Forwarding || n.Internal || !want.on() {
 		return nil
 	}
 	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
@@ -35,13 +36,14 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 		if !f.want || *f.on {
 			continue
 		}
-		off, err := e.kernel.Forward(ctx, f.v6, true, true)
+		on, links, err := e.kernel.Forwarding(ctx, f.v6)
 		if err != nil {
 			return opError("turn on forwarding for network", n.Name, n.ID, err)
 		}
-		*f.on = off
+		*f.on = !on
+		now.Links = slices.Concat(now.Links, links)
 	}
-	if now == had {
+	if now.V4 == had.V4 && now.V6 == had.V6 {
 		return nil
 	}
 	if err := e.commitForwarding(ctx, now); err != nil {
@@ -52,7 +54,7 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 	}
 	for _, v6 := range []bool{false, true} {
 		if v6 && now.V6 != had.V6 || !v6 && now.V4 != had.V4 {
-			if _, err := e.kernel.Forward(ctx, v6, true, false); err != nil {
+			if err := e.kernel.Forward(ctx, v6, true, nil); err != nil {
 				return opError("turn on forwarding for network", n.Name, n.ID, err)
 			}
 			e.log.Info("turned on packet forwarding; packets that neither enter nor leave one of our networks are dropped", "ipv6", v6)
@@ -76,13 +78,12 @@ func (e *Engine) relaxForwarding(ctx context.Context) {
 		}
 	}
 	e.mu.RUnlock()
-	if left > 0 || had == (forwarding{}) {
+	if left > 0 || !had.on() {
 		return
 	}
 	for _, f := range []struct{ v6, on bool }{{false, had.V4}, {true, had.V6}} {
 		if f.on {
-			_, err := e.kernel.Forward(ctx, f.v6, false, false)
-			e.logErr("turn off forwarding", recordForwarding, err)
+			e.logErr("turn off forwarding", recordForwarding, e.kernel.Forward(ctx, f.v6, false, had.Links))
 		}
 	}
 	e.logErr("remove the guard of forwarding", recordForwarding, e.kernel.Guard(ctx, false, false))
@@ -91,7 +92,7 @@ func (e *Engine) relaxForwarding(ctx context.Context) {
 
 func (e *Engine) commitForwarding(ctx context.Context, f forwarding) error {
 	op := store.Op{Kind: kindHost, ID: recordForwarding, Durable: true}
-	if f != (forwarding{}) {
+	if f.on() {
 		value, err := json.Marshal(f)
 		if err != nil {
 			return err

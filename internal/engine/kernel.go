@@ -22,8 +22,9 @@ type Kernel interface {
 	// Recover brings the kernel to the wanted objects after a start: it removes
 	// what carries the mark of the data directory and is not wanted, makes what is
 	// missing, and touches nothing that is right. It goes on after a failure and
-	// returns all of them joined.
-	Recover(ctx context.Context, want []model.Object) error
+	// returns all of them joined. With keep it removes nothing, and returns the
+	// names of what it would have removed.
+	Recover(ctx context.Context, want []model.Object, keep bool) (kept []string, err error)
 	// NamespaceAlive says whether path is a network namespace.
 	NamespaceAlive(path string) bool
 
@@ -39,9 +40,12 @@ type Kernel interface {
 	Dial(ctx context.Context, netns, network, address string) (net.Conn, error)
 	// Statistics reads the counters of a link inside a namespace.
 	Statistics(ctx context.Context, netns, name string) (*types.InterfaceStatistics, error)
-	// Forward turns forwarding of a family on or off, with what belongs to it,
-	// and says whether that is a change. With dry it only says so.
-	Forward(ctx context.Context, v6, on, dry bool) (changed bool, err error)
+	// Forwarding says whether the host forwards packets of a family and, if not, for
+	// which links more is to be changed than that.
+	Forwarding(ctx context.Context, v6 bool) (on bool, links []string, err error)
+	// Forward turns forwarding of a family on, or off and back what was changed for
+	// the links.
+	Forward(ctx context.Context, v6, on bool, links []string) error
 	// Guard tells the firewall to drop what would only pass through the host,
 	// since we, not the user, made it a router.
 	Guard(ctx context.Context, v4, v6 bool) error

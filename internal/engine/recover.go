@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/store"
@@ -23,9 +24,15 @@ type loaded struct {
 	sandboxes []*model.Sandbox
 	// dead are sandboxes whose boot is over.
 	dead map[string]bool
+	// unowned says that an earlier start has found objects of records that were
+	// lost, and left them alone.
+	unowned bool
 	// ops forget what cannot be used.
 	ops []store.Op
 }
+
+// recordUnowned is the id of the record that says so.
+const recordUnowned = "unowned"
 
 // recover takes up the records and brings the kernel to what they say. A record
 // or object that fails is reported and keeps nothing else from coming up.
@@ -40,8 +47,11 @@ func (e *Engine) recover(ctx context.Context) error {
 		return err
 	}
 	e.removeEnded(ctx, &l, ended)
-	e.sweepFiles()
-	if f := e.forwarding; f != (forwarding{}) {
+	keep := (l.unowned || e.store.Lost()) && !e.cfg.RemoveUnowned
+	if !keep {
+		e.sweepFiles()
+	}
+	if f := e.forwarding; f.on() {
 		e.restoreForwarding(ctx, f)
 	}
 	var want []model.Object
@@ -52,13 +62,36 @@ func (e *Engine) recover(ctx context.Context) error {
 		want = append(want, s.View().Objects()...)
 	}
 	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) })
-	e.logErr("recover", "kernel", e.kernel.Recover(ctx, want))
+	kept, err := e.kernel.Recover(ctx, want, keep)
+	e.logErr("recover", "kernel", err)
+	if err := e.recordUnowned(ctx, l.unowned, kept); err != nil {
+		return err
+	}
 	for _, s := range e.Sandboxes() {
 		e.repairFiles(s)
 		e.resume(ctx, s)
 	}
 	e.relaxForwarding(ctx)
 	return nil
+}
+
+// recordUnowned remembers for the next start that there are objects of ours that
+// no record names, since all records were lost: they may be the network of running
+// containers, and are not removed unless somebody says so.
+func (e *Engine) recordUnowned(ctx context.Context, was bool, kept []string) error {
+	if len(kept) > 0 {
+		e.log.Error("all records were lost, but links or namespaces made from them are still there: they are left alone, with their rules; start once with the option to remove what no record names, to be rid of them",
+			"objects", strings.Join(kept, " "))
+	}
+	op := store.Op{Kind: kindHost, ID: recordUnowned, Durable: true}
+	switch {
+	case len(kept) > 0 && !was:
+		op.Value = []byte("{}")
+	case len(kept) == 0 && was:
+	default:
+		return nil
+	}
+	return e.commit(ctx, op)
 }
 
 // load reads and decodes the store's records. A damaged one is reported and
@@ -81,7 +114,11 @@ func (e *Engine) load() loaded {
 				l.dead[r.ID] = true
 			}
 		case kindHost:
-			err = json.Unmarshal(r.Value, &e.forwarding)
+			if r.ID == recordUnowned {
+				l.unowned = true
+			} else {
+				err = json.Unmarshal(r.Value, &e.forwarding)
+			}
 		}
 		if err != nil {
 			e.log.Error("damaged record is forgotten", "kind", r.Kind, "id", r.ID, "err", err)
@@ -272,8 +309,7 @@ func (e *Engine) restoreForwarding(ctx context.Context, f forwarding) {
 	e.logErr("guard forwarding", recordForwarding, e.kernel.Guard(ctx, f.V4, f.V6))
 	for _, x := range []struct{ v6, on bool }{{false, f.V4}, {true, f.V6}} {
 		if x.on {
-			_, err := e.kernel.Forward(ctx, x.v6, true, false)
-			e.logErr("turn on forwarding", recordForwarding, err)
+			e.logErr("turn on forwarding", recordForwarding, e.kernel.Forward(ctx, x.v6, true, nil))
 		}
 	}
 }

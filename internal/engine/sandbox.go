@@ -258,7 +258,8 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 	ctx = context.WithoutCancel(ctx)
 	s.gone.Store(true)
 	s.stopResolver()
-	e.logErr("delete sandbox of container "+view.Sandbox.ContainerID, s.ID(), apply.Remove(ctx, e.floor(), view.Teardown(), nil))
+	left := apply.Remove(ctx, e.floor(), view.Teardown(), nil)
+	e.logErr("delete sandbox of container "+view.Sandbox.ContainerID, s.ID(), left)
 	e.ports.release(s.ID())
 	e.mu.Lock()
 	delete(e.sandboxes, s.ID())
@@ -268,7 +269,7 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 	e.mu.Unlock()
 	for _, ep := range eps {
 		e.emitAttach("disconnect", ep, view.Sandbox)
-		e.forgetEndpoint(ep)
+		e.forgetEndpoint(ep, left != nil)
 	}
 	e.events.emit(Event{Type: "sandbox", Action: "destroy", ID: s.ID(), Name: view.Sandbox.ContainerID})
 	return nil

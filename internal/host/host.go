@@ -31,6 +31,8 @@ type Options struct {
 	DataDir, RunDir string
 	// KeepAlive keeps sandboxes over a restart.
 	KeepAlive bool
+	// RemoveUnowned removes what no record names, also if all records were lost.
+	RemoveUnowned bool
 	// Forwarding lets it turn packet forwarding on.
 	Forwarding bool
 	// NoFirewall leaves the host's firewall alone: no isolation, no masquerading,

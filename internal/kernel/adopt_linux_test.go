@@ -71,7 +71,7 @@ func TestAdoptNamespace(t *testing.T) {
 		if out, err := exec.Command("nft", "add", "table", "ip", "libnetwork_dns").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if err := k.Recover(t.Context(), []model.Object{host}); err != nil {
+		if _, err := k.Recover(t.Context(), []model.Object{host}, false); err != nil {
 			t.Error(err)
 		}
 		if out, err := exec.Command("nft", "list", "table", "ip", "libnetwork_dns").CombinedOutput(); err != nil {

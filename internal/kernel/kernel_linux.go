@@ -252,27 +252,33 @@ func (k *Kernel) Statistics(ctx context.Context, path, name string) (*types.Inte
 	return rt.Stats(ctx, name)
 }
 
-// Forward turns forwarding of a family on or off; with dry it only says whether
-// that would be a change.
-func (k *Kernel) Forward(_ context.Context, v6, on, dry bool) (changed bool, err error) {
-	path := []string{"net", "ipv4", "ip_forward"}
+// Forwarding says whether the host forwards packets of a family, and which links
+// will have accept_ra raised if it is to.
+func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, raise []string, err error) {
+	value, err := sysctl.Read(forwarding(v6)...)
+	if err != nil || value != "0" || !v6 {
+		return value != "0", nil, err
+	}
+	raise, err = sysctl.AcceptingRA()
+	return false, raise, err
+}
+
+// Forward turns forwarding of a family on, or off, with accept_ra lowered again on
+// the links given.
+func (k *Kernel) Forward(_ context.Context, v6, on bool, lower []string) error {
+	if on {
+		_, err := sysctl.EnableForwarding(k.cfg.Steps, v6)
+		return err
+	}
+	err := sysctl.Write(k.cfg.Steps, "0", forwarding(v6)...)
+	return errors.Join(err, sysctl.RestoreRA(k.cfg.Steps, lower))
+}
+
+func forwarding(v6 bool) []string {
 	if v6 {
-		path = []string{"net", "ipv6", "conf", "all", "forwarding"}
+		return []string{"net", "ipv6", "conf", "all", "forwarding"}
 	}
-	want := "0"
-	if on {
-		want = "1"
-	}
-	now, err := sysctl.Read(path...)
-	if err != nil || now == want || dry {
-		return now != want, err
-	}
-	if on {
-		_, err = sysctl.EnableForwarding(k.cfg.Steps, v6)
-	} else {
-		err = sysctl.Write(k.cfg.Steps, want, path...)
-	}
-	return true, err
+	return []string{"net", "ipv4", "ip_forward"}
 }
 
 // Guard makes the firewall drop, in the families given, what would only pass

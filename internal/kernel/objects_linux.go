@@ -230,7 +230,15 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 	if errors.Is(err, unix.EEXIST) {
 		return types.ForbiddenErrorf("the sandbox has an interface %s already: %w", v.Name, err)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// The container's first packets shall not be lost to a bridge that does not know
+	// yet that its port is up. That it cannot be asked is no reason to fail.
+	if err := k.rt.SyncCarrier(ctx, v.Host, v.Bridge); err != nil {
+		k.log.Warn("read the carrier of a bridge", "bridge", v.Bridge, "err", err)
+	}
+	return nil
 }
 
 func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {

@@ -16,15 +16,24 @@ import (
 // Recover brings the kernel to the wanted objects: rules first, in one
 // transaction, then what is ours and not wanted goes, then what is missing comes.
 // What is right is not touched.
-func (k *Kernel) Recover(ctx context.Context, want []model.Object) error {
-	var errs []error
-	errs = append(errs, k.recoverFirewall(ctx, want))
-
+//
+// With keep, what is ours and not wanted stays, links, namespaces and rules, if
+// there are any of the former two: it is listed.
+func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (kept []string, err error) {
 	links, err := k.rt.Links(ctx)
 	if err != nil {
-		return errors.Join(append(errs, err)...)
+		return nil, err
 	}
-	errs = append(errs, k.removeStrays(ctx, links, want))
+	strays, paths, err := k.strays(links, want)
+	errs := []error{err}
+	if keep {
+		kept = append(strays, paths...)
+	}
+	if len(kept) == 0 {
+		errs = append(errs, k.recoverFirewall(ctx, want), k.removeStrays(ctx, strays, paths))
+	} else {
+		errs = append(errs, k.addRules(ctx, want))
+	}
 	byName := make(map[string]rtnl.Link, len(links))
 	for _, l := range links {
 		byName[l.Name] = l
@@ -50,14 +59,11 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object) error {
 		errs = append(errs, k.createOne(ctx, o))
 	}
 	errs = append(errs, k.reattach(ctx, byName, want), k.repairInside(ctx, want))
-	return errors.Join(errs...)
+	return kept, errors.Join(errs...)
 }
 
 func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error {
-	fw, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
-		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort
-	}))
-	k.book(fw, nft.Change{})
+	k.book(rules(want), nft.Change{})
 	all, g := k.wanted()
 	changed, err := k.firewall.Reconcile(ctx, all, g)
 	if err != nil {
@@ -70,9 +76,27 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error
 	return nil
 }
 
-// removeStrays removes links and namespaces that carry our mark and that nobody
-// wants.
-func (k *Kernel) removeStrays(ctx context.Context, links []rtnl.Link, want []model.Object) error {
+// rules picks what the firewall holds.
+func rules(want []model.Object) nft.Change {
+	c, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
+		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort
+	}))
+	return c
+}
+
+// addRules adds the wanted rules to those that are there.
+func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
+	c := rules(want)
+	if len(c.Networks)+len(c.Ports) == 0 {
+		return nil
+	}
+	k.book(c, nft.Change{})
+	return k.firewall.Apply(ctx, c, nft.Change{})
+}
+
+// strays finds the links and the files of namespaces that carry our mark and that
+// nobody wants.
+func (k *Kernel) strays(links []rtnl.Link, want []model.Object) (names, paths []string, err error) {
 	wanted := make(map[string]bool, len(want))
 	for _, o := range want {
 		switch o := o.(type) {
@@ -87,24 +111,25 @@ func (k *Kernel) removeStrays(ctx context.Context, links []rtnl.Link, want []mod
 			wanted[o.Path] = true
 		}
 	}
-	var strays []string
 	for _, l := range links {
 		if (l.Group == k.group || l.Group == rtnl.DyingGroup) && !wanted[l.Name] && (l.Kind == "bridge" || l.Kind == "veth") {
-			strays = append(strays, l.Name)
+			names = append(names, l.Name)
 		}
 	}
+	paths, err = filepath.Glob(filepath.Join(k.dir, "*"))
+	return names, slices.DeleteFunc(paths, func(p string) bool { return wanted[p] }), err
+}
+
+// removeStrays removes what strays found.
+func (k *Kernel) removeStrays(ctx context.Context, names, paths []string) error {
 	var errs []error
-	if len(strays) > 0 {
-		k.log.Info("links of an earlier process are removed", "links", strings.Join(strays, " "))
-		errs = append(errs, k.rt.DeleteLinks(ctx, strays...))
+	if len(names) > 0 {
+		k.log.Info("links of an earlier process are removed", "links", strings.Join(names, " "))
+		errs = append(errs, k.rt.DeleteLinks(ctx, names...))
 	}
-	paths, err := filepath.Glob(filepath.Join(k.dir, "*"))
-	errs = append(errs, err)
 	for _, p := range paths {
-		if !wanted[p] {
-			k.log.Info("network namespace of an earlier process is removed", "path", p)
-			errs = append(errs, netns.Remove(k.cfg.Steps, p))
-		}
+		k.log.Info("network namespace of an earlier process is removed", "path", p)
+		errs = append(errs, netns.Remove(k.cfg.Steps, p))
 	}
 	return errors.Join(errs...)
 }

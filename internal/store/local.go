@@ -55,6 +55,7 @@ type Local struct {
 	closed   bool
 	records  []Record
 	problems []Problem
+	lost     bool // neither file was there, see Lost
 }
 
 // request is one Commit that waits.
@@ -106,6 +107,7 @@ func Open(ctx context.Context, cfg Config) (_ *Local, err error) {
 	if l.run, run, err = openFile(filepath.Join(cfg.RunDir, runName), options(true, 0), cfg.Steps, now); err != nil {
 		return nil, err
 	}
+	l.lost = data.fresh && run.fresh
 	if err := l.heal(data, run); err != nil {
 		return nil, err
 	}
@@ -162,6 +164,10 @@ func (l *Local) release() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Lost says that Open found neither file, or neither usable: nobody knows what an
+// earlier process, if there was one, had made.
+func (l *Local) Lost() bool { return l.lost }
 
 // Records hands over what Open found, in the order of kind and id, with what
 // had to be set aside or repaired. It answers once: from then on the caller's

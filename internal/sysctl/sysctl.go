@@ -109,31 +109,50 @@ func EnableForwarding(steps *step.Counter, ipv6 bool) ([]Change, error) {
 	case v == "1":
 		return nil, nil
 	}
-	conf := filepath.Join(root, "net", "ipv6", "conf")
-	links, err := os.ReadDir(conf)
+	names, err := AcceptingRA()
 	if err != nil {
-		return nil, classify("list", []string{"net", "ipv6", "conf"}, err)
-	}
-	names := []string{"default"}
-	for _, l := range links {
-		if n := l.Name(); n != "default" && n != "all" {
-			names = append(names, n)
-		}
+		return nil, err
 	}
 	var done []Change
 	for _, n := range names {
-		path := []string{"net", "ipv6", "conf", n, "accept_ra"}
-		v, err := Read(path...)
-		if err != nil || v != "1" {
-			continue // the link has gone meanwhile, or takes none
-		}
-		done, err = change(steps, done, "2", path...)
+		done, err = change(steps, done, "2", acceptRA(n)...)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return done, err
 		}
 	}
 	return change(steps, done, "1", "net", "ipv6", "conf", "all", "forwarding")
 }
+
+// AcceptingRA returns the links, and "default", whose accept_ra is 1: those for
+// which forwarding of IPv6 raises it to 2.
+func AcceptingRA() ([]string, error) {
+	links, err := os.ReadDir(filepath.Join(root, "net", "ipv6", "conf"))
+	if err != nil {
+		return nil, classify("list", []string{"net", "ipv6", "conf"}, err)
+	}
+	var names []string
+	for _, l := range links {
+		// A link that has gone meanwhile takes none.
+		if v, err := Read(acceptRA(l.Name())...); err == nil && v == "1" && l.Name() != "all" {
+			names = append(names, l.Name())
+		}
+	}
+	return names, nil
+}
+
+// RestoreRA lowers accept_ra to 1 again for those of the links that are still
+// there and have it at 2.
+func RestoreRA(steps *step.Counter, links []string) error {
+	var errs []error
+	for _, l := range links {
+		if v, err := Read(acceptRA(l)...); err == nil && v == "2" {
+			errs = append(errs, Write(steps, "1", acceptRA(l)...))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func acceptRA(link string) []string { return []string{"net", "ipv6", "conf", link, "accept_ra"} }
 
 // change writes a setting and appends what changed to done.
 func change(steps *step.Counter, done []Change, value string, path ...string) ([]Change, error) {

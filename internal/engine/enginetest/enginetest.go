@@ -102,14 +102,18 @@ func (k *Kernel) Delete(_ context.Context, objs []model.Object) error {
 }
 
 // Recover makes the wanted objects all that there are.
-func (k *Kernel) Recover(_ context.Context, want []model.Object) error {
+func (k *Kernel) Recover(_ context.Context, want []model.Object, keep bool) (kept []string, err error) {
 	k.mu.Lock()
-	k.objects = nil
+	if keep {
+		kept = slices.Sorted(maps.Keys(k.objects))
+	} else {
+		k.objects = nil
+	}
 	k.mu.Unlock()
 	for _, o := range want {
 		k.put(o)
 	}
-	return nil
+	return kept, nil
 }
 
 // NamespaceAlive says whether a namespace has been made or added.
@@ -155,18 +159,22 @@ func (k *Kernel) Statistics(context.Context, string, string) (*types.InterfaceSt
 	return &types.InterfaceStatistics{}, nil
 }
 
-// Forward remembers what is asked.
-func (k *Kernel) Forward(_ context.Context, v6, on, dry bool) (bool, error) {
+// Forwarding says what was asked for last.
+func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, links []string, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	changed := k.forwarding[v6] != on
-	if changed && !dry {
-		if k.forwarding == nil {
-			k.forwarding = make(map[bool]bool)
-		}
-		k.forwarding[v6] = on
+	return k.forwarding[v6], nil, nil
+}
+
+// Forward remembers what is asked.
+func (k *Kernel) Forward(_ context.Context, v6, on bool, _ []string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.forwarding == nil {
+		k.forwarding = make(map[bool]bool)
 	}
-	return changed, nil
+	k.forwarding[v6] = on
+	return nil
 }
 
 // Guard does nothing.
