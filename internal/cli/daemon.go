@@ -22,7 +22,7 @@ const firewallBackend = "nftables"
 type daemonFlags struct {
 	configFile, dataDir, runDir, logLevel, firewall string
 
-	debug, insecure, noKeepAlive bool
+	debug, insecure, noKeepAlive, removeUnowned bool
 }
 
 func (a *app) daemonCommand() *cobra.Command {
@@ -41,6 +41,7 @@ func (a *app) daemonCommand() *cobra.Command {
 	fs.StringVar(&f.logLevel, "log-level", "", "`level` of messages: debug, info, warn or error (default info)")
 	fs.BoolVarP(&f.debug, "debug", "D", false, "the same as --log-level debug")
 	fs.BoolVar(&f.insecure, "insecure", false, "let tcp:// be reached from other hosts, without any protection")
+	fs.BoolVar(&f.removeUnowned, "remove-unowned", false, "remove links, namespaces and rules of ours that no record names, also if all records were lost")
 	fs.BoolVar(&f.noKeepAlive, "no-keep-alive", false, "remove all containers when the daemon starts")
 	return cmd
 }
@@ -138,8 +139,9 @@ func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 	s.daemon = daemon.Config{
 		Engine: daemon.EngineConfig{
 			DataDir: dirs.Daemon.DataDir, RunDir: dirs.Daemon.RunDir,
-			KeepAlive:  !f.noKeepAlive && (d.KeepAlive == nil || *d.KeepAlive),
-			Forwarding: d.Forwarding == nil || *d.Forwarding,
+			KeepAlive:     !f.noKeepAlive && (d.KeepAlive == nil || *d.KeepAlive),
+			RemoveUnowned: f.removeUnowned,
+			Forwarding:    d.Forwarding == nil || *d.Forwarding,
 		},
 		Open: a.Open, Hosts: hosts, Insecure: f.insecure || d.Insecure, Version: a.Version, Getenv: a.Getenv,
 	}

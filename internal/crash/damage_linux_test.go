@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/internal/sysctl"
 )
 
 // TestLostStore loses or damages one file of the store while containers run.
@@ -63,6 +66,41 @@ func TestLostStore(t *testing.T) {
 					reset(t)
 				}
 			})
+		}
+	})
+}
+
+// TestLostRecords loses both files while containers run: nothing alive is removed
+// until somebody says so.
+func TestLostRecords(t *testing.T) {
+	inCell(t, func(t *testing.T) {
+		empty := pristine(t)
+		w := &world{}
+		must(t, w.open(true))
+		must(t, w.base())
+		must(t, w.release())
+		links := hostLinks(t)
+		for _, path := range []string{filepath.Join(dataDir, "libnetwork.db"), filepath.Join(runDir, "state.db")} {
+			must(t, os.Remove(path))
+		}
+		for _, start := range []string{"the first start", "the second start"} {
+			must(t, w.open(true))
+			if got := w.e.Networks(); len(got) > 0 {
+				t.Errorf("%s knows networks: %v", start, got)
+			}
+			if diff := cmp.Diff(links, hostLinks(t)); diff != "" {
+				t.Errorf("links after %s (-want +got):\n%s", start, diff)
+			}
+			must(t, w.release())
+		}
+		must(t, w.openWith(host.Options{KeepAlive: true, RemoveUnowned: true}))
+		must(t, w.release())
+		// That it was us who made the host a router was in the records, too.
+		must(t, sysctl.Write(nil, "0", "net", "ipv4", "ip_forward"))
+		must(t, sysctl.Write(nil, "0", "net", "ipv6", "conf", "all", "forwarding"))
+		sameAs(t, "left behind", empty)
+		if t.Failed() {
+			reset(t)
 		}
 	})
 }

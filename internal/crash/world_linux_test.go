@@ -45,11 +45,12 @@ func logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(io.Discard, nil))
 }
 
-func (w *world) open(keep bool) (err error) {
-	steps := step.New(func(_ int, name string) error { return w.armed.Load().Next(name) })
-	w.e, w.release, err = host.Open(context.Background(), host.Options{
-		DataDir: dataDir, RunDir: runDir, KeepAlive: keep, Forwarding: true, Steps: steps, Logger: logger(),
-	})
+func (w *world) open(keep bool) error { return w.openWith(host.Options{KeepAlive: keep}) }
+
+func (w *world) openWith(opts host.Options) (err error) {
+	opts.Steps = step.New(func(_ int, name string) error { return w.armed.Load().Next(name) })
+	opts.DataDir, opts.RunDir, opts.Forwarding, opts.Logger = dataDir, runDir, true, logger()
+	w.e, w.release, err = host.Open(context.Background(), opts)
 	return err
 }
 

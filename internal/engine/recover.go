@@ -80,7 +80,7 @@ func (e *Engine) recover(ctx context.Context) error {
 // containers, and are not removed unless somebody says so.
 func (e *Engine) recordUnowned(ctx context.Context, was bool, kept []string) error {
 	if len(kept) > 0 {
-		e.log.Error("all records were lost, but links or namespaces made from them are still there: they are left alone, with their rules; start once with the option to remove what no record names, to be rid of them",
+		e.log.Error("all records were lost, but links or namespaces made from them are still there: they are left alone, with their rules; to be rid of them start once with --remove-unowned",
 			"objects", strings.Join(kept, " "))
 	}
 	op := store.Op{Kind: kindHost, ID: recordUnowned, Durable: true}

@@ -147,6 +147,11 @@ func TestForwardingTurnedOn(t *testing.T) {
 			t.Errorf("%s is %s when the last network is deleted", name, v)
 		}
 	}
+	for _, name := range []string{"eth0", "default"} {
+		if v := h.readSysctl("ipv6/conf/" + name + "/accept_ra"); v != "1" {
+			t.Errorf("accept_ra of %s is %s when the last network is deleted", name, v)
+		}
+	}
 }
 
 // rules are those of all firewalls.
