@@ -1,0 +1,92 @@
+// Command table reads the output of benchmarks and prints their metrics as a
+// table, one row a benchmark.
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// order puts the columns that matter first; what is not in it comes last.
+var order = []string{
+	"floor-ms", "up-ms", "up/floor", "down-ms", "up/s", "down/s", "cpu-ms/up", "cpu-ms/container", "create-ms", "last-ms", "heap-MB",
+}
+
+// dropped are units that say nothing here: the loop runs whole containers.
+var dropped = []string{"ns/op", "B/op", "allocs/op"}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "table:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	var names []string
+	rows := make(map[string]map[string]string)
+	failed := false
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		f := strings.Fields(in.Text())
+		if len(f) < 4 || !strings.HasPrefix(f[0], "Benchmark") {
+			if strings.HasPrefix(in.Text(), "FAIL") || strings.HasPrefix(in.Text(), "---") {
+				failed = true
+			}
+			fmt.Println(in.Text())
+			continue
+		}
+		name := strings.TrimPrefix(f[0], "Benchmark")
+		if i := strings.LastIndexByte(name, '-'); i > 0 {
+			name = name[:i] // the number of processors
+		}
+		rows[name] = make(map[string]string)
+		names = append(names, name)
+		for i := 2; i+1 < len(f); i += 2 {
+			rows[name][f[i+1]] = f[i]
+		}
+	}
+	if err := in.Err(); err != nil {
+		return err
+	}
+	if failed || len(names) == 0 {
+		return fmt.Errorf("a benchmark failed, or none ran")
+	}
+	return write(names, rows)
+}
+
+func write(names []string, rows map[string]map[string]string) error {
+	var units []string
+	for _, row := range rows {
+		for u := range row {
+			if !slices.Contains(units, u) && !slices.Contains(dropped, u) {
+				units = append(units, u)
+			}
+		}
+	}
+	rank := func(u string) int {
+		if i := slices.Index(order, u); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	slices.SortFunc(units, func(a, b string) int { return rank(a) - rank(b) })
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\t"+strings.Join(units, "\t")+"\t")
+	for _, n := range names {
+		cells := []string{n}
+		for _, u := range units {
+			v := rows[n][u]
+			if v == "" {
+				v = "-"
+			}
+			cells = append(cells, v)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t")+"\t")
+	}
+	return w.Flush()
+}
