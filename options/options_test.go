@@ -1,6 +1,7 @@
 package options
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,7 +73,7 @@ func TestGenerateFromModelRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := GenerateFromModel(tt.opts, tt.model)
-			if err != tt.want {
+			if !errors.Is(err, tt.want) {
 				t.Errorf("error %#v, want %#v", err, tt.want)
 			}
 			if got != nil {

@@ -169,7 +169,7 @@ func TestPortBindingAddr(t *testing.T) {
 			if tt.host == nil {
 				want = ErrInvalidProtocolBinding(tt.proto.String())
 			}
-			if hostErr != want || contErr != want {
+			if !errors.Is(hostErr, want) || !errors.Is(contErr, want) {
 				t.Errorf("errors %v and %v, want %v", hostErr, contErr, want)
 			}
 		})

@@ -21,6 +21,7 @@ func modelPort(n uint16) model.Port {
 // since it had been recorded or the step was not vital, the state is the one
 // after it, and a start puts the kernel right.
 func failEverywhere(t *testing.T, o op, out outcome, empty []string) {
+	t.Helper()
 	if strings.HasPrefix(o.name, "start") {
 		t.Skip("a start goes on after a failure")
 	}
@@ -40,6 +41,7 @@ func failEverywhere(t *testing.T, o op, out outcome, empty []string) {
 }
 
 func failOnce(t *testing.T, o op, out outcome, empty []string, n int) (failed int) {
+	t.Helper()
 	w := &world{}
 	must(t, w.open(true))
 	must(t, w.prepare(o))

@@ -115,6 +115,7 @@ func stride() int {
 }
 
 func killEverywhere(t *testing.T, o op, out outcome, empty []string) {
+	t.Helper()
 	for n := 1; n <= out.steps+1; n += stride() {
 		for _, keep := range []bool{true, false} {
 			if !keep && n%2 == 0 && n <= out.steps {
@@ -136,6 +137,7 @@ func killEverywhere(t *testing.T, o op, out outcome, empty []string) {
 
 // killOnce kills the operation before one step and starts again.
 func killOnce(t *testing.T, o op, out outcome, empty []string, n int, keep bool) {
+	t.Helper()
 	said := kill(t, o.name, fmt.Sprintf("%s=kill:%d", stepsEnv, n))
 	w := &world{}
 	must(t, w.open(keep))

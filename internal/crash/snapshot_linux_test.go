@@ -99,6 +99,7 @@ func within(t *testing.T, path string, f func() error) {
 
 // namespaceLines describes the namespace of the calling thread.
 func namespaceLines(t *testing.T, name string) []string {
+	t.Helper()
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, name+": "+fmt.Sprintf(format, args...)) }
 	links, err := whole(netlink.LinkList)
@@ -138,6 +139,7 @@ func namespaceLines(t *testing.T, name string) []string {
 
 // ruleLines describes the firewall of the namespace of the calling thread.
 func ruleLines(t *testing.T, name string) []string {
+	t.Helper()
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, name+": "+fmt.Sprintf(format, args...)) }
 	c, err := nftables.New()

@@ -236,6 +236,7 @@ func (w *world) verifySandbox(t *testing.T, s *engine.Sandbox) {
 }
 
 func insideLines(t *testing.T) []string {
+	t.Helper()
 	var got []string
 	links, err := whole(netlink.LinkList)
 	if err != nil {

@@ -29,6 +29,7 @@ func dialTCP(t *testing.T, addr string) *dns.Conn {
 }
 
 func frame(tb testing.TB, m *dns.Msg) []byte {
+	tb.Helper()
 	b := pack(tb, m)
 	return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
 }

@@ -22,9 +22,7 @@ const (
 	socketAge = 30 * time.Second // after which a new source port is taken
 )
 
-var (
-	errFlushed = errors.New("upstream sockets were closed")
-)
+var errFlushed = errors.New("upstream sockets were closed")
 
 // upstreamSet is a list of servers that replaces another as a whole.
 type upstreamSet struct {

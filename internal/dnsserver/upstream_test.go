@@ -62,6 +62,7 @@ func upstreamSockets(tb testing.TB) (*net.UDPConn, net.Listener) {
 
 // says returns a server that answers every query with this address.
 func says(tb testing.TB, addr string) *upstreamServer {
+	tb.Helper()
 	return startUpstream(tb, func(q *dns.Msg) *dns.Msg { return reply(q, addr) })
 }
 
@@ -72,15 +73,18 @@ func reply(q *dns.Msg, addr string) *dns.Msg {
 }
 
 func rcode(tb testing.TB, code int) *upstreamServer {
+	tb.Helper()
 	return startUpstream(tb, func(q *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(q, code) })
 }
 
 func silent(tb testing.TB) *upstreamServer {
+	tb.Helper()
 	return startUpstream(tb, func(*dns.Msg) *dns.Msg { return nil })
 }
 
 // closedPort returns a server whose port nobody listens on.
 func closedPort(tb testing.TB) *upstreamServer {
+	tb.Helper()
 	u, l := upstreamSockets(tb)
 	_, _ = u.Close(), l.Close()
 	return &upstreamServer{addr: u.LocalAddr().(*net.UDPAddr).AddrPort()}

@@ -208,7 +208,7 @@ func TestReserveQueuesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, line := range strings.Split(string(text), "\n") {
+		for line := range strings.SplitSeq(string(text), "\n") {
 			if strings.Contains(line, "0100007F:1F90 00000000:0000") && !strings.Contains(line, "00000000:00000000") {
 				t.Errorf("something queues: %s", line)
 			}

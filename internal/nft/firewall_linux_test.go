@@ -382,7 +382,7 @@ func TestList(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, line := range strings.Split(want, "\n") {
+		for line := range strings.SplitSeq(want, "\n") {
 			if !strings.Contains(got, line+"\n") {
 				t.Errorf("List lacks %q", line)
 			}

@@ -16,7 +16,7 @@ func FuzzMessages(f *testing.F) {
 	})
 	b.batchEnd()
 	f.Add(b.buf)
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Fuzz(func(_ *testing.T, data []byte) {
 		for _, m := range messages(data) {
 			_ = m.err()
 			_ = m.family()

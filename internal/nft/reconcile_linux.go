@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -281,7 +282,7 @@ func (f *Firewall) List(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("reading firewall %s: %w", f.table, err)
 	}
 	defer f.release()
-	text := ""
+	var text strings.Builder
 	for _, fam := range f.fams {
 		d, err := f.c.dumpTable(ctx, fam.num, f.table)
 		if err != nil {
@@ -295,9 +296,9 @@ func (f *Firewall) List(ctx context.Context) (string, error) {
 				f.texts[r.comment()] = r.text
 			}
 		}
-		text += f.render(fam, d)
+		text.WriteString(f.render(fam, d))
 	}
-	return text, nil
+	return text.String(), nil
 }
 
 func (f *Firewall) render(fam *family, d *dumped) string {

@@ -16,13 +16,13 @@ func Render(table string, want Change, g Guard) (string, error) {
 	if err := check(want); err != nil {
 		return "", types.BadRequestErrorf("firewall %s: %w", table, err)
 	}
-	text := ""
+	var text strings.Builder
 	for _, v6 := range []bool{false, true} {
 		if rs := familyOf(v6).build(want, g.of(v6)); rs != nil {
-			text += rs.text(table)
+			text.WriteString(rs.text(table))
 		}
 	}
-	return text, nil
+	return text.String(), nil
 }
 
 func (rs *ruleset) text(table string) string {

@@ -97,7 +97,8 @@ func (g *guardian) run(done chan<- struct{}) {
 	links := watch(g.binds)
 	defer unix.Close(links) //nolint:errcheck // read only
 	fds := []unix.PollFd{
-		{Fd: int32(g.wake.Fd()), Events: unix.POLLIN}, {Fd: int32(table), Events: unix.POLLPRI},
+		{Fd: int32(g.wake.Fd()), Events: unix.POLLIN},
+		{Fd: int32(table), Events: unix.POLLPRI},
 		{Fd: int32(links), Events: unix.POLLIN},
 	}
 	var events [4096]byte

@@ -437,6 +437,7 @@ func TestMountsAreKept(t *testing.T) {
 }
 
 func mountsAreKept(t *testing.T, files map[string]string) {
+	t.Helper()
 	leaks(t)
 	dir := directory(t)
 	etc(t, files)

@@ -40,12 +40,12 @@ func TestScenario01Options(t *testing.T) {
 		}
 		h.drop(n)
 	})
-	t.Run("no name", func(t *testing.T) {
+	t.Run("no name", func(_ *testing.T) {
 		n := h.network(1, func(c *netConfig) { delete(c.labels, labelName) })
 		defer h.drop(n)
 		h.sh("ip", "link", "show", "br-"+n.ID()[:12])
 	})
-	t.Run("masquerade off", func(t *testing.T) {
+	t.Run("masquerade off", func(_ *testing.T) {
 		on, off := h.network(1), h.network(2, label(labelMasquerade, "false"))
 		c1, c2 := h.container("c1", nil, on), h.container("c2", nil, off)
 		h.visit(
@@ -72,7 +72,7 @@ func TestScenario01Options(t *testing.T) {
 		h.remove(c)
 		h.drop(n)
 	})
-	t.Run("host binding", func(t *testing.T) {
+	t.Run("host binding", func(_ *testing.T) {
 		n := h.network(1, label(labelHostIP, hostV4))
 		c := h.container("c1", publish(types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}), n)
 		h.visitBy([]string{"tcp"},

@@ -61,7 +61,7 @@ func oneDatagram(key string, ip net.IP) error {
 		return err
 	}
 	defer server.Close()
-	client, err := net.Dial("udp", to.String()) //nolint:noctx // a datagram socket connects at once
+	client, err := net.Dial("udp", to.String())
 	if err != nil {
 		return err
 	}

@@ -325,7 +325,7 @@ func (h *host) in(path string, args ...string) string {
 
 func run(args ...string) (string, error) {
 	// Not the test's context: clean-ups run programs too.
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput() //nolint:noctx // see above
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
 	}

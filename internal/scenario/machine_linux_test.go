@@ -161,7 +161,7 @@ var classes = map[string]func(error) (direct, wrapped bool){
 }
 
 func classOf[E any](err error) (direct, wrapped bool) {
-	_, direct = any(err).(E) //nolint:errorlint // both ways of asking must work
+	_, direct = any(err).(E)
 	var e E
 	return direct, errors.As(err, &e)
 }

@@ -89,7 +89,7 @@ func TestScenario11Conflicts(t *testing.T) {
 			h.remove(c)
 			h.visitBy([]string{proto}, visit{who: "lan", from: h.lan, to: at(hostV4, 7001), want: "mine"})
 		})
-		t.Run(proto+" a range with one free port", func(t *testing.T) {
+		t.Run(proto+" a range with one free port", func(_ *testing.T) {
 			c := h.container("c1", publish(types.PortBinding{Proto: number, Port: port, HostPort: 7001, HostPortEnd: 7003}), n)
 			h.visitBy(
 				[]string{proto},

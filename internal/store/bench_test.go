@@ -42,7 +42,7 @@ func BenchmarkCommit(b *testing.B) {
 func benchStore(b *testing.B) *Local {
 	b.Helper()
 	cfg := config(b)
-	if dir, err := os.MkdirTemp("/dev/shm", "store"); err == nil {
+	if dir, err := os.MkdirTemp("/dev/shm", "store"); err == nil { //nolint:usetesting // the run file is made for tmpfs
 		b.Cleanup(func() { _ = os.RemoveAll(dir) })
 		cfg.RunDir = filepath.Join(dir, "run")
 	}

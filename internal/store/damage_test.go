@@ -68,7 +68,7 @@ func TestLostFile(t *testing.T) {
 		spoil func(t *testing.T, path string)
 		aside int
 	}{
-		{"missing", func(t *testing.T, p string) { _ = os.Remove(p) }, 0},
+		{"missing", func(_ *testing.T, p string) { _ = os.Remove(p) }, 0},
 		{"empty", func(t *testing.T, p string) { write(t, p, nil) }, 1},
 		{"zeroed", func(t *testing.T, p string) { write(t, p, make([]byte, 32<<10)) }, 1},
 		{"cut", func(t *testing.T, p string) { write(t, p, read(t, p)[:9000]) }, 1},

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -89,9 +90,7 @@ func (l *Local) restore(data, run *content) map[string]entry {
 		return data.entries
 	}
 	want, n := map[string]entry{}, 0
-	for key, e := range data.entries {
-		want[key] = e
-	}
+	maps.Copy(want, data.entries)
 	for key, e := range copies {
 		if _, ok := want[key]; !ok {
 			want[key] = e
@@ -130,9 +129,7 @@ func (l *Local) wantedRun(data, run *content, want map[string]entry, sameStore b
 			redoInto(state, r)
 		}
 	}
-	for key, e := range want {
-		state[key] = e
-	}
+	maps.Copy(state, want)
 	return state
 }
 

@@ -280,7 +280,8 @@ func TestDiskFull(t *testing.T) {
 	got, problems := reread(t, cfg)
 	wantRecords(t, []Record{
 		ep1,
-		{Kind: "endpoint", ID: "e2", Value: []byte("dos")}, net1,
+		{Kind: "endpoint", ID: "e2", Value: []byte("dos")},
+		net1,
 		{Kind: "network", ID: "n3", Value: []byte("small"), Durable: true},
 	}, got)
 	if len(problems) != 0 {

@@ -149,7 +149,8 @@ type manifest struct {
 	sum   uint64 // of their checksums
 }
 
-func (m *manifest) add(raw []byte)    { m.count++; m.sum += uint64(crc32.Checksum(raw, castagnoli)) }
+func (m *manifest) add(raw []byte) { m.count++; m.sum += uint64(crc32.Checksum(raw, castagnoli)) }
+
 func (m *manifest) remove(raw []byte) { m.count--; m.sum -= uint64(crc32.Checksum(raw, castagnoli)) }
 
 const manifestSize = 5*8 + 4
