@@ -96,9 +96,23 @@ func (k *Kernel) Delete(_ context.Context, objs []model.Object) error {
 		}
 		k.mu.Lock()
 		delete(k.objects, o.Key())
+		if ns, ok := o.(model.Namespace); ok {
+			maps.DeleteFunc(k.objects, func(_ string, o model.Object) bool { return inside(o) == ns.Path })
+		}
 		k.mu.Unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// inside is the path of the namespace that an object goes with.
+func inside(o model.Object) string {
+	switch o := o.(type) {
+	case model.Redirect:
+		return o.Netns
+	case model.DefaultRoute:
+		return o.Netns
+	}
+	return ""
 }
 
 // Recover makes the wanted objects all that there are.
