@@ -72,9 +72,9 @@ func TestScenario23Contract(t *testing.T) {
 			if _, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: drv.Type(), Name: "n"}); !errors.As(err, new(engine.NetworkNameError)) {
 				t.Errorf("the same name again: %v, want NetworkNameError", err)
 			}
-			if drv == (model.Driver(fakeDriver{})) {
+			if drv == model.Driver(fakeDriver{}) {
 				_, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: drv.Type(), Name: "refused"})
-				if _, ok := err.(types.BadRequestError); !ok { //nolint:errorlint // the class stands on the value itself
+				if _, ok := err.(types.BadRequestError); !ok {
 					t.Errorf("the driver's own refusal: %v, want its class", err)
 				}
 			}
