@@ -212,14 +212,14 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 	}
 	if k.reaper.has(v.Host) {
 		// The reaper goes by names: it must not take the new link for the old one.
-		if _, err := k.reaper.drain(); err != nil {
+		if _, err := k.reaper.drain(true); err != nil {
 			return err
 		}
 	}
 	err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
 	if errors.Is(err, unix.EEXIST) {
 		// An interface of that name may be about to be deleted.
-		some, drainErr := k.reaper.drain()
+		some, drainErr := k.reaper.drain(true)
 		if drainErr != nil {
 			return errors.Join(err, drainErr)
 		}
@@ -285,7 +285,7 @@ func (k *Kernel) inside(path string, f func(*netns.Namespace) error) error {
 
 // deleteVeth takes the pair off its bridge: from then on nobody reaches the
 // addresses behind it. The link itself, which takes the kernel long to delete, is
-// left to the reaper, or goes with its namespace.
+// left to the reaper, if it does not go with its namespace before.
 func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
 	if err := k.rt.DetachVeth(ctx, v.Host); err != nil {
 		return err
@@ -298,6 +298,7 @@ func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
 		k.log.Warn("forget neighbour", "bridge", v.Bridge, "err", err)
 	}
 	if v.EndsWithNetns {
+		k.reaper.add(v.Host, late)
 		return nil
 	}
 	// Until the link is gone its subnets would be looked for behind it, where
@@ -312,6 +313,6 @@ func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
 	if err != nil && !errors.Is(err, unix.ENODEV) {
 		k.log.Warn("delete addresses", "link", v.Name, "netns", v.Netns, "err", err)
 	}
-	k.reaper.add(v.Host)
+	k.reaper.add(v.Host, soon)
 	return nil
 }

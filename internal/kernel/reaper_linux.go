@@ -10,10 +10,15 @@ import (
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 )
 
-// reaperDelay is how long links are gathered before they are deleted together:
-// one deletion takes the kernel as long as many. Most of them are gone by then,
-// with their namespaces.
-const reaperDelay = 40 * time.Millisecond
+const (
+	// soon is how long links are gathered before they are deleted together: one
+	// deletion takes the kernel as long as many.
+	soon = 40 * time.Millisecond
+	// late is when a link is deleted that should have gone with its namespace by
+	// itself. That lives on for minutes if a connection in it was cut off before it
+	// was closed.
+	late = 2 * time.Second
+)
 
 // reaper deletes links in the background. A process that ends before it has done
 // so leaves them to the recovery of the next one.
@@ -24,10 +29,16 @@ type reaper struct {
 	stop chan struct{}
 	done chan struct{}
 
-	mu     sync.Mutex // guards links and going
-	links  []string
-	going  []string   // are being deleted
-	reaped sync.Mutex // held while links are deleted
+	mu      sync.Mutex // guards waiting and going
+	waiting []dying
+	going   []string   // are being deleted
+	reaped  sync.Mutex // held while links are deleted
+}
+
+// dying is a link that is to be deleted, not before due.
+type dying struct {
+	link string
+	due  time.Time
 }
 
 func newReaper(rt *rtnl.Socket, log *slog.Logger) *reaper {
@@ -36,9 +47,9 @@ func newReaper(rt *rtnl.Socket, log *slog.Logger) *reaper {
 	return r
 }
 
-func (r *reaper) add(link string) {
+func (r *reaper) add(link string, delay time.Duration) {
 	r.mu.Lock()
-	r.links = append(r.links, link)
+	r.waiting = append(r.waiting, dying{link, time.Now().Add(delay)})
 	r.mu.Unlock()
 	select {
 	case r.work <- struct{}{}:
@@ -53,34 +64,54 @@ func (r *reaper) run() {
 	for {
 		select {
 		case <-r.stop:
-			_, _ = r.drain()
+			_, _ = r.drain(true)
 			return
 		case <-r.work:
-		}
-		timer.Reset(reaperDelay)
-		select {
-		case <-r.stop:
 		case <-timer.C:
+			_, _ = r.drain(false)
 		}
-		_, _ = r.drain()
+		if next, some := r.next(); some {
+			timer.Reset(max(time.Until(next), soon))
+		}
 	}
+}
+
+// next is when the next link is due.
+func (r *reaper) next() (due time.Time, some bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range r.waiting {
+		if !some || d.due.Before(due) {
+			due, some = d.due, true
+		}
+	}
+	return due, some
 }
 
 // has says whether a link of this name waits to be deleted, or is being deleted.
 func (r *reaper) has(link string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Contains(r.links, link) || slices.Contains(r.going, link)
+	return slices.ContainsFunc(r.waiting, func(d dying) bool { return d.link == link }) || slices.Contains(r.going, link)
 }
 
-// drain deletes what is waiting and returns when it is gone. It says whether
-// there was anything. What cannot be deleted waits for the next time.
-func (r *reaper) drain() (some bool, err error) {
+// drain deletes what is due, or all that is waiting, and returns when it is gone.
+// It says whether there was anything. What cannot be deleted waits for the next
+// time.
+func (r *reaper) drain(all bool) (some bool, err error) {
 	r.reaped.Lock()
 	defer r.reaped.Unlock()
+	now := time.Now()
+	var links []string
 	r.mu.Lock()
-	r.going, r.links = r.links, nil
-	links := r.going
+	r.waiting = slices.DeleteFunc(r.waiting, func(d dying) bool {
+		if !all && d.due.After(now) {
+			return false
+		}
+		links = append(links, d.link)
+		return true
+	})
+	r.going = links
 	r.mu.Unlock()
 	if len(links) == 0 {
 		return false, nil
@@ -92,7 +123,9 @@ func (r *reaper) drain() (some bool, err error) {
 	defer r.mu.Unlock()
 	r.going = nil
 	if err != nil {
-		r.links = append(links, r.links...)
+		for _, l := range links {
+			r.waiting = append(r.waiting, dying{l, now.Add(late)})
+		}
 	}
 	return true, err
 }

@@ -487,7 +487,7 @@ func TestEvents(t *testing.T) {
 	ok[api.Container](d, "POST", "/v2/containers", api.ContainerCreate{ID: "c1", Networks: []api.Attachment{{Network: "web"}}})
 	ok[any](d, "DELETE", "/v2/containers/c1", nil)
 	got := make(map[string]bool)
-	for range 6 {
+	for range 7 {
 		got[next()] = true
 	}
 	for _, want := range []string{"network create web ", "container create c1 ", "network connect web c1", "container destroy c1 "} {
