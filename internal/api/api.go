@@ -2,13 +2,14 @@
 // of HTTP requests and answers under /v2/, the rules for what a request may say,
 // and how errors travel.
 //
-// It is pure: values, their checks and nothing else, so everything in it may be
+// It is pure, but for [PIDNamespace]: values, their checks and nothing else, so everything in it may be
 // used from many goroutines as long as nobody changes a value meanwhile. Text
 // that a user typed stays text in requests, so that an error can name it.
 package api
 
 import (
 	"net/netip"
+	"os"
 	"time"
 )
 
@@ -147,6 +148,18 @@ type ContainerCreate struct {
 	Netns string `json:"netns,omitempty"`
 	// OwnerPID is a process whose end is the end of the container; 0 for none.
 	OwnerPID int `json:"owner_pid,omitempty"`
+	// OwnerPIDNamespace says in which PID namespace OwnerPID is the number of the
+	// process: what its /proc/self/ns/pid links to. Empty for that of the daemon.
+	OwnerPIDNamespace string `json:"owner_pid_namespace,omitempty"`
+}
+
+// PIDNamespace is the PID namespace of this process, empty where there are none.
+func PIDNamespace() string {
+	link, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	return link
 }
 
 // ExtraHost is a line for the hosts file.

@@ -42,7 +42,7 @@ executed, 127 it was not found.`,
 			return a.inContainer(func(c *client.Client) (int, error) {
 				var sandbox string
 				spec := run.Spec{Command: a.command(args), Create: func(ctx context.Context, pid int) (run.Container, error) {
-					req.OwnerPID = pid
+					req.OwnerPID, req.OwnerPIDNamespace = pid, api.PIDNamespace()
 					k, err := c.CreateContainer(ctx, req)
 					sandbox = k.SandboxID
 					if err == nil {

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -159,14 +160,18 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	return e, nil
 }
 
-// bootID identifies this run of the machine. A system that has none gives the
-// empty string: its records are then never taken for those of another boot.
+// bootID identifies this run of the machine. Linux has one: without it, what is
+// alive would be taken for what an earlier boot has left. Systems that have none
+// give the empty string, which is never another boot's.
 func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if errors.Is(err, os.ErrNotExist) {
+	if runtime.GOOS != "linux" {
 		return "", nil
 	}
-	return strings.TrimSpace(string(b)), err
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", types.InternalErrorf("identify the boot, without which no state can be trusted; is /proc mounted? %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
 }
 
 // Close ends what the process runs and gives the directories back. Networks and

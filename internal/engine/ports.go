@@ -61,6 +61,8 @@ func checkPublish(container string, p model.Publish) error {
 		return bad("unknown protocol %d", p.Proto)
 	}
 	switch {
+	case p.Host.IsMulticast(), p.Host == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return bad("%s is no address of a host", p.Host)
 	case p.Port == 0:
 		return bad("the container's port is 0")
 	case p.PortLast < p.Port:

@@ -20,6 +20,10 @@ func (s *server) createContainer(r *http.Request, req *api.ContainerCreate) (_ a
 	}
 	sb := sandboxRequest(req)
 	if req.OwnerPID != 0 {
+		if ns := req.OwnerPIDNamespace; ns != "" && ns != api.PIDNamespace() {
+			return answer{}, types.BadRequestErrorf("container %s: owner: process %d is in a PID namespace of its own, where the daemon cannot see when it ends: run the command outside of it",
+				req.ID, req.OwnerPID)
+		}
 		if sb.Owner, err = engine.Process(req.OwnerPID); err != nil {
 			return answer{}, types.BadRequestErrorf("container %s: owner: %w", req.ID, err)
 		}

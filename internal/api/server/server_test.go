@@ -231,6 +231,7 @@ func TestContainers(t *testing.T) {
 	d.refused("POST", "/v2/containers", api.ContainerCreate{ID: "c2", Networks: []api.Attachment{{Network: "web"}, {Network: "web"}}}, 400, "bad_request", "twice")
 	d.refused("POST", "/v2/containers", api.ContainerCreate{ID: "c2", Netns: "/etc/passwd"}, 400, "bad_request", "/etc/passwd")
 	d.refused("POST", "/v2/containers", api.ContainerCreate{ID: "c2", OwnerPID: 1 << 30}, 400, "bad_request", "1073741824")
+	d.refused("POST", "/v2/containers", api.ContainerCreate{ID: "c2", OwnerPID: os.Getpid(), OwnerPIDNamespace: "pid:[1]"}, 400, "bad_request", "PID namespace")
 	d.refused("POST", "/v2/containers", api.ContainerCreate{ID: "c2", Networks: []api.Attachment{{Network: "host"}}, Publish: []api.Publish{{Port: 80}}}, 400, "bad_request", "host")
 	if diff := cmp.Diff(before, d.k.Keys()); diff != "" {
 		t.Errorf("what is refused has changed the kernel (-before +after):\n%s", diff)

@@ -118,7 +118,13 @@ func (d Driver) planPool(n *model.Network, p model.Pool) error {
 	if p.Prefix.Bits() == 0 {
 		return types.BadRequestErrorf("network %s: a bridge network needs a subnet, not %s", n.Name, p.Prefix)
 	}
-	if p.Prefix.Bits() == p.Prefix.Addr().BitLen() {
+	// Of an IPv4 /31 both addresses can be used (RFC 3021), of an IPv6 /127 the
+	// second one alone.
+	most := p.Prefix.Addr().BitLen() - 1
+	if p.Prefix.Addr().Is6() {
+		most--
+	}
+	if p.Prefix.Bits() > most {
 		return types.BadRequestErrorf("network %s: subnet %s has no room for a gateway and one address", n.Name, p.Prefix)
 	}
 	if !p.Gateway.IsValid() {
