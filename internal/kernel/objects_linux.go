@@ -231,6 +231,9 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 		return types.ForbiddenErrorf("the sandbox has an interface %s already: %w", v.Name, err)
 	}
 	if err != nil {
+		if _, there, lookErr := k.Link(ctx, v.Bridge); lookErr == nil && !there {
+			return types.InternalErrorf("bridge %s has been removed by somebody else: it is made again when the daemon starts: %w", v.Bridge, err)
+		}
 		return err
 	}
 	// The container's first packets shall not be lost to a bridge that does not know

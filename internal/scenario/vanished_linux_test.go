@@ -1,0 +1,78 @@
+package scenario_test
+
+import (
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/libnetwork/libnetwork"
+	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/netlabel"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// A bridge that somebody else has removed is named by the error of the next join,
+// which leaves nothing, and is there again with the next controller.
+func TestVanishedBridge(t *testing.T) {
+	dir := t.TempDir()
+	c, err := libnetwork.New(config.OptionDataDir(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bridge := map[string]string{"com.docker.network.bridge.name": "gone0"}
+	_, err = c.NewNetwork("bridge", "web", libnetwork.NetworkOptionGeneric(map[string]any{netlabel.GenericData: bridge}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "ip", "link", "del", "gone0").CombinedOutput(); err != nil {
+		t.Fatal(string(out))
+	}
+	if err := joinOne(t, c); !errors.As(err, new(types.InternalError)) || !strings.Contains(err.Error(), "bridge gone0 has been removed") {
+		t.Errorf("join: %v", err)
+	}
+	c.Stop()
+	if c, err = libnetwork.New(config.OptionDataDir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Stop()
+	if err := joinOne(t, c); err != nil {
+		t.Errorf("join with the next controller: %v", err)
+	}
+	n, err := c.NetworkByName("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Delete(); err != nil {
+		t.Error(err)
+	}
+}
+
+// joinOne joins a container to the network web and takes it away again.
+func joinOne(t *testing.T, c libnetwork.NetworkController) error {
+	t.Helper()
+	n, err := c.NetworkByName("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ep, err := n.CreateEndpoint("ep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sb, err := c.NewSandbox("c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	joinErr := ep.Join(sb)
+	if err := errors.Join(sb.Delete(), ignoreNotFound(ep.Delete(true))); err != nil {
+		t.Error(err)
+	}
+	return joinErr
+}
+
+func ignoreNotFound(err error) error {
+	if errors.As(err, new(types.NotFoundError)) {
+		return nil
+	}
+	return err
+}
