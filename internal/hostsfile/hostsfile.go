@@ -127,7 +127,7 @@ func matches(line string, recs []Record) bool {
 	}
 	return slices.ContainsFunc(recs, func(r Record) bool {
 		ip, ok := strings.CutSuffix(line, "\t"+r.Hosts)
-		return ok && (r.IP == "" || strings.TrimSpace(ip) == r.IP)
+		return ok && (r.IP == "" || strings.TrimSpace(ip) == strings.TrimSpace(r.IP))
 	})
 }
 
