@@ -63,7 +63,9 @@ type Config struct {
 	// ResolvConf is the host's resolver configuration; empty: /etc/resolv.conf.
 	ResolvConf string
 	// TTL is how long clients may remember local names; 0: 5 s.
-	TTL    time.Duration
+	TTL time.Duration
+	// BootID identifies this run of the machine; empty: what the machine says.
+	BootID string
 	Ports  *hostport.Space // nil: a space of its own
 	Logger *slog.Logger    // nil: slog.Default
 	Steps  *step.Counter   // numbers every change; nil: none
@@ -143,9 +145,11 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
-	boot, err := bootID()
-	if err != nil {
-		return nil, err
+	boot := cfg.BootID
+	if boot == "" {
+		if boot, err = bootID(); err != nil {
+			return nil, err
+		}
 	}
 	e.store, err = store.Open(ctx, store.Config{
 		DataDir: cfg.DataDir, RunDir: cfg.RunDir, BootID: boot, Steps: cfg.Steps, Logger: e.log,

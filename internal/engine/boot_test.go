@@ -1,0 +1,99 @@
+package engine_test
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
+	"github.com/libnetwork/libnetwork/internal/ipam"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/ipamapi"
+)
+
+// After a reboot networks are back and containers are gone, whether the run
+// directory was on tmpfs or not; their names, addresses and ports are free.
+func TestReboot(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		tmpfs bool
+	}{{"run directory on tmpfs", true}, {"run directory on disk", false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			data, run := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "run")
+			e := boot(t, data, run, "the first boot")
+			n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: bridge.Type, Name: "web"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := n.Record()
+			pool := want.IPAM.Pools4[0].Prefix
+			addr := pool.Addr().Next().Next().Next()
+			container(t, e, n, addr)
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if tt.tmpfs {
+				if err := os.RemoveAll(run); err != nil {
+					t.Fatal(err)
+				}
+			}
+
+			e = boot(t, data, run, "the second boot")
+			if n, err = e.NetworkByName("web"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(model.Encode(want)), string(model.Encode(n.Record()))); diff != "" {
+				t.Errorf("the network (-want +got):\n%s", diff)
+			}
+			if s, eps := e.Sandboxes(), n.Endpoints(); len(s)+len(eps) > 0 {
+				t.Errorf("sandboxes %v and endpoints %v are still there", s, eps)
+			}
+			if left, _ := filepath.Glob(filepath.Join(data, "network", "files", "*")); left != nil {
+				t.Errorf("files left: %v", left)
+			}
+			container(t, e, n, addr)
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// container makes one with a fixed name, address and port.
+func container(t *testing.T, e *engine.Engine, n *engine.Network, addr netip.Addr) {
+	t.Helper()
+	const web, http = 8080, 80
+	_, err := e.CreateContainer(t.Context(), engine.SandboxRequest{
+		ContainerID: "c1", Publish: []model.Publish{{Proto: 6, First: web, Last: web, Port: http, PortLast: http}},
+	}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1", V4: addr}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// boot opens an engine on a kernel that has nothing yet.
+func boot(t *testing.T, data, run, id string) *engine.Engine {
+	t.Helper()
+	local, global := ipam.DaemonBases()
+	m, err := ipam.New(ipam.Config{Local: local, Global: global})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.Open(context.Background(), engine.Config{
+		DataDir: data, RunDir: run, BootID: id, Kernel: &enginetest.Kernel{}, KeepAlive: true,
+		Drivers:    []model.Driver{bridge.Driver{Group: enginetest.Group}},
+		IPAM:       map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: ipam.Default{Manager: m}},
+		ResolvConf: filepath.Join(data, "none"), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
