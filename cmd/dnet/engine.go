@@ -9,7 +9,6 @@ import (
 	"github.com/libnetwork/libnetwork/internal/daemon"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/host"
-	"github.com/libnetwork/libnetwork/internal/step"
 )
 
 // openEngine opens the engine of this machine's kernel.
@@ -17,12 +16,8 @@ func openEngine(ctx context.Context, cfg daemon.EngineConfig) (*engine.Engine, f
 	if runtime.GOOS == "linux" && os.Geteuid() != 0 {
 		return nil, nil, errors.New("the daemon must be root: it makes network namespaces, links and firewall rules; try sudo dnet daemon")
 	}
-	steps, err := step.FromEnv(os.Getenv("LIBNETWORK_STEPS"))
-	if err != nil {
-		return nil, nil, err
-	}
 	return host.Open(ctx, host.Options{
 		DataDir: cfg.DataDir, RunDir: cfg.RunDir, KeepAlive: cfg.KeepAlive, RemoveUnowned: cfg.RemoveUnowned, Forwarding: cfg.Forwarding,
-		SmallPools: true, Logger: cfg.Logger, Steps: steps,
+		SmallPools: true, Logger: cfg.Logger,
 	})
 }
