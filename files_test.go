@@ -129,7 +129,11 @@ func TestHostsFile(t *testing.T) {
 					return
 				default:
 				}
-				if text, err := os.ReadFile(p.hosts); err != nil || !strings.HasPrefix(string(text), defaultHosts) || text[len(text)-1] != '\n' {
+				text, err := os.ReadFile(p.hosts)
+				// See package inplace: where a longer text ended there may be zero bytes,
+				// behind a last line that is whole.
+				lines := strings.TrimRight(string(text), "\x00")
+				if err != nil || !strings.HasPrefix(lines, defaultHosts) || !strings.HasSuffix(lines, "\n") {
 					t.Errorf("a reader saw %q (%v)", text, err)
 					return
 				}

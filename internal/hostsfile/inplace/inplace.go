@@ -11,6 +11,9 @@
 // Promise, for a reader that takes the file in one read: every line is a
 // comment, or a line of the old text, or one of the new; a line that is in both
 // texts is always there. The last old line may lack its LF.
+// When a file gets shorter the kernel may show such a reader zero bytes behind the
+// last line, where the old text ended (tmpfs on 6.18 clears what a read is just
+// copying); those who parse these files take them for an empty line.
 // Limits: # must start a comment in the file's format; callers serialise the
 // writers; a process killed in between leaves comment lines behind, never less
 // than the promise. The package is a leaf without state.
