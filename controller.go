@@ -10,8 +10,10 @@ import (
 	"sync"
 
 	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/driverapi"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/ipamapi"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -110,6 +112,34 @@ type controller struct {
 
 	mu  sync.Mutex // guards cfg
 	cfg *config.Config
+}
+
+// The controller is where drivers register themselves: a value that New returned
+// can be asserted to be a driverapi.DriverCallback and an ipamapi.Callback.
+var (
+	_ driverapi.DriverCallback = (*controller)(nil)
+	_ ipamapi.Callback         = (*controller)(nil)
+)
+
+// RegisterDriver makes a network driver known by the name of its type. It fails
+// with ErrInvalidName for a blank name, driverapi.ErrActiveRegistration for one
+// that is taken, and BadRequest for a scope that is neither local nor global.
+// Networks of that type that an earlier controller made can be used from then on.
+func (c *controller) RegisterDriver(networkType string, driver driverapi.Driver, capability driverapi.Capability) error {
+	return c.e.RegisterDriver(c.ctx(), networkType, capability.DataScope, driver)
+}
+
+// RegisterIpamDriver makes an address manager known by a name. It fails with
+// ErrInvalidName for a blank name, Forbidden for one that is taken, and Internal
+// if the manager does not say its address spaces.
+func (c *controller) RegisterIpamDriver(name string, driver ipamapi.Ipam) error {
+	return c.e.RegisterIPAM(name, driver, false)
+}
+
+// RegisterIpamDriverWithCapabilities is RegisterIpamDriver for a manager that has
+// wishes.
+func (c *controller) RegisterIpamDriverWithCapabilities(name string, driver ipamapi.Ipam, caps *ipamapi.Capability) error {
+	return c.e.RegisterIPAM(name, driver, caps != nil && caps.RequiresMACAddress)
 }
 
 // New makes a controller. It fails with BadRequest for a configuration that

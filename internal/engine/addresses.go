@@ -253,7 +253,7 @@ func (e *Engine) releaseEndpoint(n *model.Network, ep *model.Endpoint) {
 	if err != nil {
 		return
 	}
-	if ep.V4.IsValid() {
+	if ep.V4.IsValid() && ep.Pool4 != "" {
 		e.logErr("release address", ep.Pool4, im.ReleaseAddress(ep.Pool4, ep.V4.Addr().AsSlice()))
 	}
 	if ep.V6.IsValid() && ep.Pool6 != "" {

@@ -76,6 +76,8 @@ type grow struct {
 	// created says that the sandbox itself is new.
 	created bool
 	joins   []join
+	// done gives back what is held for the change, whatever its outcome.
+	done undoList
 }
 
 type join struct {
@@ -92,7 +94,12 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	if !g.created {
 		have = before.Objects()
 	}
-	after, joined := s.joined(before, g)
+	var undo undoList // runs last
+	defer func() { undo.run(); g.done.run() }()
+	after, joined, err := s.joined(ctx, &g, &undo)
+	if err != nil {
+		return err
+	}
 	rec := after.Sandbox
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
@@ -114,6 +121,7 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	if err := e.commit(ctx, ops...); err != nil {
 		return opError("join container", rec.ContainerID, rec.ID, err, res.close(), log.Undo(ctx), ports.undo(), restore())
 	}
+	undo = nil
 	for i, j := range g.joins {
 		j.ep.rec.Store(joined[i])
 		if j.created {
@@ -134,31 +142,83 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	return nil
 }
 
-// joined returns the sandbox as it will be, and the records of the endpoints
-// that join it.
-func (s *Sandbox) joined(before *model.View, g grow) (model.View, []*model.Endpoint) {
+// joined returns the sandbox as it will be, and the records of the endpoints that
+// join it. Outside drivers have been told of those that are theirs. When the
+// sandbox needs the default-gateway network, that is added to what joins.
+func (s *Sandbox) joined(ctx context.Context, g *grow, undo *undoList) (model.View, []*model.Endpoint, error) {
+	before := s.view.Load()
 	rec := clone(before.Sandbox)
 	attached := slices.Clone(before.Attached)
 	var joined []*model.Endpoint
-	for _, j := range g.joins {
-		r := clone(j.ep.Record())
-		r.Attached = &model.Attached{Sandbox: rec.ID, Priority: j.req.Priority, Aliases: maps.Clone(j.req.Aliases)}
-		if j.ep.net.drv.Traits().Addresses {
-			r.Attached.Host = "veth" + r.ID[:11]
-			switch {
-			case rec.Host:
-				r.Attached.Name = "vsbx" + r.ID[:11]
-			case r.IfName != "":
-				r.Attached.Name = r.IfName
-			default:
-				r.Attached.Name = "eth" + strconv.Itoa(rec.NextIf)
-				rec.NextIf++
-			}
+	attach := func(j join) error {
+		r, err := s.joinOne(ctx, rec, j, undo)
+		if err != nil {
+			return err
 		}
 		joined = append(joined, r)
 		attached = append(attached, model.Attachment{Network: j.ep.net.Record(), Endpoint: r, Driver: j.ep.net.drv})
+		return nil
 	}
-	return model.NewView(rec, attached), joined
+	for _, j := range g.joins {
+		if err := attach(j); err != nil {
+			return model.View{}, nil, err
+		}
+	}
+	if s.newView(rec, attached).NeedsGateway() && !hasGateway(attached) {
+		j, err := s.planGateway(ctx, g, undo)
+		if err != nil {
+			return model.View{}, nil, err
+		}
+		g.joins = append(g.joins, j)
+		if err := attach(j); err != nil {
+			return model.View{}, nil, err
+		}
+	}
+	return s.newView(rec, attached), joined, nil
+}
+
+// newView is model.NewView with the sandbox's labels.
+func (s *Sandbox) newView(rec *model.Sandbox, attached []model.Attachment) model.View {
+	v := model.NewView(rec, attached)
+	v.Labels = s.Labels()
+	return v
+}
+
+// joinOne returns the record of an endpoint as it joins, and takes the number of
+// its interface from the sandbox's record.
+func (s *Sandbox) joinOne(ctx context.Context, sb *model.Sandbox, j join, undo *undoList) (*model.Endpoint, error) {
+	r := clone(j.ep.Record())
+	r.Attached = &model.Attached{Sandbox: sb.ID, Priority: j.req.Priority, Aliases: maps.Clone(j.req.Aliases)}
+	if !j.ep.net.drv.Traits().Addresses {
+		return r, nil
+	}
+	prefix := "eth"
+	if isOutside(j.ep.net.drv) {
+		if err := s.joinOutside(ctx, j.ep, r, undo); err != nil {
+			return nil, err
+		}
+		switch o := r.Attached.Outside; {
+		case o.Link == "":
+			return r, nil
+		case sb.Host:
+			r.Attached.Name = o.Link
+			return r, nil
+		case o.Prefix != "":
+			prefix = o.Prefix
+		}
+	} else {
+		r.Attached.Host = "veth" + r.ID[:11]
+	}
+	switch {
+	case sb.Host:
+		r.Attached.Name = "vsbx" + r.ID[:11]
+	case r.IfName != "":
+		r.Attached.Name = r.IfName
+	default:
+		r.Attached.Name = prefix + strconv.Itoa(sb.NextIf)
+		sb.NextIf++
+	}
+	return r, nil
 }
 
 // wire moves the kernel to the sandbox as it will be, and opens the sockets of
@@ -203,14 +263,27 @@ type shrink struct {
 }
 
 // change takes endpoints off the sandbox. The caller has the turns of all of
-// them.
+// them. The engine's own endpoint goes when it is not needed any more.
 func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	e, before := s.e, s.view.Load()
 	rec := clone(before.Sandbox)
 	stay := slices.DeleteFunc(slices.Clone(before.Attached), func(a model.Attachment) bool {
 		return slices.ContainsFunc(c.gone, func(ep *Endpoint) bool { return ep.ID() == a.Endpoint.ID })
 	})
-	after := model.NewView(rec, stay)
+	deleted := make(map[*Endpoint]bool)
+	for _, ep := range c.gone {
+		deleted[ep] = c.delete
+	}
+	if hasGateway(stay) && !s.newView(rec, stay).NeedsGateway() {
+		for _, ep := range s.Endpoints() {
+			if ep.Record().Gateway && !slices.Contains(c.gone, ep) {
+				c.gone = append(c.gone, ep)
+				deleted[ep] = true
+			}
+		}
+		stay = slices.DeleteFunc(stay, func(a model.Attachment) bool { return a.Endpoint.Gateway })
+	}
+	after := s.newView(rec, stay)
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
 		// What can no longer be published must not keep an endpoint from leaving.
@@ -225,17 +298,20 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	for i, ep := range c.gone {
 		freed[i] = clone(ep.Record())
 		freed[i].Attached = nil
-		if c.delete {
+		if deleted[ep] {
 			ops = append(ops, ep.drop()...)
-		} else {
-			ops = append(ops, ep.put(freed[i])...)
+			continue
+		}
+		ops = append(ops, ep.put(freed[i])...)
+		if isOutside(ep.net.drv) {
+			ops = append(ops, ep.pending().put())
 		}
 	}
 	if err := e.commit(ctx, ops...); err != nil {
 		return opError("leave container", rec.ContainerID, rec.ID, err, ports.undo())
 	}
 	ctx = context.WithoutCancel(ctx)
-	left := apply.Remove(ctx, e.floor(), before.Objects(), after.Objects())
+	left := s.unwire(ctx, before.Objects(), after.Objects(), c.gone, deleted)
 	e.logErr("leave container "+rec.ContainerID, rec.ID, left)
 	for i, ep := range c.gone {
 		ep.rec.Store(freed[i])
@@ -243,11 +319,38 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	s.publish(after, nil, ports)
 	for _, ep := range c.gone {
 		e.emitAttach("disconnect", ep, rec)
-		if c.delete {
+		if deleted[ep] {
 			e.forgetEndpoint(ep, left != nil)
 		}
 	}
+	if after.NeedsGateway() && !hasGateway(after.Attached) {
+		return s.grow(ctx, grow{})
+	}
 	return nil
+}
+
+// unwire takes from the kernel what the sandbox has no more. Outside drivers are
+// told in their order: the way from outside is closed before the endpoint leaves,
+// and its link goes back after that.
+func (s *Sandbox) unwire(ctx context.Context, have, want []model.Object, gone []*Endpoint, deleted map[*Endpoint]bool) error {
+	e, f := s.e, s.e.floor()
+	if !slices.ContainsFunc(gone, func(ep *Endpoint) bool { return isOutside(ep.net.drv) }) {
+		return apply.Remove(ctx, f, have, want)
+	}
+	var closed []model.Object
+	lost, _ := apply.Diff(have, want)
+	for _, o := range lost {
+		if o.Order() == model.OrderConnectivity {
+			closed = append(closed, o)
+		}
+	}
+	errs := []error{f.Delete(ctx, closed)}
+	have = slices.DeleteFunc(slices.Clone(have), func(o model.Object) bool {
+		return slices.ContainsFunc(closed, func(c model.Object) bool { return c.Key() == o.Key() })
+	})
+	e.leaveOutside(ctx, gone, deleted)
+	errs = append(errs, apply.Remove(ctx, f, have, want))
+	return errors.Join(errs...)
 }
 
 // publish makes a committed state of the sandbox visible.

@@ -82,7 +82,7 @@ func (s *Sandbox) rebuild(ctx context.Context, edit func(*model.Sandbox) error, 
 	if err := edit(rec); err != nil {
 		return err
 	}
-	after := model.NewView(rec, slices.Clone(before.Attached))
+	after := s.newView(rec, slices.Clone(before.Attached))
 
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
@@ -177,7 +177,7 @@ func (s *Sandbox) Rename(ctx context.Context, name string) error {
 		return err
 	}
 	defer done()
-	eps := s.Endpoints()
+	eps := slices.DeleteFunc(s.Endpoints(), func(ep *Endpoint) bool { return ep.Record().Gateway })
 	var names []turn
 	for _, ep := range eps {
 		names = append(names, exclusive("name", ep.net.ID()+"/"+name))

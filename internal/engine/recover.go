@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/libnetwork/libnetwork/internal/apply"
+	"github.com/libnetwork/libnetwork/internal/drivers/outside"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/store"
 	"github.com/libnetwork/libnetwork/ipamapi"
@@ -39,6 +41,13 @@ const recordUnowned = "unowned"
 func (e *Engine) recover(ctx context.Context) error {
 	l := e.load()
 	for _, n := range l.networks {
+		if n.Deleting {
+			// Its driver is told when it is there, if it has not been.
+			p := pending{Driver: n.Driver, Network: n.ID}
+			e.pending[p.id()] = p
+			l.ops = append(l.ops, store.Op{Kind: kindNetwork, ID: n.ID, Durable: true}, p.put())
+			continue
+		}
 		e.restoreNetwork(n)
 	}
 	ended := e.restoreEndpoints(&l)
@@ -61,7 +70,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	for _, s := range e.Sandboxes() {
 		want = append(want, s.View().Objects()...)
 	}
-	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) })
+	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) || isDriver(o.Order()) })
 	kept, err := e.kernel.Recover(ctx, want, keep)
 	e.logErr("recover", "kernel", err)
 	if err := e.recordUnowned(ctx, l.unowned, kept); err != nil {
@@ -71,6 +80,7 @@ func (e *Engine) recover(ctx context.Context) error {
 		e.repairFiles(s)
 		e.resume(ctx, s)
 	}
+	e.settleGateways(ctx)
 	e.relaxForwarding(ctx)
 	return nil
 }
@@ -113,6 +123,11 @@ func (e *Engine) load() loaded {
 			if err = decodeInto(&l.sandboxes, r.Value); err == nil && r.Stale {
 				l.dead[r.ID] = true
 			}
+		case kindPending:
+			var p pending
+			if err = json.Unmarshal(r.Value, &p); err == nil {
+				e.pending[p.id()] = p
+			}
 		case kindHost:
 			if r.ID == recordUnowned {
 				l.unowned = true
@@ -136,24 +151,46 @@ func decodeInto[T model.Network | model.Endpoint | model.Sandbox](list *[]*T, da
 	return err
 }
 
-// restoreNetwork makes a recorded network known again. One whose driver or
-// addresses are not to be had stays in the store, out of sight, and is tried
-// again by the next start.
-func (e *Engine) restoreNetwork(rec *model.Network) {
+// restoreNetwork makes a recorded network known again. One whose addresses are not
+// to be had stays in the store, out of sight, until its address manager is there or
+// the next start.
+//
+// The driver may be one that is registered later: until then nothing can be done
+// with its networks but look at them.
+func (e *Engine) restoreNetwork(rec *model.Network) *Network {
 	drv, err := e.driver(rec.Driver)
-	if err == nil && drv.Traits().Addresses {
+	if err != nil {
+		drv, err = outside.Absent(rec.Driver, rec.Scope), nil
+	}
+	if drv.Traits().Addresses {
+		if _, err := e.addressManager(rec.IPAM.Driver); err != nil {
+			e.log.Warn("network waits for its address manager", "network", rec.Name, "id", rec.ID, "manager", rec.IPAM.Driver)
+			e.waiting = append(e.waiting, rec)
+			return nil
+		}
 		err = e.reclaim(rec)
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if err == nil && e.byName[nameKey(rec)] != nil {
 		err = NetworkNameError(rec.Name)
 	}
 	if err != nil {
 		e.log.Error("network cannot be restored", "network", rec.Name, "id", rec.ID, "err", err)
-		return
+		return nil
 	}
 	n := e.newNetwork(drv, rec)
 	e.networks[rec.ID] = n
 	e.byName[nameKey(rec)] = n
+	return n
+}
+
+// restoreLate restores a network after the start.
+func (e *Engine) restoreLate(rec *model.Network) {
+	if n := e.restoreNetwork(rec); n != nil && !isOutside(n.drv) {
+		_, err := apply.Apply(e.ctx, e.kernel, nil, n.drv.Network(rec))
+		e.logErr("restore network "+rec.Name, rec.ID, err)
+	}
 }
 
 // reclaim asks the address manager again for what the network's record says it
@@ -216,6 +253,11 @@ func (e *Engine) restoreEndpoints(l *loaded) (ended map[string]bool) {
 		}
 		if gone {
 			l.ops = append(l.ops, store.Op{Kind: kindEndpoint, ID: rec.ID})
+			if n != nil && isOutside(n.drv) {
+				p := pending{Driver: n.Record().Driver, Network: rec.Network, Endpoint: rec.ID}
+				e.pending[p.id()] = p
+				l.ops = append(l.ops, p.put())
+			}
 			continue
 		}
 		ep := &Endpoint{e: e, net: n}
@@ -233,7 +275,7 @@ func (e *Engine) restoreEndpoints(l *loaded) (ended map[string]bool) {
 			continue
 		}
 		s := &Sandbox{e: e}
-		view := model.NewView(sb, attached[sb.ID])
+		view := s.newView(sb, attached[sb.ID])
 		s.view.Store(&view)
 		e.sandboxes[sb.ID] = s
 		e.byContainer[sb.ContainerID] = s

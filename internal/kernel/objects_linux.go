@@ -134,6 +134,10 @@ func (k *Kernel) createOne(ctx context.Context, o model.Object) error {
 		return k.redirect.Set(ctx, ns.FD(), o.Port)
 	case model.Veth:
 		return k.createVeth(ctx, o)
+	case model.MovedLink:
+		return k.createMoved(ctx, o)
+	case model.StaticRoute:
+		return k.createStatic(ctx, o)
 	case model.DefaultRoute:
 		ns, err := k.space(o.Netns)
 		if err != nil {
@@ -262,6 +266,10 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		})
 	case model.Veth:
 		return k.deleteVeth(ctx, o)
+	case model.MovedLink:
+		return k.deleteMoved(ctx, o)
+	case model.StaticRoute:
+		return k.deleteStatic(ctx, o)
 	case model.DefaultRoute:
 		return k.inside(o.Netns, func(ns *netns.Namespace) error {
 			rt, err := ns.Rtnl()

@@ -16,6 +16,7 @@ const (
 	OrderHost Order = iota
 	OrderFirewall
 	OrderBridge
+	OrderDriver
 	OrderNamespace
 	OrderFiles
 	OrderRedirect
@@ -23,6 +24,7 @@ const (
 	OrderVeth
 	OrderRoute
 	OrderEntry
+	OrderConnectivity
 )
 
 // An Object is one thing that the kernel (or a sandbox's directory) shall hold.
