@@ -77,7 +77,8 @@ type grow struct {
 	created bool
 	joins   []join
 	// done gives back what is held for the change, whatever its outcome.
-	done undoList
+	done      undoList
+	committed bool
 }
 
 type join struct {
@@ -121,7 +122,7 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	if err := e.commit(ctx, ops...); err != nil {
 		return opError("join container", rec.ContainerID, rec.ID, err, res.close(), log.Undo(ctx), ports.undo(), restore())
 	}
-	undo = nil
+	undo, g.committed = nil, true
 	for i, j := range g.joins {
 		j.ep.rec.Store(joined[i])
 		if j.created {
@@ -138,6 +139,9 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	}
 	for _, j := range g.joins {
 		e.emitAttach("connect", j.ep, rec)
+	}
+	if hasGateway(after.Attached) && !after.NeedsGateway() {
+		e.logErr("take the default gateway off container "+rec.ContainerID, rec.ID, s.change(ctx, shrink{}))
 	}
 	return nil
 }
@@ -272,7 +276,7 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	})
 	deleted := make(map[*Endpoint]bool)
 	for _, ep := range c.gone {
-		deleted[ep] = c.delete
+		deleted[ep] = c.delete || ep.Record().Gateway
 	}
 	if hasGateway(stay) && !s.newView(rec, stay).NeedsGateway() {
 		for _, ep := range s.Endpoints() {

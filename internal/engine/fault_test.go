@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/drivers/outside/outsidetest"
 	"github.com/libnetwork/libnetwork/internal/drivers/single"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
@@ -86,10 +87,12 @@ type world struct {
 	e         *engine.Engine
 	k         *enginetest.Kernel
 	m         *meter
+	d         *outsidetest.Driver // nil: there is none
 	data, run string
 
 	mu     sync.Mutex // guards the following
 	at, n  int        // step at fails, n have been taken; 0: none does
+	dead   bool       // all steps from at on fail
 	failed string     // the name of the step that failed
 }
 
@@ -104,17 +107,35 @@ func (w *world) next(_ int, name string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n++
-	if w.n != w.at {
+	if w.at == 0 || w.n < w.at || w.n > w.at && !w.dead {
 		return nil
 	}
-	w.failed = name
+	if w.n == w.at {
+		w.failed = name
+	}
 	return fmt.Errorf("%s: %w", name, step.ErrInjected)
 }
 
 func (w *world) arm(at int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.at, w.n, w.failed = at, 0, ""
+	w.at, w.n, w.failed, w.dead = at, 0, "", false
+}
+
+// kill makes step at and all after it fail, as if the process had been killed.
+func (w *world) kill(at int) {
+	w.arm(at)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dead = true
+}
+
+// register makes the driver of somebody else known.
+func (w *world) register(t testing.TB) {
+	t.Helper()
+	if err := w.e.RegisterDriver(t.Context(), w.d.Name, "local", w.d); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (w *world) open(t testing.TB) {
@@ -153,6 +174,9 @@ func (w *world) state(t testing.TB) map[string]any {
 	w.m.mu.Lock()
 	out["addresses"] = slices.Sorted(maps.Keys(w.m.taken))
 	w.m.mu.Unlock()
+	if w.d != nil {
+		out["driver"] = w.d.Known()
+	}
 	for _, n := range w.e.Networks() {
 		out["network "+n.Name()] = text(n.Record())
 		for _, ep := range n.Endpoints() {
@@ -226,11 +250,14 @@ func (w *world) sandbox(t testing.TB) *engine.Sandbox {
 
 func last[T any](_ T, err error) error { return err }
 
-// operations are those that change anything, each on a populated world.
-var operations = []struct {
+// operation is one that changes something.
+type operation struct {
 	name string
 	run  func(ctx context.Context, t testing.TB, w *world) error
-}{
+}
+
+// operations are those that change anything, each on a populated world.
+var operations = []operation{
 	{"NET-2 W-6 create network", func(ctx context.Context, _ testing.TB, w *world) error {
 		return last(w.e.CreateNetwork(ctx, engine.NetworkRequest{Driver: "bridge", Name: "n", IPv6: true, IPAM: model.IPAM{
 			Conf4: []model.IPAMConf{{Pool: "10.9.0.0/24", Aux: map[string]string{"x": "10.9.0.9"}}},
@@ -283,55 +310,73 @@ func TestFaults(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			const most = 100
-			for at := 1; ; at++ {
+			failEachStep(t, op, func(t testing.TB) *world {
 				w := newWorld(t)
 				w.populate(t)
-				before := w.state(t)
-				w.arm(at)
-				err := op.run(t.Context(), t, w)
-				failed := w.failed
-				w.arm(0)
-				after := w.state(t)
-				switch {
-				case failed == "" && err != nil:
-					t.Fatalf("without a fault: %v", err)
-				case failed == "":
-					t.Logf("%d steps", at-1)
-					if cmp.Equal(before, after) {
-						t.Error("the operation has changed nothing")
-					}
-					return
-				case at == most:
-					t.Fatalf("more than %d steps", most)
-				case err == nil:
-					// What a deletion could not remove is left to the next start.
-					if cmp.Equal(before, after) {
-						t.Errorf("step %d, %s, failed: no error, and nothing was changed", at, failed)
-					}
-					continue
-				}
-				if !errors.Is(err, step.ErrInjected) {
-					t.Errorf("step %d, %s, failed: the cause is lost: %v", at, failed, err)
-				}
-				if diff := cmp.Diff(before, after); diff != "" {
-					t.Errorf("step %d, %s, failed: the state is another one (-before +after):\n%s", at, failed, diff)
-				}
-				if err := w.e.Close(); err != nil {
-					t.Error(err)
-				}
-				w.open(t)
-				if diff := cmp.Diff(before, w.state(t)); diff != "" {
-					t.Errorf("step %d, %s, failed: the state after a new start is another one (-before +after):\n%s", at, failed, diff)
-				}
-				if err := op.run(t.Context(), t, w); err != nil {
-					t.Errorf("step %d, %s, failed: the next try fails: %v", at, failed, err)
-				}
-				if err := w.e.Close(); err != nil {
-					t.Error(err)
-				}
-			}
+				return w
+			})
 		})
+	}
+}
+
+// failEachStep fails each step of an operation once, each time in a world of its
+// own.
+func failEachStep(t *testing.T, op operation, world func(testing.TB) *world) {
+	const most = 100
+	for at := 1; ; at++ {
+		w := world(t)
+		before := w.state(t)
+		w.arm(at)
+		err := op.run(t.Context(), t, w)
+		failed := w.failed
+		w.arm(0)
+		after := w.state(t)
+		switch {
+		case failed == "" && err != nil:
+			t.Fatalf("without a fault: %v", err)
+		case failed == "":
+			t.Logf("%d steps", at-1)
+			if cmp.Equal(before, after) {
+				t.Error("the operation has changed nothing")
+			}
+			return
+		case at == most:
+			t.Fatalf("more than %d steps", most)
+		case err == nil:
+			// What a deletion could not remove is left to the next start.
+			if cmp.Equal(before, after) {
+				t.Errorf("step %d, %s, failed: no error, and nothing was changed", at, failed)
+			}
+			continue
+		}
+		if !errors.Is(err, step.ErrInjected) {
+			t.Errorf("step %d, %s, failed: the cause is lost: %v", at, failed, err)
+		}
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("step %d, %s, failed: the state is another one (-before +after):\n%s", at, failed, diff)
+		}
+		again(t, w, before, fmt.Sprintf("step %d, %s, failed", at, failed))
+		if err := op.run(t.Context(), t, w); err != nil {
+			t.Errorf("step %d, %s, failed: the next try fails: %v", at, failed, err)
+		}
+		if err := w.e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// again starts the engine anew, and compares the state.
+func again(t *testing.T, w *world, before map[string]any, when string) {
+	t.Helper()
+	if err := w.e.Close(); err != nil {
+		t.Error(err)
+	}
+	w.open(t)
+	if w.d != nil {
+		w.register(t)
+	}
+	if diff := cmp.Diff(before, w.state(t)); diff != "" {
+		t.Errorf("%s: the state after a new start is another one (-before +after):\n%s", when, diff)
 	}
 }
 

@@ -85,22 +85,46 @@ func (e *Engine) pinGateway(ctx context.Context, g *grow) (*Network, error) {
 			})
 			return n, nil
 		default:
-			_, err := e.CreateNetwork(ctx, NetworkRequest{
+			made, err := e.CreateNetwork(ctx, NetworkRequest{
 				Driver: bridge.Type, Name: GatewayNetwork, Options: bridge.GatewayOptions(GatewayNetwork),
 			})
-			if err != nil && !errors.As(err, new(NetworkNameError)) {
+			switch {
+			case err == nil:
+				g.done.add(func() { made.dropUnused(ctx, g) })
+			case !errors.As(err, new(NetworkNameError)):
 				return nil, err
 			}
 		}
 	}
 }
 
-// settleGateways joins those sandboxes to the default-gateway network that an
-// operation which was cut short has left without a way out.
+// dropUnused deletes a network that was made for a change that failed, unless
+// somebody else uses it by now.
+func (n *Network) dropUnused(ctx context.Context, g *grow) {
+	if g.committed {
+		return
+	}
+	done, ok := n.e.turns.try(exclusive("network", n.ID()))
+	if !ok {
+		return
+	}
+	defer done()
+	err := n.delete(context.WithoutCancel(ctx))
+	if err != nil && !errors.As(err, new(*ActiveEndpointsError)) && !errors.As(err, new(*UnknownNetworkError)) {
+		n.e.logErr("delete network "+n.Name(), n.ID(), err)
+	}
+}
+
+// settleGateways finishes what operations that were cut short have left undone:
+// sandboxes without a way out, and those that do not need one any more.
 func (e *Engine) settleGateways(ctx context.Context) {
 	for _, s := range e.Sandboxes() {
-		if v := s.View(); v.NeedsGateway() && !hasGateway(v.Attached) {
+		v := s.View()
+		switch needs, has := v.NeedsGateway(), hasGateway(v.Attached); {
+		case needs && !has:
 			e.logErr("give container "+s.ContainerID()+" a default gateway", s.ID(), s.grow(ctx, grow{}))
+		case has && !needs:
+			e.logErr("take the default gateway off container "+s.ContainerID(), s.ID(), s.change(ctx, shrink{}))
 		}
 	}
 }

@@ -196,6 +196,12 @@ func (n *Network) Delete(ctx context.Context) error {
 		return err
 	}
 	defer done()
+	return n.delete(ctx)
+}
+
+// delete removes the network. The caller has its turn.
+func (n *Network) delete(ctx context.Context) error {
+	e, rec := n.e, n.Record()
 	if e.network(rec.ID) != n {
 		return &UnknownNetworkError{rec.Name, rec.ID}
 	}
@@ -222,6 +228,9 @@ func (n *Network) Delete(ctx context.Context) error {
 		objs = nil
 	}
 	if err := e.commit(ctx, n.drop()...); err != nil {
+		if isOutside(n.drv) {
+			return opError("delete network", rec.Name, rec.ID, err, n.undeleteOutside(ctx))
+		}
 		n.gone.Store(false)
 		return opError("delete network", rec.Name, rec.ID, err)
 	}

@@ -110,7 +110,20 @@ func (e *Engine) RegisterDriver(ctx context.Context, name, scope string, d drive
 		return err
 	}
 	e.settlePending(ctx, name)
+	e.openWays(name)
 	return nil
+}
+
+// openWays has a driver open the ways from outside again that sandboxes which have
+// gone on need: an operation that was cut short may have closed one.
+func (e *Engine) openWays(driver string) {
+	for _, s := range e.Sandboxes() {
+		for _, o := range s.View().Objects() {
+			if c, ok := o.(model.Connectivity); ok && c.Driver == driver {
+				e.logErr("open the way from outside", c.Endpoint, e.createDriver(c))
+			}
+		}
+	}
 }
 
 // settlePending brings the memory of a driver to what the records say.
@@ -141,14 +154,26 @@ func (e *Engine) settlePending(ctx context.Context, driver string) {
 		case p.Endpoint == "" && n == nil:
 			d.deleteNetwork(p.Network)
 		case p.Endpoint != "" && ep == nil:
-			d.leave(p)
+			d.end(p)
 			d.deleteEndpoint(p)
 		case p.Endpoint != "" && ep.Record().Attached == nil:
-			d.leave(p)
+			d.end(p)
 		}
 		ops = append(ops, p.drop())
 	}
 	e.logErr("settle pending records of driver", driver, e.commit(ctx, ops...))
+}
+
+// end closes the way to an endpoint and has it leave. How much of that the driver
+// knows of is not known here.
+func (d outsideDriver) end(p pending) {
+	c := model.Connectivity{Driver: p.Driver, Network: p.Network, Endpoint: p.Endpoint}
+	if err := d.call("RevokeExternalConnectivity", p.Endpoint, func() error { return d.Revoke(c) }); err != nil {
+		d.e.log.Debug("close the way from outside", "driver", p.Driver, "endpoint", p.Endpoint, "err", err)
+	}
+	if err := d.call("Leave", p.Endpoint, func() error { return d.Leave(p.Network, p.Endpoint) }); err != nil {
+		d.e.log.Debug("leave endpoint", "driver", p.Driver, "endpoint", p.Endpoint, "err", err)
+	}
 }
 
 // leave, deleteEndpoint and deleteNetwork tell the driver of what is gone already:
@@ -299,6 +324,24 @@ func (n *Network) deleteOutside(ctx context.Context) error {
 		return err
 	}
 	d.logged("delete network", rec.ID, err)
+	return nil
+}
+
+// undeleteOutside has the driver make a network again whose deletion could not be
+// recorded. What fails is finished by the next start.
+func (n *Network) undeleteOutside(ctx context.Context) error {
+	e, marked := n.e, n.Record()
+	rec := clone(marked)
+	rec.Deleting = false
+	if err := e.createDriver(model.DriverNetwork{Network: rec}); err != nil {
+		return err
+	}
+	n.rec.Store(rec)
+	if err := e.commit(context.WithoutCancel(ctx), n.put()...); err != nil {
+		n.rec.Store(marked)
+		return err
+	}
+	n.gone.Store(false)
 	return nil
 }
 

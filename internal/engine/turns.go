@@ -82,16 +82,8 @@ func (t *turns) takeOne(ctx context.Context, w turn) error {
 		return types.TimeoutErrorf("wait for %s: %w", w.key, err)
 	}
 	t.mu.Lock()
-	if t.queues == nil {
-		t.queues = make(map[string]*queue)
-	}
-	q := t.queues[w.key]
-	if q == nil {
-		q = &queue{}
-		t.queues[w.key] = q
-	}
-	if len(q.waiting) == 0 && q.admits(w.exclusive) {
-		q.enter(w.exclusive)
+	q, entered := t.enter(w)
+	if entered {
 		t.mu.Unlock()
 		return nil
 	}
@@ -106,6 +98,41 @@ func (t *turns) takeOne(ctx context.Context, w turn) error {
 		t.abandon(w, q, me)
 		return types.TimeoutErrorf("wait for %s: %w", w.key, ctx.Err())
 	}
+}
+
+// try takes a turn if there is nobody to wait for. It is for those who hold turns
+// of a later kind already.
+func (t *turns) try(w turn) (giveBack func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, false
+	}
+	if _, ok := t.enter(w); !ok {
+		return nil, false
+	}
+	t.running.Add(1)
+	return func() {
+		t.give([]turn{w})
+		t.running.Done()
+	}, true
+}
+
+// enter grants a turn that nobody is in the way of.
+func (t *turns) enter(w turn) (*queue, bool) {
+	if t.queues == nil {
+		t.queues = make(map[string]*queue)
+	}
+	q := t.queues[w.key]
+	if q == nil {
+		q = &queue{}
+		t.queues[w.key] = q
+	}
+	if len(q.waiting) > 0 || !q.admits(w.exclusive) {
+		return q, false
+	}
+	q.enter(w.exclusive)
+	return q, true
 }
 
 // abandon takes a waiter out of the queue, or gives back a turn that was
