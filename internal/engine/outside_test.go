@@ -456,6 +456,20 @@ func TestGateway(t *testing.T) {
 		}
 	})
 	t.Run("GW-1 many at once make one network", func(t *testing.T) { gatewayAtOnce(t) })
+	t.Run("GW-1 a network of that name is used as it is", func(t *testing.T) {
+		w := newWorld(t)
+		w.d = newOutside()
+		w.register(t)
+		own := need(w.e.CreateNetwork(ctx, engine.NetworkRequest{
+			Driver: "bridge", Name: engine.GatewayNetwork, IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.77.0.0/24"}}},
+		}))(t)
+		n := need(w.e.CreateNetwork(ctx, engine.NetworkRequest{Driver: outsideType, Name: "o"}))(t)
+		s := need(w.e.CreateContainer(ctx, engine.SandboxRequest{ContainerID: "c"},
+			[]engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "e"}}}))(t)
+		if eps := own.Endpoints(); len(eps) != 1 || eps[0].Sandbox() != s {
+			t.Errorf("its endpoints are %v", eps)
+		}
+	})
 }
 
 func gatewayAtOnce(t *testing.T) {

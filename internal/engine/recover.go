@@ -194,8 +194,11 @@ func (e *Engine) restoreLate(rec *model.Network) {
 }
 
 // reclaim asks the address manager again for what the network's record says it
-// has: an address manager of ours keeps no record of its own.
+// has: the built-in one keeps no record of its own. Others remember.
 func (e *Engine) reclaim(rec *model.Network) error {
+	if rec.IPAM.Driver != ipamapi.DefaultIPAM {
+		return nil
+	}
 	im, err := e.addressManager(rec.IPAM.Driver)
 	if err != nil {
 		return err
@@ -253,6 +256,9 @@ func (e *Engine) restoreEndpoints(l *loaded) (ended map[string]bool) {
 		}
 		if gone {
 			l.ops = append(l.ops, store.Op{Kind: kindEndpoint, ID: rec.ID})
+			if n != nil && n.Record().IPAM.Driver != ipamapi.DefaultIPAM {
+				e.releaseEndpoint(n.Record(), rec) // its manager remembers
+			}
 			if n != nil && isOutside(n.drv) {
 				p := pending{Driver: n.Record().Driver, Network: rec.Network, Endpoint: rec.ID}
 				e.pending[p.id()] = p
@@ -300,6 +306,9 @@ func (e *Engine) over(sb *model.Sandbox, dead bool) string {
 }
 
 func (e *Engine) reclaimEndpoint(n *Network, rec *model.Endpoint) bool {
+	if n.Record().IPAM.Driver != ipamapi.DefaultIPAM {
+		return true
+	}
 	im, err := e.addressManager(n.Record().IPAM.Driver)
 	if err != nil {
 		return true // a driver without addresses
