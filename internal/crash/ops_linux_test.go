@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -21,22 +19,6 @@ type op struct {
 	// setup is done beforehand, beside the base state; nil for nothing.
 	setup func(w *world) error
 	run   func(w *world) error
-	// between makes of the state before the one that a kill may leave halfway; nil
-	// for none.
-	between func(before []string) []string
-}
-
-// waiting is the state in which the container has left its own namespace and
-// waits for another one.
-func waiting(before []string) []string {
-	out := slices.Clone(before)
-	for i, line := range out {
-		if rest, ok := strings.CutPrefix(line, "sandbox work external false  resolver true"); ok {
-			head, _, _ := strings.Cut(rest, ";")
-			out[i] = "sandbox work external true  resolver false" + head + "; work"
-		}
-	}
-	return out
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -84,7 +66,12 @@ func ops() []op {
 			return second(w.e.CreateContainer(ctx, sandboxRequest("new", publish(18100, tcp, udp, tcp)), attach))
 		}},
 		{name: "rename", run: func(w *world) error { return w.sb("work").Rename(ctx, "renamed") }},
-		{name: "set-key", run: func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) }, between: waiting},
+		{name: "set-key", run: func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) }},
+		{
+			name:  "set-key-again",
+			setup: func(w *world) error { return w.sb("work").SetKey(ctx, otherNS) },
+			run:   func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) },
+		},
 		{
 			name: "set-key-external",
 			setup: func(w *world) error {
