@@ -51,7 +51,7 @@ func decode(r io.Reader) (request, error) {
 	case err != nil && limited.N == 0:
 		return request{}, types.BadRequestErrorf("the request is longer than %d bytes", maxMessage)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return request{}, types.TimeoutErrorf("no whole request came in %s", readTime)
+		return request{}, types.TimeoutErrorf("no whole request came in time")
 	case err != nil:
 		return request{}, types.BadRequestErrorf("the request is not understood: %w", err)
 	case req.ContainerID == "" || req.Key == "":
@@ -84,17 +84,18 @@ func Send(ctx context.Context, path, containerID, key string) error {
 			return err
 		}
 	}
-	if err := json.NewEncoder(c).Encode(request{containerID, key}); err != nil {
-		return err
-	}
+	wrote := json.NewEncoder(c).Encode(request{containerID, key})
+	// A controller that refuses may not have listened to the end: its reply counts.
 	reply, err := io.ReadAll(io.LimitReader(c, maxMessage))
 	switch {
+	case string(reply) == success:
+		return nil
+	case len(reply) > 0:
+		return types.InternalErrorf("%s", reply)
+	case wrote != nil:
+		return wrote
 	case err != nil:
 		return err
-	case len(reply) == 0:
-		return types.InternalErrorf("the controller at %s has closed the connection without a reply", path)
-	case string(reply) != success:
-		return types.InternalErrorf("%s", reply)
 	}
-	return nil
+	return types.InternalErrorf("the controller at %s has closed the connection without a reply", path)
 }

@@ -25,6 +25,8 @@ type Config struct {
 	// SetKey gives the sandbox of a container the network namespace of a path.
 	SetKey func(ctx context.Context, containerID, path string) error
 	Logger *slog.Logger // nil: slog.Default
+
+	readTime time.Duration // 0: the constant
 }
 
 // Server serves hooks until it is closed.
@@ -46,6 +48,9 @@ type Server struct {
 func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.readTime == 0 {
+		cfg.readTime = readTime
 	}
 	path, err := SocketPath(cfg.RunDir, cfg.ID)
 	if err != nil {
@@ -130,7 +135,7 @@ func (s *Server) answer(c net.Conn) error {
 	} else if uid != 0 && uid != os.Geteuid() {
 		return types.ForbiddenErrorf("user %d may not give containers their network namespaces", uid)
 	}
-	if err := c.SetReadDeadline(time.Now().Add(readTime)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(s.cfg.readTime)); err != nil {
 		return err
 	}
 	if s.ctx.Err() != nil {
