@@ -265,7 +265,7 @@ func TestNamesFollow(t *testing.T) {
 		diff(t, "name that the other had too", []string{"10.1.0.62"}, ask(t, ns, "udp", "e1.", "A"))
 		diff(t, "reverse", []string{"e2.web."}, ask(t, ns, "udp", "62.0.1.10.in-addr.arpa.", "PTR"))
 	})
-	t.Run("SB-9 CON-3 Rename", func(t *testing.T) {
+	t.Run("CON-3 a renamed endpoint has its new name alone when Rename returns", func(t *testing.T) {
 		other := attach(t, c, "renamed", n)
 		ip := other.Endpoints()[0].Info().Iface().Address().IP.String()
 		ok(t, other.Rename("fresh"))

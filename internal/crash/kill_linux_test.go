@@ -149,6 +149,11 @@ func killOnce(t *testing.T, o op, out outcome, empty []string, n int, keep bool)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("state after the start (-want +got):\n%s", diff)
 		}
+		if o.still != nil && cmp.Equal(got, out.before) {
+			if err := o.still(w); err != nil {
+				t.Error(err)
+			}
+		}
 	} else if diff := cmp.Diff(networksOnly(got), got); diff != "" {
 		t.Errorf("more than networks after the start (-want +got):\n%s", diff)
 	} else if !cmp.Equal(got, networksOnly(out.before)) || said == answered {
