@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -25,7 +26,8 @@ func TestSetKey(t *testing.T) {
 	given := nstest.New(t)
 	ns := must(netns.Open(nil, given.Path()))(t)
 	defer ns.Close()
-	sb := newSandbox(t, c, "c1", libnetwork.OptionUseExternalKey())
+	placed, where := newPaths(t)
+	sb := newSandbox(t, c, "c1", append(where, libnetwork.OptionUseExternalKey(), libnetwork.OptionHostname("h"))...)
 	file := filepath.Join(t.TempDir(), "file")
 	ok(t, os.WriteFile(file, nil, 0o600))
 	refused := func(t *testing.T) {
@@ -43,6 +45,13 @@ func TestSetKey(t *testing.T) {
 			t.Errorf("sandbox is %v", ep.Info().Sandbox())
 		}
 		diff(t, "links of the host", []string{"br-" + n.ID()[:12]}, hostLinks(t))
+		if _, err := os.Stat(key); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("there is a key before SetKey: %v", err)
+		}
+		diff(t, "hosts file", defaultHosts+ep.Info().Iface().Address().IP.String()+"\th\n", read(t, placed.hosts))
+		if strings.Contains(read(t, placed.resolv), "127.0.0.11") {
+			t.Error("resolv.conf names a server that does not listen yet")
+		}
 		refused(t)
 	})
 	t.Run("OSL-18 joins before SetKey take effect with it, joins after it at once", func(t *testing.T) {
@@ -54,6 +63,9 @@ func TestSetKey(t *testing.T) {
 			t.Error("the key is not the namespace given")
 		}
 		ok(t, newEndpoint(t, n, "e2").Join(sb))
+		if !strings.Contains(read(t, placed.resolv), "nameserver 127.0.0.11\n") {
+			t.Errorf("resolv.conf is\n%s", read(t, placed.resolv))
+		}
 		diff(t, "links after one more join", []string{"eth0", "eth1"}, linkNames(t, ns))
 		ask(t, ns, "udp", "e2.", "A")
 	})

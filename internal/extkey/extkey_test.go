@@ -128,6 +128,33 @@ func TestSocket(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("EXT-1 the socket of any controller that has died is removed, others stay", func(t *testing.T) {
+		dir := shortDir(t)
+		live := listen(t, dir, accept)
+		dead, other := filepath.Join(dir, "fedcba987654.sock"), filepath.Join(dir, "dnet.sock")
+		for _, path := range []string{dead, other} {
+			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.SetUnlinkOnClose(false)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		listenWith(t, Config{RunDir: dir, ID: "aaaaaaaaaaaa", SetKey: accept})
+		if _, err := os.Lstat(dead); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", dead, err)
+		}
+		for _, path := range []string{other, live.Path()} {
+			if _, err := os.Lstat(path); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := Send(t.Context(), live.Path(), "c1", "/ns"); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("EXT-1 an id that is a path is refused", func(t *testing.T) {
 		for _, bad := range []string{"", "../x", "/x", "a/b"} {
 			if _, err := SocketPath("/run", bad); !errors.As(err, new(types.BadRequestError)) {

@@ -7,7 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/unixsock"
@@ -56,6 +59,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	sweep(ctx, cfg.RunDir, cfg.Logger)
 	l, err := unixsock.Listen(ctx, path, func(path string) error { return os.Chmod(path, 0o600) })
 	if err != nil {
 		if errors.As(err, new(types.BadRequestError)) {
@@ -67,6 +71,25 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.wg.Go(s.accept)
 	return s, nil
+}
+
+// sweep removes the sockets that controllers have left who were killed: nobody
+// listens at them. A socket has a listener as long as it has its name.
+func sweep(ctx context.Context, dir string, log *slog.Logger) {
+	paths, err := filepath.Glob(filepath.Join(dir, strings.Repeat("[0-9a-f]", idLength)+".sock"))
+	if err != nil {
+		log.Warn("look for sockets of controllers that have died", "directory", dir, "err", err)
+	}
+	for _, path := range paths {
+		c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		if err == nil {
+			_ = c.Close()
+		} else if errors.Is(err, syscall.ECONNREFUSED) {
+			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+				log.Warn("remove the socket of a controller that has died", "socket", path, "err", err)
+			}
+		}
+	}
 }
 
 // Path is where the socket is.
@@ -116,7 +139,9 @@ func (s *Server) serve(c net.Conn) {
 	stop := context.AfterFunc(s.ctx, func() { _ = c.SetReadDeadline(time.Now()) })
 	defer stop()
 	reply := success
-	if err := s.answer(c); err != nil {
+	if err := s.answer(c); errors.Is(err, io.EOF) {
+		return // it has only asked whether anybody listens
+	} else if err != nil {
 		s.cfg.Logger.Warn("OCI hook", "socket", s.Path(), "err", err)
 		reply = err.Error()
 	}
