@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -131,7 +132,7 @@ func TestSetKeyHook(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			said, err := hook(t, tt.state, tt.argv...)
-			if _, failed := err.(*exec.ExitError); !failed || !strings.Contains(said, tt.says) {
+			if !errors.As(err, new(*exec.ExitError)) || !strings.Contains(said, tt.says) {
 				t.Errorf("%v, %q", err, said)
 			}
 		})

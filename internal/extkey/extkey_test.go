@@ -258,6 +258,7 @@ func TestProtocol(t *testing.T) {
 	})
 	t.Run("EXT-4 the client returns the error of a connection as it is", func(t *testing.T) {
 		err := Send(t.Context(), s.Path()+".none", "c1", "/ns")
+		//nolint:errorlint // it is not to be wrapped
 		if _, ok := err.(*net.OpError); !ok || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("error %v (%T)", err, err)
 		}
