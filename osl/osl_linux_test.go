@@ -371,6 +371,33 @@ func TestGateways(t *testing.T) {
 			}
 		})
 	}
+	t.Run("OSL-16 Info tells interfaces, gateways and routes, as copies", func(t *testing.T) {
+		r := &types.StaticRoute{Destination: cidr(t, "10.60.0.0/16"), NextHop: net.ParseIP("10.1.0.1")}
+		if err := errors.Join(sb.SetGateway(net.ParseIP("10.1.0.1")), sb.SetGatewayIPv6(net.ParseIP("fd00:1::1")), sb.AddStaticRoute(r)); err != nil {
+			t.Fatal(err)
+		}
+		said := func() []string {
+			in := sb.Info()
+			return []string{
+				in.Interfaces()[0].DstName(), in.Interfaces()[0].Address().String(),
+				in.Gateway().String(), in.GatewayIPv6().String(), in.StaticRoutes()[0].Destination.String(),
+			}
+		}
+		want := []string{"eth0", "10.1.0.2/24", "10.1.0.1", "fd00:1::1", "10.60.0.0/16"}
+		if diff := cmp.Diff(want, said()); diff != "" {
+			t.Errorf("info (-want +got):\n%s", diff)
+		}
+		in := sb.Info()
+		in.Gateway()[len(in.Gateway())-1]++
+		in.Interfaces()[0].Address().IP[0]++
+		in.StaticRoutes()[0].Destination.IP[0]++
+		if diff := cmp.Diff(want, said()); diff != "" {
+			t.Errorf("info after the caller has changed it (-want +got):\n%s", diff)
+		}
+		if err := errors.Join(sb.UnsetGateway(), sb.UnsetGatewayIPv6(), sb.RemoveStaticRoute(r)); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("OSL-12 a gateway can be unset when its link has gone", func(t *testing.T) {
 		if err := errors.Join(sb.SetGateway(net.ParseIP("10.1.0.1")), i.Remove(), sb.UnsetGateway()); err != nil {
 			t.Error(err)

@@ -250,6 +250,9 @@ var operations = []struct {
 	{"SB-3 a sandbox whose creation fails at any step leaves nothing", func(ctx context.Context, _ testing.TB, w *world) error {
 		return last(w.e.CreateSandbox(ctx, engine.SandboxRequest{ContainerID: "c2", Files: model.Files{Hostname: "h2"}}))
 	}},
+	{"OSL-6 a sandbox of the host's namespace whose creation fails at any step can be made again", func(ctx context.Context, _ testing.TB, w *world) error {
+		return last(w.e.CreateSandbox(ctx, engine.SandboxRequest{ContainerID: "c2", Host: true}))
+	}},
 	{"SB-3 a sandbox with endpoints whose creation fails at any step leaves nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return last(w.e.CreateContainer(ctx, engine.SandboxRequest{
 			ContainerID: "c2", Files: model.Files{Hostname: "h2"},
