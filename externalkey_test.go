@@ -147,7 +147,9 @@ func container(t *testing.T, id, hookKind string, args []string, env []string, c
 		}},
 	}
 	ok(t, os.WriteFile(filepath.Join(bundle, "config.json"), must(json.Marshal(spec))(t), 0o600))
-	cmd := exec.CommandContext(t.Context(), "runc", "--root", filepath.Join(t.TempDir(), "runc"), "run", "--bundle", bundle, id)
+	cmd := exec.CommandContext(t.Context(), "runc", "--root", filepath.Join(t.TempDir(), "runc"), "run", "--bundle", bundle,
+		// Also the name of a cgroup, of which the machine has one tree.
+		fmt.Sprint(id, "-", os.Getpid()))
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -226,7 +228,6 @@ func TestRunc(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			own := sb.Endpoints()[0].Info().Iface().Address().IP.String()
-			t.Log(out)
 			for what, text := range map[string]string{
 				"eth0 with its address": "inet " + own + "/24",
 				"a default route":       "default via 10.1.0.1 dev eth0",
