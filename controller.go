@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/driverapi"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/extkey"
 	"github.com/libnetwork/libnetwork/internal/host"
 	"github.com/libnetwork/libnetwork/ipamapi"
 	"github.com/libnetwork/libnetwork/types"
@@ -19,7 +21,8 @@ import (
 
 // NetworkController manages networks and sandboxes.
 type NetworkController interface {
-	// ID is unique to this controller.
+	// ID is unique to this controller. OCI hooks find the controller by it, see
+	// SetExternalKey.
 	ID() string
 
 	// Config is a copy of the configuration that the controller works with.
@@ -108,6 +111,7 @@ type controller struct {
 	id      string
 	e       *engine.Engine
 	release func() error
+	hooks   *extkey.Server
 	stop    sync.Once
 
 	mu  sync.Mutex // guards cfg
@@ -156,7 +160,12 @@ func New(cfgOptions ...config.Option) (NetworkController, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &controller{id: newControllerID(), cfg: cfg, e: e, release: release}, nil
+	id := newControllerID()
+	hooks, err := extkey.Listen(e.Context(), extkey.Config{RunDir: e.RunDir(), ID: id, SetKey: e.SetKey})
+	if err != nil {
+		return nil, engine.WithClass(err, "%w", errors.Join(err, release()))
+	}
+	return &controller{id: id, cfg: cfg, e: e, release: release, hooks: hooks}, nil
 }
 
 func newControllerID() string {
@@ -273,7 +282,7 @@ func (c *controller) SandboxDestroy(id string) error {
 
 func (c *controller) Stop() {
 	c.stop.Do(func() {
-		if err := c.release(); err != nil {
+		if err := errors.Join(c.hooks.Close(), c.release()); err != nil {
 			slog.Error("stop the controller", "err", err)
 		}
 	})

@@ -239,7 +239,7 @@ func TestJoinLeave(t *testing.T) {
 			ok(t, ep.Join(sb))
 		}
 	})
-	t.Run("OSL-7 names of interfaces are not used again", func(t *testing.T) {
+	t.Run("OSL-7 the names of interfaces count up and are not used again", func(t *testing.T) {
 		if got := linkNames(t, ns); !slices.Contains(got, "eth3") {
 			t.Errorf("links inside are %v, want eth3 after three more joins", got)
 		}
@@ -367,7 +367,7 @@ func TestDriverInfo(t *testing.T) {
 			t.Error("no port was chosen for the one without a host port")
 		}
 	})
-	t.Run("OPT SB-4 a port that cannot be published", func(t *testing.T) {
+	t.Run("SB-4 a port mapping that can never be met is BadRequest", func(t *testing.T) {
 		_, err := c.NewSandbox("c2", libnetwork.OptionPortMapping([]types.PortBinding{{Proto: types.TCP, Port: 0}}))
 		wantClass(t, err, "BadRequest")
 	})

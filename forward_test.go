@@ -166,9 +166,7 @@ func TestForward(t *testing.T) {
 		ns := inside(t, sb)
 		diff(t, "address", []string{"192.0.2.1"}, ask(t, ns, "udp", "outside.test.", "A"))
 		ok(t, sb.Refresh(libnetwork.OptionResolvConfPath(path)))
-		diff(t, "address after Refresh", []string{"192.0.2.1"}, ask(t, ns, "udp", "outside.test.", "A"))
-		ok(t, sb.Refresh(libnetwork.OptionResolvConfPath(path), libnetwork.OptionHostname("h")))
-		diff(t, "address when the files are made anew", []string{"192.0.2.53"}, ask(t, ns, "udp", "outside.test.", "A"))
+		diff(t, "address after Refresh, which makes the files anew", []string{"192.0.2.53"}, ask(t, ns, "udp", "outside.test.", "A"))
 	})
 	t.Run("DNS-23 another way out", func(t *testing.T) {
 		other := newNetwork(t, c, "other", subnet("10.2.0.0/24"))

@@ -160,6 +160,17 @@ func TestResolveName(t *testing.T) {
 		again, _ := sb.ResolveName("twin", 1)
 		diff(t, "addresses", "10.1.0.21 10.1.0.22", text(again))
 	})
+	t.Run("SB-12 ResolveName and ResolveIP answer as the sandbox's name server does", func(t *testing.T) {
+		ips, known := sb.ResolveName("db", 1)
+		if len(ips) != 1 || known {
+			t.Fatalf("db resolves to %v, %t", ips, known)
+		}
+		diff(t, "answer of the server", []string{ips[0].String()}, ask(t, ns, "udp", "db.", "A"))
+		o := strings.Split(ips[0].String(), ".")
+		slices.Reverse(o)
+		rev := strings.Join(o, ".")
+		diff(t, "name", []string{sb.ResolveIP(rev) + "."}, ask(t, ns, "udp", rev+".in-addr.arpa.", "PTR"))
+	})
 	t.Run("DNS-7b ResolveIP", func(t *testing.T) {
 		for rev, want := range map[string]string{
 			"10.0.1.10": "db.front", "10.0.1.10.": "db.front", "21.0.1.10": "first.front", "22.0.1.10": "named.front",
@@ -265,7 +276,7 @@ func TestNamesFollow(t *testing.T) {
 		diff(t, "name that the other had too", []string{"10.1.0.62"}, ask(t, ns, "udp", "e1.", "A"))
 		diff(t, "reverse", []string{"e2.web."}, ask(t, ns, "udp", "62.0.1.10.in-addr.arpa.", "PTR"))
 	})
-	t.Run("SB-9 CON-3 Rename", func(t *testing.T) {
+	t.Run("CON-3 a renamed endpoint has its new name alone when Rename returns", func(t *testing.T) {
 		other := attach(t, c, "renamed", n)
 		ip := other.Endpoints()[0].Info().Iface().Address().IP.String()
 		ok(t, other.Rename("fresh"))

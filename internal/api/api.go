@@ -274,6 +274,8 @@ type Version struct {
 	Arch      string `json:"arch"`
 	// API is the newest prefix that is spoken, without slashes.
 	API string `json:"api"`
+	// Controller is the id by which OCI hooks find the daemon.
+	Controller string `json:"controller,omitempty"`
 }
 
 // Health is the answer of a daemon that works.

@@ -25,11 +25,13 @@ var floors = [][]string{
 	},
 	{ // kernel and store floor: one facility each
 		"internal/sysctl", "internal/conntrack", "internal/hostport", "internal/store/...",
+		"internal/unixsock",
 	},
 	{"internal/rtnl", "internal/nft", "internal/ipt"},
 	{"internal/netns"}, // opens the others' sockets in a namespace
 	{ // what is built of them
 		"osl", "ipamutils", "internal/apply", "internal/kernel", "internal/dnsserver/...", "internal/run",
+		"internal/extkey",
 	},
 	{"internal/engine"},
 	{"internal/engine/enginetest"},
@@ -53,7 +55,7 @@ var sameFloor = map[[2]string]string{
 var kernelFloor = []string{
 	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/hostport", "internal/conntrack",
 	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "internal/kernel", "internal/run",
-	"osl", "ipamutils", "cmd/...",
+	"internal/extkey", "osl", "ipamutils", "cmd/...",
 }
 
 // kernelImports are what only the kernel floor imports, with all below them.

@@ -101,6 +101,7 @@ func (a *app) versionCommand() *cobra.Command {
 			fmt.Fprintf(a.Stdout, "Client: dnet %s (%s, %s/%s)\n", v.Client.Version, v.Client.GoVersion, v.Client.OS, v.Client.Arch)
 			if s := v.Server; s != nil {
 				fmt.Fprintf(a.Stdout, "Daemon: dnet %s (%s, %s/%s), API %s\n", s.Version, s.GoVersion, s.OS, s.Arch, s.API)
+				fmt.Fprintf(a.Stdout, "Controller: %s\n", s.Controller)
 			}
 			return failed
 		},

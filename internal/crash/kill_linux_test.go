@@ -144,12 +144,15 @@ func killOnce(t *testing.T, o op, out outcome, empty []string, n int, keep bool)
 	want, got := out.before, w.state()
 	if said == answered || cmp.Equal(out.after, got) {
 		want = out.after
-	} else if o.between != nil && cmp.Equal(o.between(out.before), got) {
-		want = got
 	}
 	if keep {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("state after the start (-want +got):\n%s", diff)
+		}
+		if o.still != nil && cmp.Equal(got, out.before) {
+			if err := o.still(w); err != nil {
+				t.Error(err)
+			}
 		}
 	} else if diff := cmp.Diff(networksOnly(got), got); diff != "" {
 		t.Errorf("more than networks after the start (-want +got):\n%s", diff)

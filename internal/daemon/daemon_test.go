@@ -169,6 +169,35 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestControllerID(t *testing.T) {
+	dir := shortDir(t)
+	host := "unix://" + filepath.Join(dir, "s")
+	var ids []string
+	for range 2 {
+		stop := start(t, dir, host)
+		v, err := dial(t, host).Version(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, v.Controller)
+		if _, err := os.Stat(filepath.Join(dir, "run", v.Controller[:12]+".sock")); err != nil {
+			t.Error(err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		left, err := filepath.Glob(filepath.Join(dir, "run", "*.sock"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("sockets of a stopped daemon: %v, %v", left, err)
+		}
+	}
+	t.Run("EXT-1 a daemon has the same id after a restart, and another one for another data directory", func(t *testing.T) {
+		if ids[0] != ids[1] || len(ids[0]) != 64 || controllerID(dir+"x") == ids[0] {
+			t.Errorf("ids are %v", ids)
+		}
+	})
+}
+
 func TestSocketPath(t *testing.T) {
 	dir := shortDir(t)
 	path := filepath.Join(dir, "s")

@@ -234,8 +234,12 @@ func (s *Sandbox) wire(ctx context.Context, have []model.Object, after model.Vie
 	start := after.Resolution() && wired && rec.Resolver == 0
 	if start {
 		rec.Resolver = resolverPort
-		if edited := s.e.editedUpstreams(rec); edited != nil {
-			rec.Upstreams = edited
+		// What is in a file that is about to be made counts for nothing.
+		files := model.SandboxFiles{Sandbox: rec.ID}.Key()
+		if slices.ContainsFunc(have, func(o model.Object) bool { return o.Key() == files }) {
+			if edited := s.e.editedUpstreams(rec); edited != nil {
+				rec.Upstreams = edited
+			}
 		}
 	}
 	log, err := apply.Apply(ctx, s.e.floor(), have, after.Objects())

@@ -209,6 +209,9 @@ func (e *Engine) Close() error {
 // under it.
 func (e *Engine) Context() context.Context { return e.ctx }
 
+// RunDir is the directory of run-time state.
+func (e *Engine) RunDir() string { return e.cfg.RunDir }
+
 func (e *Engine) registerDriver(d model.Driver) error {
 	if strings.TrimSpace(d.Type()) == "" {
 		return ErrInvalidName(d.Type())

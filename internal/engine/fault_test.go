@@ -274,10 +274,13 @@ var operations = []operation{
 	{"EP-19 delete endpoint by force", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "a", "a1").Delete(ctx, true)
 	}},
-	{"SB-3 create sandbox", func(ctx context.Context, _ testing.TB, w *world) error {
+	{"SB-3 a sandbox whose creation fails at any step leaves nothing", func(ctx context.Context, _ testing.TB, w *world) error {
 		return last(w.e.CreateSandbox(ctx, engine.SandboxRequest{ContainerID: "c2", Files: model.Files{Hostname: "h2"}}))
 	}},
-	{"SB-3 create container", func(ctx context.Context, t testing.TB, w *world) error {
+	{"OSL-6 a sandbox of the host's namespace whose creation fails at any step can be made again", func(ctx context.Context, _ testing.TB, w *world) error {
+		return last(w.e.CreateSandbox(ctx, engine.SandboxRequest{ContainerID: "c2", Host: true}))
+	}},
+	{"SB-3 a sandbox with endpoints whose creation fails at any step leaves nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return last(w.e.CreateContainer(ctx, engine.SandboxRequest{
 			ContainerID: "c2", Files: model.Files{Hostname: "h2"},
 			Publish: []model.Publish{{Proto: uint8(types.TCP), First: 8081, Last: 8081, Port: 80, PortLast: 80}},
@@ -292,18 +295,18 @@ var operations = []operation{
 	{"EP-16 leave", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "a", "a1").Leave(ctx, w.sandbox(t))
 	}},
-	{"SB-9 rename", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Rename(ctx, "new") }},
-	{"SB-8 refresh", func(ctx context.Context, t testing.TB, w *world) error {
+	{"SB-9 a Rename that fails at any step changes nothing", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Rename(ctx, "new") }},
+	{"SB-8 a Refresh that fails at any step is reported and changes nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.sandbox(t).Refresh(ctx, engine.SandboxRequest{
 			ContainerID: "c1", Files: model.Files{Hostname: "other"},
 			Publish: []model.Publish{{Proto: uint8(types.TCP), First: 8082, Last: 8082, Port: 80, PortLast: 80}},
 		})
 	}},
-	{"SB-10 set key", func(ctx context.Context, t testing.TB, w *world) error {
+	{"SB-10 a SetKey that fails at any step changes nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		w.k.AddNamespace("/given")
 		return w.sandbox(t).SetKey(ctx, "/given")
 	}},
-	{"SB-6 delete sandbox", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Delete(ctx) }},
+	{"SB-6 a Delete that fails before it is recorded changes nothing", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Delete(ctx) }},
 }
 
 func TestFaults(t *testing.T) {

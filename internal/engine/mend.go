@@ -22,7 +22,8 @@ func (e *Engine) removeEnded(ctx context.Context, l *loaded, ended map[string]bo
 		if ended[sb.ID] {
 			e.logErr("remove files of sandbox", sb.ID, removeSandbox(sb.Files))
 		}
-		if sb.External && (ended[sb.ID] || sb.Path == "") {
+		waits := sb.External && sb.Path == ""
+		if waits || ended[sb.ID] && (sb.External || e.kernel.NamespaceAlive(sb.Spare())) {
 			e.logErr("leave namespace of sandbox", sb.ID, e.kernel.Delete(ctx, []model.Object{model.Redirect{Netns: sb.Key}}))
 			e.logErr("leave namespace of sandbox", sb.ID, e.kernel.Delete(ctx, []model.Object{model.Namespace{Path: sb.Key}}))
 		}
@@ -104,6 +105,23 @@ func addMissing(path string, recs []hostsfile.Record) error {
 	return hostsfile.Add(path, slices.DeleteFunc(recs, func(r hostsfile.Record) bool {
 		return slices.Contains(lines, r.IP+"\t"+r.Hosts)
 	}))
+}
+
+// saveFiles remembers what a sandbox's files hold, for a change that makes them
+// anew and may fail.
+func saveFiles(f model.Files) (restore func() error) {
+	hosts, err := os.ReadFile(f.Hosts)
+	resolver := saveResolver(f)
+	return func() error {
+		if err != nil {
+			return resolver()
+		}
+		now, err := os.ReadFile(f.Hosts)
+		if err == nil && !bytes.Equal(now, hosts) {
+			err = inplace.WriteFile(f.Hosts, hosts)
+		}
+		return errors.Join(ignoreMissing(err), resolver())
+	}
 }
 
 // saveResolver remembers a sandbox's resolv.conf, for a change that points it at

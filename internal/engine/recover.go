@@ -298,7 +298,7 @@ func (e *Engine) over(sb *model.Sandbox, dead bool) string {
 		return "the machine was started anew"
 	case sb.Owner != nil && !alive(*sb.Owner):
 		return "its process has ended"
-	case (!sb.External || sb.Path != "") && !e.kernel.NamespaceAlive(sb.Key):
+	case (!sb.External || sb.Path != "") && !e.kernel.NamespaceAlive(sb.Key) && !e.kernel.NamespaceAlive(sb.Spare()):
 		return "its network namespace is gone"
 	default:
 		return ""

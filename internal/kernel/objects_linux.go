@@ -172,8 +172,12 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 }
 
 func (k *Kernel) createNamespace(ctx context.Context, n model.Namespace) error {
-	if n.From != "" {
-		ns, err := netns.Open(k.cfg.Steps, n.From)
+	from := n.From
+	if n.Spare != "" && netns.IsNamespace(n.Spare) {
+		from = n.Spare
+	}
+	if from != "" {
+		ns, err := netns.Open(k.cfg.Steps, from)
 		if err != nil {
 			return err
 		}

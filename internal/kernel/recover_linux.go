@@ -20,12 +20,13 @@ import (
 // With keep, what is ours and not wanted stays, links, namespaces and rules, if
 // there are any of the former two: it is listed.
 func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (kept []string, err error) {
+	errs := []error{k.undoMoves(ctx, want)}
 	links, err := k.rt.Links(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(append(errs, err)...)
 	}
 	strays, paths, err := k.strays(links, want)
-	errs := []error{err}
+	errs = append(errs, err)
 	if keep {
 		kept = append(strays, paths...)
 	}
@@ -60,6 +61,37 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 	}
 	errs = append(errs, k.reattach(ctx, byName, want), k.repairInside(ctx, want))
 	return kept, errors.Join(errs...)
+}
+
+// undoMoves puts namespaces back to their files that were kept aside while another
+// one was to take their place: that has been cut short. In the other one nothing of
+// ours is left; links are looked after later.
+func (k *Kernel) undoMoves(ctx context.Context, want []model.Object) error {
+	var errs []error
+	for _, o := range want {
+		n, ok := o.(model.Namespace)
+		if !ok || n.Spare == "" || !netns.IsNamespace(n.Spare) || sameNamespace(n.Path, n.Spare) {
+			continue
+		}
+		k.log.Info("a move to another network namespace was cut short: the sandbox stays where it was", "path", n.Path)
+		errs = append(errs, k.deleteOne(ctx, model.Redirect{Netns: n.Path}), k.deleteOne(ctx, n), k.createOne(ctx, n))
+	}
+	return errors.Join(errs...)
+}
+
+// sameNamespace says whether two files pin one namespace.
+func sameNamespace(a, b string) bool {
+	x, err := netns.Open(nil, a)
+	if err != nil {
+		return false
+	}
+	defer x.Close()
+	y, err := netns.Open(nil, b)
+	if err != nil {
+		return false
+	}
+	defer y.Close()
+	return netns.Same(x, y)
 }
 
 func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error {

@@ -86,6 +86,9 @@ type Namespace struct {
 	Path string
 	// From is the path of a namespace of somebody else to pin; empty for a new one.
 	From string
+	// Spare is a file that may pin the namespace while the one of Path changes: if it
+	// does, that is the namespace to pin.
+	Spare string
 	// Host says that it is that of the process itself, which is left as it is.
 	Host bool
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -176,6 +177,8 @@ type Sandbox struct {
 	// External sandboxes get their namespace later. Path is where it came from.
 	External bool   `json:"external,omitempty"`
 	Path     string `json:"path,omitempty"`
+	// Moves counts how often the sandbox has been given another namespace.
+	Moves int `json:"moves,omitempty"`
 
 	Files Files `json:"files"`
 
@@ -195,6 +198,11 @@ type Sandbox struct {
 	// Owner is the process that the sandbox lives and dies with, if any.
 	Owner *Process `json:"owner,omitempty"`
 }
+
+// Spare is the file that pins the sandbox's namespace beside Key while the sandbox
+// moves to another one. It is the record's own: a move that was cut short is taken
+// back by the record before it and finished by the one after it.
+func (s *Sandbox) Spare() string { return s.Key + "~" + strconv.Itoa(s.Moves) }
 
 // Process identifies a process for as long as the machine runs.
 type Process struct {

@@ -149,9 +149,9 @@ func (v View) Objects() []Object {
 	case sb.External && sb.Path == "":
 		wired = false
 	case sb.External:
-		objs = append(objs, Namespace{Path: sb.Key, From: sb.Path})
+		objs = append(objs, Namespace{Path: sb.Key, From: sb.Path, Spare: sb.Spare()})
 	default:
-		objs = append(objs, Namespace{Path: sb.Key})
+		objs = append(objs, Namespace{Path: sb.Key, Spare: sb.Spare()})
 	}
 	for _, a := range v.Attached {
 		if wired {
