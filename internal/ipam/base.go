@@ -103,11 +103,12 @@ func addrOf(x runset.Uint128, v4 bool) netip.Addr {
 	return x.Addr16()
 }
 
-// merge returns the prefixes of one family as sorted, disjoint spans.
+// merge returns the prefixes of one family as sorted, disjoint spans, without
+// those of length 0.
 func merge(prefixes []netip.Prefix, v6 bool) []span {
 	var list []span
 	for _, p := range prefixes {
-		if usable(p) && p.Addr().Is6() == v6 {
+		if usable(p) && p.Bits() > 0 && p.Addr().Is6() == v6 {
 			list = append(list, spanOf(p))
 		}
 	}

@@ -137,7 +137,7 @@ func New(cfg Config) (*Manager, error) {
 //
 // The zero pool stands for the first free one of the space's bases, IPv6 if v6.
 // The unspecified address with a length (0.0.0.0/24, ::/64) stands for the first
-// free one of that length. sub, if not zero, is where addresses are chosen; it
+// free one of that length; with length 0 it is the pool of all addresses. sub, if not zero, is where addresses are chosen; it
 // must lie in pool.
 //
 // It fails with ipamapi.ErrInvalidAddressSpace, ErrInvalidPool, ErrInvalidSubPool
@@ -163,7 +163,7 @@ func (m *Manager) RequestPool(spaceName string, prefix, sub netip.Prefix, opts m
 		}
 		prefix = prefix.Masked()
 	}
-	if none || prefix.Addr().IsUnspecified() {
+	if none || prefix.Addr().IsUnspecified() && prefix.Bits() > 0 {
 		if !none {
 			v6 = prefix.Addr().Is6()
 		}
@@ -183,8 +183,8 @@ func (m *Manager) RequestPool(spaceName string, prefix, sub netip.Prefix, opts m
 	return m.requestLocked(s, prefix, sub, o)
 }
 
-// usable reports whether a prefix may be a pool: 1 bit or more, no IPv4-mapped one.
-func usable(p netip.Prefix) bool { return p.IsValid() && p.Bits() > 0 && !p.Addr().Is4In6() }
+// usable reports whether a prefix may be a pool: an IPv4-mapped one may not.
+func usable(p netip.Prefix) bool { return p.IsValid() && !p.Addr().Is4In6() }
 
 // requestAny takes the first free pool that the bases give: one of length bits,
 // or of the length that each base is cut to if bits is negative.
