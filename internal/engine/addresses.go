@@ -83,6 +83,9 @@ func checkConf(network string, c model.IPAMConf, v6 bool) error {
 		if p.Addr().Is6() != v6 {
 			return types.BadRequestErrorf("network %s: %q is not an %s subnet", network, s, fam)
 		}
+		if p.Bits() == 0 {
+			return types.BadRequestErrorf("network %s: subnet %s is the whole address space", network, p)
+		}
 	}
 	addrs := map[string]string{}
 	if c.Gateway != "" {

@@ -62,7 +62,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Networ
 		return nil, err
 	}
 	traits := drv.Traits()
-	wanted := []turn{exclusive("name", traits.Scope+"/"+req.Name)}
+	wanted := []turn{shared(turnPools, ""), exclusive("name", traits.Scope+"/"+req.Name)}
 	if traits.Single {
 		wanted = append(wanted, exclusive("type", req.Driver))
 	}
@@ -176,7 +176,7 @@ func newNetworkRecord(req NetworkRequest, traits model.Traits) *model.Network {
 // when it is one that stays.
 func (n *Network) Delete(ctx context.Context) error {
 	e, rec := n.e, n.Record()
-	done, err := e.turns.take(ctx, exclusive("network", rec.ID))
+	done, err := e.turns.take(ctx, shared(turnPools, ""), exclusive("network", rec.ID))
 	if err != nil {
 		return err
 	}
