@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -126,8 +127,8 @@ func (e *Engine) allocatePool(im ipamEntry, n *model.Network, c model.IPAMConf, 
 			return p, err
 		}
 	}
-	for name, s := range c.Aux {
-		a := netip.MustParseAddr(s).Unmap() // checked by checkConf
+	for _, name := range slices.Sorted(maps.Keys(c.Aux)) {
+		a := netip.MustParseAddr(c.Aux[name]).Unmap() // checked by checkConf
 		if !p.Prefix.Contains(a) {
 			return p, types.ForbiddenErrorf("network %s: auxiliary address %s=%s is outside the subnet %s", n.Name, name, a, p.Prefix)
 		}

@@ -185,3 +185,94 @@ func TestWholeAddressSpace(t *testing.T) {
 		t.Errorf("left: %v", p)
 	}
 }
+
+func TestAuxiliaryAddresses(t *testing.T) {
+	create := func(e *engine.Engine, name string, conf model.IPAMConf) (*engine.Network, error) {
+		return e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: bridge.Type, Name: name, IPAM: model.IPAM{Conf4: []model.IPAMConf{conf}}})
+	}
+	t.Run("auxiliary addresses are given to no endpoint and free again with their network", func(t *testing.T) {
+		e, m := newLedger(t)
+		conf := model.IPAMConf{Pool: "10.1.0.0/29", Aux: map[string]string{"a": "10.1.0.2", "b": "10.1.0.4", "c": "10.1.0.6"}}
+		for range 2 {
+			n := need(create(e, "n", conf))(t)
+			for _, want := range []string{"10.1.0.3/29", "10.1.0.5/29"} {
+				ep := need(n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: want}))(t)
+				if got := ep.Record().V4.String(); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			}
+			if _, err := n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: "full"}); !errors.As(err, new(types.NoServiceError)) {
+				t.Errorf("a full network: %v", err)
+			}
+			if _, err := n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: "aux", V4: netip.MustParseAddr("10.1.0.4")}); !errors.As(err, new(types.ForbiddenError)) {
+				t.Errorf("an auxiliary address by name: %v", err)
+			}
+			for _, ep := range n.Endpoints() {
+				if err := ep.Delete(t.Context(), false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := n.Delete(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if p := m.Pools(); len(p) > 0 {
+				t.Fatalf("left: %v", p)
+			}
+		}
+	})
+	for _, c := range []struct {
+		name, class string
+		conf        model.IPAMConf
+	}{
+		{"an auxiliary address that is none is refused", "bad request", model.IPAMConf{Pool: "10.1.0.0/24", Aux: map[string]string{"a": "x"}}},
+		{"an auxiliary address of the other family is refused", "bad request", model.IPAMConf{Pool: "10.1.0.0/24", Aux: map[string]string{"a": "fd00::1"}}},
+		{"an auxiliary address outside the subnet is forbidden", "forbidden", model.IPAMConf{Pool: "10.1.0.0/24", Aux: map[string]string{"a": "10.1.0.9", "b": "10.1.1.9"}}},
+		{"an auxiliary address that is the gateway is an internal error", "internal", model.IPAMConf{Pool: "10.1.0.0/24", Gateway: "10.1.0.9", Aux: map[string]string{"a": "10.1.0.8", "b": "10.1.0.9"}}},
+	} {
+		t.Run(c.name+" and leaves nothing", func(t *testing.T) {
+			e, m := newLedger(t)
+			_, err := create(e, "n", c.conf)
+			class := ""
+			switch err.(type) {
+			case types.BadRequestError:
+				class = "bad request"
+			case types.ForbiddenError:
+				class = "forbidden"
+			case types.InternalError:
+				class = "internal"
+			}
+			if class != c.class {
+				t.Errorf("got %v, want class %s", err, c.class)
+			}
+			if p := m.Pools(); len(p) > 0 {
+				t.Errorf("left: %v", p)
+			}
+		})
+	}
+}
+
+// TestAnswersOfManagers is about answers that the engine tells apart.
+func TestAnswersOfManagers(t *testing.T) {
+	t.Run("IP-4 a pool without addresses has the next one tried, any other failure ends the call", func(t *testing.T) {
+		e, m := newLedger(t)
+		n := need(e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: "fake", Name: "n", IPAM: model.IPAM{
+			Conf4: []model.IPAMConf{{Pool: "10.1.0.0/30"}, {Pool: "10.2.0.0/30"}},
+		}}))(t)
+		for _, want := range []string{"10.1.0.2/30", "10.2.0.2/30"} {
+			if got := need(n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: want}))(t).Record().V4.String(); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+		_, err := n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: "full"})
+		if _, ok := err.(types.NoServiceError); !ok || !strings.Contains(err.Error(), n.ID()[:12]) || !strings.Contains(err.Error(), "IPv4") {
+			t.Errorf("all full: %v, want family, name and id of the network", err)
+		}
+		if err := m.ReleasePool("LocalDefault/10.1.0.0/30"); err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: "broken"})
+		if !errors.Is(err, ipamapi.ErrPoolNotFound) {
+			t.Errorf("got %v, want the failure of the first pool", err)
+		}
+	})
+}

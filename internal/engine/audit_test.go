@@ -34,7 +34,7 @@ func openLedger(t *testing.T, data, run string, log slog.Handler) (*engine.Engin
 	}
 	e, err := engine.Open(context.WithoutCancel(t.Context()), engine.Config{
 		DataDir: data, RunDir: run, BootID: "boot", Kernel: &enginetest.Kernel{}, KeepAlive: true,
-		Drivers:    []model.Driver{bridge.Driver{Group: enginetest.Group}},
+		Drivers:    []model.Driver{bridge.Driver{Group: enginetest.Group}, fakeDriver{}},
 		IPAM:       map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: ipam.Default{Manager: m}},
 		ResolvConf: filepath.Join(data, "none"), Logger: slog.New(log),
 	})
