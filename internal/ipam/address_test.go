@@ -120,36 +120,40 @@ func TestEveryLength(t *testing.T) {
 		name, base string
 	}{{"IPv4", "170.170.170.170"}, {"IPv6", "aaaa:aaaa:aaaa:aaaa:aaaa:aaaa:aaaa:aaaa"}} {
 		base := addr(fam.base)
-		for bits := range base.BitLen() + 1 {
-			t.Run(fmt.Sprintf("IP-31 an %s pool of /%d has exactly its number of addresses", fam.name, bits), func(t *testing.T) {
-				m := newManager(t, Config{})
-				n := newNaive(netip.PrefixFrom(base, bits).Masked(), 0)
-				id := mustPool(t, m, n.prefix.String()).ID
-				check := func() {
-					t.Helper()
-					if diff := cmp.Diff(n.figures(n.prefix, time.Time{}), usage(t, m, id).figures()); diff != "" {
-						t.Fatalf("usage (-want +got):\n%s", diff)
-					}
-				}
-				check()
-				for range 3 {
-					want := n.request(id, n.prefix, false, time.Time{})
-					if got, _ := m.RequestAddress(id, netip.Addr{}, nil); got.Addr() != want {
-						t.Fatalf("got %v, want %v", got, want)
-					}
-					check()
-				}
-				for _, a := range []netip.Addr{n.prefix.Addr(), n.final, n.final.Prev()} {
-					if !n.prefix.Contains(a) {
-						continue
-					}
-					if _, err := m.RequestAddress(id, a, nil); n.take(a) != (err == nil) {
-						t.Fatalf("request of %s: %v", a, err)
-					}
-					check()
-				}
-			})
+		t.Run(fmt.Sprintf("IP-31 an %s pool of any length from 0 to %d has exactly its number of addresses", fam.name, base.BitLen()), func(t *testing.T) {
+			for bits := range base.BitLen() + 1 {
+				t.Run(fmt.Sprint("length ", bits), func(t *testing.T) { takeBothEnds(t, netip.PrefixFrom(base, bits).Masked()) })
+			}
+		})
+	}
+}
+
+func takeBothEnds(t *testing.T, pool netip.Prefix) {
+	t.Helper()
+	m, n := newManager(t, Config{}), newNaive(pool, 0)
+	id := mustPool(t, m, pool.String()).ID
+	check := func() {
+		t.Helper()
+		if diff := cmp.Diff(n.figures(pool, time.Time{}), usage(t, m, id).figures()); diff != "" {
+			t.Fatalf("usage (-want +got):\n%s", diff)
 		}
+	}
+	check()
+	for range 3 {
+		want := n.request(id, pool, false, time.Time{})
+		if got, _ := m.RequestAddress(id, netip.Addr{}, nil); got.Addr() != want {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+		check()
+	}
+	for _, a := range []netip.Addr{pool.Addr(), n.final, n.final.Prev()} {
+		if !pool.Contains(a) {
+			continue
+		}
+		if _, err := m.RequestAddress(id, a, nil); n.take(a) != (err == nil) {
+			t.Fatalf("request of %s: %v", a, err)
+		}
+		check()
 	}
 }
 
@@ -364,19 +368,52 @@ func TestParallel(t *testing.T) {
 	}
 }
 
+// TestHotPathAllocatesNothing has pools in a steady state: as many addresses are
+// released as are requested.
 func TestHotPathAllocatesNothing(t *testing.T) {
-	m := newManager(t, Config{})
-	id := mustPool(t, m, "10.0.0.0/16").ID
-	take(t, m, id, 1_000, nil)
-	if n := testing.AllocsPerRun(1_000, func() {
-		a, err := m.RequestAddress(id, netip.Addr{}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := m.ReleaseAddress(id, a.Addr()); err != nil {
-			t.Fatal(err)
-		}
-	}); n != 0 {
-		t.Errorf("design 6: %v allocations a round, want none", n)
+	serial := map[string]string{OptSerial: "true"}
+	for _, c := range []struct {
+		name, pool, delay string
+		take              int // addresses by first fit
+		sparse            int // addresses far apart
+		opts              map[string]string
+	}{
+		{"first fit of a dense pool", "10.0.0.0/16", "0s", 1_000, 0, nil},
+		{"serial order of a dense pool", "10.0.0.0/16", "0s", 1_000, 0, serial},
+		{"first fit of a sparse pool", "fd00::/64", "0s", 0, 10_000, nil},
+		{"serial order of a sparse pool", "fd00::/64", "0s", 0, 10_000, serial},
+		{"delayed reuse", "10.0.0.0/24", "1h", 200, 0, nil},
+	} {
+		t.Run(c.name+" allocates nothing", func(t *testing.T) {
+			now := time.Unix(1_000_000, 0)
+			m := newManager(t, Config{Now: func() time.Time { return now }})
+			id := poolWith(t, m, c.pool, "", map[string]string{OptReuseDelay: c.delay})
+			take(t, m, id, c.take, nil)
+			scatter(t, m, id, c.sparse)
+			live := make([]netip.Addr, 0, 64)
+			for range cap(live) / 2 {
+				live = append(live, mustTake(t, m, id, netip.Addr{}))
+			}
+			rnd := rand.New(rand.NewPCG(41, 42))
+			round := func() {
+				now = now.Add(time.Second)
+				a, err := m.RequestAddress(id, netip.Addr{}, c.opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// Another one than was just taken, so that runs come and go.
+				i := rnd.IntN(len(live))
+				if err := m.ReleaseAddress(id, live[i]); err != nil {
+					t.Fatal(err)
+				}
+				live[i] = a.Addr()
+			}
+			for range 5_000 {
+				round()
+			}
+			if n := testing.AllocsPerRun(5_000, round); n != 0 {
+				t.Errorf("%v allocations a round, want none", n)
+			}
+		})
 	}
 }
