@@ -116,12 +116,12 @@ func TestDamagedRecords(t *testing.T) {
 		{"an endpoint record that is no JSON is set aside with its key and hides nothing else", func(_ *model.Network, ep *model.Endpoint) store.Op {
 			return store.Op{Kind: "endpoint", ID: ep.ID, Value: []byte(`[]`)}
 		}, "", "endpoint"},
-		{"an endpoint record whose address is taken is set aside with its key", func(n *model.Network, ep *model.Endpoint) store.Op {
+		{"an endpoint record whose address is taken is set aside with its key", func(_ *model.Network, ep *model.Endpoint) store.Op {
 			second := *ep
 			second.ID, second.Name = "zz", "b"
 			return store.Op{Kind: "endpoint", ID: "zz", Value: model.Encode(&second)}
 		}, "", "endpoint"},
-		{"an endpoint record whose name is taken is set aside with its key", func(n *model.Network, ep *model.Endpoint) store.Op {
+		{"an endpoint record whose name is taken is set aside with its key", func(_ *model.Network, ep *model.Endpoint) store.Op {
 			second := *ep
 			second.ID, second.V4 = "zz", netip.Prefix{}
 			return store.Op{Kind: "endpoint", ID: "zz", Value: model.Encode(&second)}
@@ -165,7 +165,7 @@ func TestDamagedRecords(t *testing.T) {
 				}
 			}
 			var again logged
-			if e, _ = openLedger(t, data, run, again.handler()); strings.Contains(again.String(), "set aside") {
+			if openLedger(t, data, run, again.handler()); strings.Contains(again.String(), "set aside") {
 				t.Errorf("reported again:\n%s", again.String())
 			}
 		})

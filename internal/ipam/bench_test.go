@@ -152,23 +152,34 @@ func BenchmarkAddress(b *testing.B) {
 // release.
 func BenchmarkChosenPool(b *testing.B) {
 	base := []Base{{netip.MustParsePrefix("10.0.0.0/8"), 24}}
+	host := []netip.Prefix{netip.MustParsePrefix("10.0.7.0/24"), netip.MustParsePrefix("192.0.2.0/24")}
 	for _, c := range []struct {
-		name string
-		step int
-	}{{"dense", 1}, {"at the end", 2}} {
+		name, pools, ask string
+		change           bool // the host's networks, from each request to the next
+	}{
+		{name: "dense", pools: "10.%d.%d.0/24"},
+		{name: "part of every block", pools: "10.%d.%d.128/25"},
+		{name: "dense, the host changes", pools: "10.%d.%d.0/24", change: true},
+		{name: "dense, a length", pools: "10.%d.%d.0/24", ask: "0.0.0.0/25"},
+	} {
 		b.Run(c.name, func(b *testing.B) {
-			m := newManager(b, Config{Local: base})
-			for i := range 10_000 {
-				if c.step == 1 {
-					mustPool(b, m, fmt.Sprintf("10.%d.%d.0/24", i>>8, i&255))
-				} else {
-					// Every block holds a pool smaller than itself.
-					mustPool(b, m, fmt.Sprintf("10.%d.%d.128/25", i>>8, i&255))
+			n := 0
+			m := newManager(b, Config{Local: base, Exclude: func() []netip.Prefix {
+				if n++; c.change {
+					return host[:n%2]
 				}
+				return host
+			}})
+			for i := range 10_000 {
+				mustPool(b, m, fmt.Sprintf(c.pools, i>>8, i&255))
+			}
+			var ask netip.Prefix
+			if c.ask != "" {
+				ask = netip.MustParsePrefix(c.ask)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				p, err := m.RequestPool(LocalSpace, netip.Prefix{}, netip.Prefix{}, nil, false)
+				p, err := m.RequestPool(LocalSpace, ask, netip.Prefix{}, nil, false)
 				if err != nil {
 					b.Fatal(err)
 				}

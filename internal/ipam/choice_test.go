@@ -285,3 +285,68 @@ func TestChoiceAgainstOracle(t *testing.T) {
 		})
 	}
 }
+
+// TestChoiceOverTime compares each choice with trying every block, while pools
+// come and go and the host changes.
+func TestChoiceOverTime(t *testing.T) {
+	for _, fam := range []struct {
+		name  string
+		bases []Base
+		v6    bool
+	}{
+		{"IPv4", []Base{{prefix("10.0.0.0/26"), 29}, {prefix("10.0.1.0/27"), 30}, {prefix("255.255.255.240/28"), 30}}, false},
+		{"IPv6", []Base{{prefix("fd00::/122"), 125}, {prefix("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0/124"), 126}}, true},
+	} {
+		t.Run("IP-22 of bases in use the first usable block is chosen, whatever came and went before, "+fam.name, func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(71, 72))
+			var excluded []netip.Prefix
+			m := newManager(t, Config{Local: fam.bases, Exclude: func() []netip.Prefix { return excluded }})
+			anyPrefix := func() netip.Prefix {
+				b := fam.bases[rnd.IntN(len(fam.bases))].Prefix
+				x := spanOf(b).lo.Add(runset.U64(rnd.Uint64N(64)))
+				return netip.PrefixFrom(addrOf(x, !fam.v6), b.Addr().BitLen()-rnd.IntN(5)).Masked()
+			}
+			var taken []Pool
+			for step := range 20_000 {
+				switch op := rnd.IntN(10); {
+				case op == 0:
+					if excluded = nil; rnd.IntN(2) == 0 {
+						excluded = []netip.Prefix{anyPrefix(), anyPrefix()}
+					}
+				case op < 3:
+					if p, err := m.RequestPool(LocalSpace, anyPrefix(), netip.Prefix{}, nil, fam.v6); err == nil {
+						taken = append(taken, p)
+					}
+				case op < 6 && len(taken) > 0:
+					i := rnd.IntN(len(taken))
+					if err := m.ReleasePool(taken[i].ID); err != nil {
+						t.Fatal(err)
+					}
+					taken = slices.Delete(taken, i, i+1)
+				default:
+					want := naiveChoice(fam.bases, excluded, taken)
+					p, err := m.RequestPool(LocalSpace, netip.Prefix{}, netip.Prefix{}, nil, fam.v6)
+					if p.Prefix != want || (err == nil) != want.IsValid() {
+						t.Fatalf("step %d, taken %v, excluded %v: got %v, %v, want %v", step, taken, excluded, p.Prefix, err, want)
+					}
+					if err == nil {
+						taken = append(taken, p)
+					}
+				}
+			}
+		})
+	}
+}
+
+// naiveChoice tries every block of the bases.
+func naiveChoice(bases []Base, excluded []netip.Prefix, taken []Pool) netip.Prefix {
+	for _, b := range bases {
+		for a := b.Prefix.Addr(); b.Prefix.Contains(a); a = finalAddr(netip.PrefixFrom(a, b.Length)).Next() {
+			p := netip.PrefixFrom(a, b.Length)
+			if !slices.ContainsFunc(excluded, p.Overlaps) && !slices.ContainsFunc(taken, func(t Pool) bool { return t.Prefix.Overlaps(p) }) {
+				return p
+			}
+		}
+	}
+	return netip.Prefix{}
+}

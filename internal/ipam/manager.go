@@ -73,6 +73,7 @@ type space struct {
 	name    string
 	bases   [2][]Base   // by family, sorted and disjoint; never changes
 	masters [2][]master // by family, sorted and disjoint
+	hints   [2]hint     // by family
 }
 
 // master is the place of a master pool in the order of addresses.
@@ -268,9 +269,11 @@ func (m *Manager) ReleasePool(id string) error {
 		return nil
 	}
 	delete(m.pools, top.id)
-	masters := &top.space.masters[family(top.prefix.Addr())]
+	f := family(top.prefix.Addr())
+	masters := &top.space.masters[f]
 	i := firstFrom(*masters, top.dyn.lo)
 	*masters = slices.Delete(*masters, i, i+1)
+	top.space.unsee(f, top.dyn)
 	top.addrs.close()
 	return nil
 }
