@@ -96,13 +96,20 @@ bench: ## containers beside the kernel's floor: make bench BENCH=Network BENCH_F
 	@echo 'up, down: median of 300 containers in a row; floor: the kernel alone (namespace, veth, address, route)'
 	@$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) ./bench | $(GO) run ./bench/table
 
+# Two things about the fuzzer of Go 1.26: what is interesting is made smaller for
+# up to a minute each, which leaves little of FUZZ_TIME for new inputs; and the end
+# of FUZZ_TIME is now and then taken for a failure, "context deadline exceeded"
+# without an input (go.dev/issue/75804, mended in 1.27).
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZ_TIME
-	@for pkg in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); do \
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	for pkg in $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); do \
 		targets=$$($(GO) test -list '^Fuzz' $$pkg) || { echo "$$targets"; exit 1; }; \
 		for f in $$(grep '^Fuzz' <<<"$$targets" || true); do \
 			echo "$$pkg $$f"; \
-			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ_TIME) $$pkg || exit 1; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 1s $$pkg 2>&1 | tee "$$log" && continue; \
+			grep -qx '    context deadline exceeded' "$$log" && ! grep -q 'Failing input written\|panic:' "$$log" || exit 1; \
+			echo "$$f: its time was over, no input failed"; \
 		done; \
 	done
 

@@ -482,9 +482,22 @@ func TestDamagedStore(t *testing.T) {
 	})
 }
 
+func TestUnknownStore(t *testing.T) {
+	t.Run("DS-1 a controller with an unknown store is refused, and the known one named", func(t *testing.T) {
+		c, err := libnetwork.New(config.OptionDataDir(t.TempDir()), config.OptionLocalKVProvider("punchcards"), config.OptionLocalKVProviderURL("drawer 7"))
+		wantClass(t, err, "BadRequest")
+		if c != nil || err == nil || !strings.Contains(err.Error(), "punchcards") || !strings.Contains(err.Error(), "boltdb") {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
+}
+
 func TestReloadRefuses(t *testing.T) {
 	d := newDirs(t)
 	c := d.open(t)
+	t.Run("DS-7 a reload cannot change the store of a scope", func(t *testing.T) {
+		wantClass(t, c.ReloadConfiguration(d.options(config.OptionLocalKVProviderURL("/x"))...), "Forbidden")
+	})
 	t.Run("CTL-16 no change", func(t *testing.T) { ok(t, c.ReloadConfiguration(d.options()...)) })
 	t.Run("CTL-16 another provider", func(t *testing.T) {
 		wantClass(t, c.ReloadConfiguration(d.options(config.OptionLocalKVProvider("other"), config.OptionLocalKVProviderURL(c.Config().Scopes["local"].Client.Address))...), "Forbidden")

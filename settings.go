@@ -28,9 +28,12 @@ func hostOptions(cfg *config.Config) (host.Options, error) {
 	if err := cfg.Err(); err != nil {
 		return host.Options{}, err
 	}
-	for name := range cfg.Scopes {
+	for name, scope := range cfg.Scopes {
 		if name != "local" {
 			return host.Options{}, noGlobalScope(name)
+		}
+		if p := scope.Client.Provider; scope.IsValid() && p != localProvider {
+			return host.Options{}, types.BadRequestErrorf("scope %s: store provider %q is not known: there is %s", name, p, localProvider)
 		}
 	}
 	b, err := bridgeConfig(cfg)
@@ -42,6 +45,10 @@ func hostOptions(cfg *config.Config) (host.Options, error) {
 		Forwarding: b.EnableIPForwarding, NoFirewall: !b.EnableIPTables,
 	}, nil
 }
+
+// localProvider is the only kind of store that keeps what concerns this host
+// alone.
+const localProvider = "boltdb"
 
 func noGlobalScope(name string) error {
 	return types.NotImplementedErrorf("scope %s: a store for several hosts is not supported yet", name)

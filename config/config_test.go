@@ -86,6 +86,15 @@ func TestDefaults(t *testing.T) {
 	})
 }
 
+func TestLabels(t *testing.T) {
+	t.Run("DS-6 of labels as options those of com.docker.network alone are kept", func(t *testing.T) {
+		got := ParseConfigOptions(OptionLabels([]string{"com.docker.network.a=1", "org.example=2", "com.docker.networ=3"}))
+		if diff := cmp.Diff([]string{"com.docker.network.a=1"}, got.Daemon.Labels); diff != "" {
+			t.Errorf("labels (-want +got):\n%s", diff)
+		}
+	})
+}
+
 type fakeWatcher struct{ Watcher }
 
 func TestOptions(t *testing.T) {
@@ -269,6 +278,27 @@ func TestParseConfig(t *testing.T) {
 			t.Errorf("a file reaches what is not exported: %+v", got)
 		}
 	})
+	t.Run("DS-6 a file tells of the daemon, the cluster and the store of each scope", func(t *testing.T) {
+		got, err := ParseConfig(write(t, "c.toml", sample))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"/data", "net1", "bridge", "consul://192.0.2.1:8500", "192.0.2.9:1", "etcd", "192.0.2.1:2379"}, []string{
+			got.Daemon.DataDir, got.Daemon.DefaultNetwork, got.Daemon.DefaultDriver, got.Cluster.Discovery, got.Cluster.Address,
+			got.Scopes["global"].Client.Provider, got.Scopes["global"].Client.Address,
+		}); diff != "" {
+			t.Errorf("settings (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("DS-6 a scope that a file leaves out has its default store", func(t *testing.T) {
+		got, err := ParseConfig(write(t, "c.toml", "[daemon]\ndatadir = '/data'\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]*ScopeCfg{"local": localDefault("/data")}, got.Scopes, public()); diff != "" {
+			t.Errorf("scopes (-want +got):\n%s", diff)
+		}
+	})
 	t.Run("missing", func(t *testing.T) {
 		_, err := ParseConfig(filepath.Join(t.TempDir(), "none.toml"))
 		if _, ok := err.(types.BadRequestError); !ok || !errors.Is(err, os.ErrNotExist) {
@@ -343,21 +373,21 @@ func TestOptionKVOpts(t *testing.T) {
 			t.Errorf("TLS = %+v", c)
 		}
 	}
-	t.Run("all", func(t *testing.T) {
+	t.Run("DS-4 the three TLS files as options make the client's TLS", func(t *testing.T) {
 		cfg := ParseConfigOptions(OptionKVProvider("etcd"), OptionKVOpts(kvOpts(files)))
 		if err := cfg.Err(); err != nil {
 			t.Fatal(err)
 		}
 		check(t, cfg.Scopes["global"])
 	})
-	t.Run("all in a file", func(t *testing.T) {
+	t.Run("DS-4 the three TLS files of a configuration file make the client's TLS", func(t *testing.T) {
 		cfg, err := ParseConfig(write(t, "c.toml", "[scopes.global.client.config.clienttls]\ncertfile='"+files.CertFile+"'\nkeyfile='"+files.KeyFile+"'\ncacertfile='"+files.CACertFile+"'"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		check(t, cfg.Scopes["global"])
 	})
-	t.Run("not all", func(t *testing.T) {
+	t.Run("DS-4 without all three TLS options there is no TLS", func(t *testing.T) {
 		for _, key := range []string{"kv.certfile", "kv.keyfile", "kv.cacertfile"} {
 			opts := kvOpts(files)
 			opts[key] = ""
@@ -373,7 +403,7 @@ func TestOptionKVOpts(t *testing.T) {
 		"no authority file":   func(f *ClientTLSConfig) { f.CACertFile += ".none" },
 		"authority is a key":  func(f *ClientTLSConfig) { f.CACertFile = f.KeyFile },
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run("DS-4 TLS that cannot be loaded is an error and no plain text: "+name, func(t *testing.T) {
 			bad := files
 			change(&bad)
 			cfg := ParseConfigOptions(OptionKVOpts(kvOpts(bad)), OptionKVOpts(kvOpts(ClientTLSConfig{"second", "second", "second"})))
@@ -398,18 +428,21 @@ func TestIsValid(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct {
+		name  string
 		scope *ScopeCfg
 		want  bool
 	}{
-		{nil, false},
-		{&ScopeCfg{}, false},
-		{&ScopeCfg{Client: ScopeClientCfg{Provider: "etcd", Address: " "}}, false},
-		{&ScopeCfg{Client: ScopeClientCfg{Address: "x"}}, false},
-		{&ScopeCfg{Client: ScopeClientCfg{Provider: "etcd", Address: "x"}}, true},
+		{"DS-1 no scope is none to use", nil, false},
+		{"DS-1 a scope without provider and address is none to use", &ScopeCfg{}, false},
+		{"DS-1 a scope with a blank address is none to use", &ScopeCfg{Client: ScopeClientCfg{Provider: "etcd", Address: " "}}, false},
+		{"DS-1 a scope without a provider is none to use", &ScopeCfg{Client: ScopeClientCfg{Address: "x"}}, false},
+		{"DS-1 a scope with provider and address can be used", &ScopeCfg{Client: ScopeClientCfg{Provider: "etcd", Address: "x"}}, true},
 	} {
-		if got := tt.scope.IsValid(); got != tt.want {
-			t.Errorf("IsValid of %+v = %v, want %v", tt.scope, got, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.scope.IsValid(); got != tt.want {
+				t.Errorf("IsValid of %+v = %v, want %v", tt.scope, got, tt.want)
+			}
+		})
 	}
 }
 

@@ -88,6 +88,16 @@ func (c *Client) Disconnect(ctx context.Context, container, network string) (k a
 	return k, c.do(ctx, http.MethodPost, path("containers", container, "disconnect"), req, &k)
 }
 
+// Pools lists the address pools and how full they are, by manager and id.
+func (c *Client) Pools(ctx context.Context) (list []api.Pool, err error) {
+	return list, c.do(ctx, http.MethodGet, "/ipam/pools", nil, &list)
+}
+
+// Audit compares the addresses that are allocated with those that are owned.
+func (c *Client) Audit(ctx context.Context) (a api.Audit, err error) {
+	return a, c.do(ctx, http.MethodGet, "/ipam/audit", nil, &a)
+}
+
 // Version tells what the daemon is.
 func (c *Client) Version(ctx context.Context) (v api.Version, err error) {
 	return v, c.do(ctx, http.MethodGet, "/version", nil, &v)

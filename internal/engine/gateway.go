@@ -85,7 +85,7 @@ func (e *Engine) pinGateway(ctx context.Context, g *grow) (*Network, error) {
 			})
 			return n, nil
 		default:
-			made, err := e.CreateNetwork(ctx, NetworkRequest{
+			made, err := e.createNetwork(ctx, NetworkRequest{
 				Driver: bridge.Type, Name: GatewayNetwork, Options: bridge.GatewayOptions(GatewayNetwork),
 			})
 			switch {

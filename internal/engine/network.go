@@ -59,6 +59,17 @@ func (n *Network) Name() string { return n.Record().Name }
 // documentation: BadRequest for what cannot be, Forbidden for what is in the way
 // of another network, and NetworkNameError for a name that is taken.
 func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Network, error) {
+	done, err := e.turns.take(ctx, shared(turnPools, ""))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return e.createNetwork(ctx, req)
+}
+
+// createNetwork is CreateNetwork for those who have the turn of the pools, or cannot
+// wait for it.
+func (e *Engine) createNetwork(ctx context.Context, req NetworkRequest) (*Network, error) {
 	if strings.TrimSpace(req.Name) == "" {
 		return nil, ErrInvalidName(req.Name)
 	}
@@ -191,7 +202,7 @@ func newNetworkRecord(req NetworkRequest, traits model.Traits) *model.Network {
 // when it is one that stays.
 func (n *Network) Delete(ctx context.Context) error {
 	e, rec := n.e, n.Record()
-	done, err := e.turns.take(ctx, exclusive("network", rec.ID))
+	done, err := e.turns.take(ctx, shared(turnPools, ""), exclusive("network", rec.ID))
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 // back when its outcome can be seen. Waiting ends with the context, and is first
 // come, first served, so that nobody starves.
 //
-// Every operation takes its turns in the order sandbox, network, endpoint, name,
-// which keeps circles of waiting from forming.
+// Every operation takes its turns in the order pools, sandbox, network, endpoint,
+// name, which keeps circles of waiting from forming.
 type turns struct {
 	mu      sync.Mutex // guards the following
 	queues  map[string]*queue
@@ -38,6 +38,10 @@ type turn struct {
 	key       string
 	exclusive bool
 }
+
+// turnPools is the turn of all pools together: who makes or removes networks
+// shares it.
+const turnPools = "pools"
 
 func shared(kind, id string) turn    { return turn{key: kind + "/" + id} }
 func exclusive(kind, id string) turn { return turn{key: kind + "/" + id, exclusive: true} }

@@ -63,6 +63,9 @@ func New(cfg Config) http.Handler {
 		"POST /networks/{id}/connect":    with(s.connectNetwork),
 		"POST /networks/{id}/disconnect": with(s.disconnectNetwork),
 
+		"GET /ipam/pools": s.listPools,
+		"GET /ipam/audit": s.auditPools,
+
 		"POST /containers":                 with(s.createContainer),
 		"GET /containers":                  s.listContainers,
 		"GET /containers/{id}":             s.getContainer,
