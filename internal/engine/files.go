@@ -86,12 +86,9 @@ func (f files) pointAtServer(o model.ResolverConf) error {
 
 func (f files) createHosts(files model.Files) error {
 	if files.OriginHosts != "" {
-		data, err := os.ReadFile(files.OriginHosts)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		err := hostsfile.Copy(files.Hosts, files.OriginHosts)
+		if !errors.Is(err, os.ErrNotExist) {
 			return err
-		}
-		if err == nil {
-			return os.WriteFile(files.Hosts, data, 0o644)
 		}
 	}
 	var extra []hostsfile.Record

@@ -74,36 +74,37 @@ func Host() ([]byte, error) {
 // Create makes the file and its digest, or makes them anew. The directory must
 // exist.
 func Create(s Spec) error {
-	file, err := s.create()
-	switch {
+	switch err := s.create(); {
 	case err != nil:
 		return err
 	case s.Origin != "":
 		return removeHash(s.Path)
 	}
-	return writeHash(s.Path, file.Hash)
+	return writeHash(s.Path)
 }
 
-func (s Spec) create() (file *resolvconf.File, err error) {
+func (s Spec) create() (err error) {
+	var file *resolvconf.File
 	switch {
 	case s.Origin != "":
 		if file, err = resolvconf.GetSpecific(s.Origin); err != nil {
-			return nil, fmt.Errorf("copy: %w", err)
+			return fmt.Errorf("copy: %w", err)
 		}
 	case s.overridden():
-		return resolvconf.Build(s.Path,
+		_, err = resolvconf.Build(s.Path,
 			either(s.DNS, resolvconf.GetNameservers(s.Host, resolvconf.IP)),
 			either(s.Search, resolvconf.GetSearchDomains(s.Host)),
 			either(s.Options, resolvconf.GetOptions(s.Host)))
+		return err
 	default:
 		if file, err = s.filtered(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := inplace.WriteFile(s.Path, file.Content); err != nil {
-		return nil, fmt.Errorf("resolver configuration: %w", err)
+		return fmt.Errorf("resolver configuration: %w", err)
 	}
-	return file, nil
+	return nil
 }
 
 // filtered returns the host's content as a container can use it.
@@ -147,7 +148,7 @@ func OnJoin(s Spec, ipv6 bool) error {
 	if err := inplace.WriteFile(s.Path, file.Content); err != nil {
 		return fmt.Errorf("resolver configuration: %w", err)
 	}
-	return writeHash(s.Path, file.Hash)
+	return writeHash(s.Path)
 }
 
 // OnResolver points the file at the embedded server, keeping search domains,
