@@ -14,7 +14,7 @@ import (
 
 // files makes the hosts and resolv.conf files of sandboxes.
 type files struct {
-	resolvConf string // the host's; empty: the usual one
+	resolvConf string // the host's
 	steps      *step.Counter
 }
 
@@ -100,11 +100,8 @@ func (f files) createHosts(files model.Files) error {
 
 // spec is what a sandbox's resolv.conf is made from.
 func (f files) spec(files model.Files) (resolvfile.Spec, error) {
-	var host []byte
-	var err error
-	if f.resolvConf == "" {
-		host, err = resolvfile.Host()
-	} else if host, err = os.ReadFile(f.resolvConf); errors.Is(err, os.ErrNotExist) {
+	host, err := os.ReadFile(f.resolvConf)
+	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
 	return resolvfile.Spec{

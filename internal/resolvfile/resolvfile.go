@@ -31,8 +31,7 @@ const (
 	port          = 53
 )
 
-// Spec says what a sandbox's file is made from. It is plain data, the same for
-// all calls about one sandbox.
+// Spec says what a sandbox's file is made from. It is plain data.
 type Spec struct {
 	Path   string // of the sandbox's file
 	Origin string // if not empty, the file is a copy of this one and is left alone afterwards
@@ -42,6 +41,9 @@ type Spec struct {
 
 	// Host is the content of the host's file, empty if there is none.
 	Host []byte
+	// IPv6 says that the sandbox reaches IPv6 servers. It counts for Upstreams
+	// once the file points at the embedded server.
+	IPv6 bool
 	// Defaults are the servers to use where the host names none that a container
 	// can reach. Public ones are in it only if somebody configured that.
 	Defaults []string
@@ -57,18 +59,6 @@ type Upstream struct {
 	// HostNS says that Addr is a loopback address of the host, to be reached
 	// from the host's namespace.
 	HostNS bool `json:"host_ns,omitempty"`
-}
-
-// Host returns the content of the host's file for [Spec], nothing if there is none.
-func Host() ([]byte, error) {
-	file, err := resolvconf.Get()
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	return file.Content, nil
 }
 
 // Create makes the file and its digest, or makes them anew. The directory must
@@ -232,7 +222,7 @@ func upstreams(s Spec, content []byte, by writer) []Upstream {
 		}
 	}
 	for _, addr := range host {
-		if loop := addr.IsLoopback(); loop || slices.Contains(servers, addr) || by == taken && addr.Is4() {
+		if loop := addr.IsLoopback(); loop || slices.Contains(servers, addr) || by == taken && (addr.Is4() || s.IPv6) {
 			add(addr, loop)
 		}
 	}
