@@ -219,5 +219,11 @@ func FuzzParse(f *testing.F) {
 		if got := GetNameservers(built.Content, IP); !slices.Equal(servers, got) {
 			t.Errorf("servers (-want +got):\n%s", cmp.Diff(servers, got))
 		}
+		if got := GetSearchDomains(built.Content); !slices.Equal(search, got) && !slices.Equal(search, []string{"."}) {
+			t.Errorf("search domains (-want +got):\n%s", cmp.Diff(search, got))
+		}
+		if got := GetOptions(built.Content); !slices.Equal(options, got) {
+			t.Errorf("options (-want +got):\n%s", cmp.Diff(options, got))
+		}
 	})
 }

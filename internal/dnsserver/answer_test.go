@@ -219,7 +219,7 @@ func TestReverseAddr(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := reverseAddr(tt.in)
+			got, ok := ReverseAddr(tt.in)
 			if ok != (tt.want != "") || ok && got.String() != tt.want {
 				t.Errorf("%v, %v; want %q", got, ok, tt.want)
 			}
@@ -272,6 +272,9 @@ func FuzzHandle(f *testing.F) {
 		f.Add(b, false)
 		f.Add(b[:len(b)-3], true)
 	}
+	for _, garbage := range []string{"", "\x00", "garbage", strings.Repeat("\xff", 40), "\x00\x01\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xc0\x0c", "\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01", "\x00\x01\x80\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x00\x00\x01\x00\x01"} {
+		f.Add([]byte(garbage), true)
+	}
 	a := answerer{s: newServer(f, Config{})}
 	f.Fuzz(func(t *testing.T, msg []byte, udp bool) {
 		before := bytes.Clone(msg)
@@ -279,7 +282,13 @@ func FuzzHandle(f *testing.F) {
 		if !bytes.Equal(before, msg) {
 			t.Fatalf("the query was changed: %x", before)
 		}
+		if len(msg) >= headerLen && msg[2]&bitQR != 0 && len(reply)+len(forward) > 0 {
+			t.Fatalf("reply %x to a reply, forward %x", reply, forward)
+		}
 		if len(forward) > 0 {
+			if len(reply) > 0 {
+				t.Fatalf("reply %x and forward %x", reply, forward)
+			}
 			if failed := unpack(t, a.s.failure(forward, dns.RcodeServerFailure)); failed.Rcode != dns.RcodeServerFailure {
 				t.Errorf("failure reply %v", failed)
 			}
@@ -305,6 +314,31 @@ func FuzzHandle(f *testing.F) {
 		}
 		if diff := cmp.Diff(m.Question[:1], r.Question); diff != "" {
 			t.Errorf("question (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// FuzzReverseAddr: a name that is read as an address is the reverse name of that
+// very address, and every address is read from its reverse name.
+func FuzzReverseAddr(f *testing.F) {
+	for _, s := range []string{"4.3.2.1.in-addr.arpa", "04.3.2.1.in-addr.arpa", "256.3.2.1.in-addr.arpa", "1.in-addr.arpa", ".ip6.arpa", "ip6.arpa", strings.TrimSuffix(ip6Name, "."), strings.Repeat("f.", 31) + "f.ip6.arpa", strings.Repeat("f", 63) + ".ip6.arpa"} {
+		f.Add(s, []byte(s))
+	}
+	f.Fuzz(func(t *testing.T, name string, b []byte) {
+		if addr, ok := ReverseAddr(name); ok {
+			if want, err := dns.ReverseAddr(addr.String()); err != nil || want != name+"." && !addr.Is4In6() {
+				t.Errorf("%q is read as %v, whose name is %q, %v", name, addr, want, err)
+			}
+		}
+		for _, size := range []int{4, 16} {
+			if len(b) < size {
+				return
+			}
+			addr, _ := netip.AddrFromSlice(b[:size])
+			reverse, err := dns.ReverseAddr(addr.String())
+			if got, ok := ReverseAddr(strings.TrimSuffix(reverse, ".")); !addr.Is4In6() && (err != nil || !ok || got != addr) {
+				t.Errorf("%v is read from %q as %v, %t, %v", addr, reverse, got, ok, err)
+			}
 		}
 	})
 }

@@ -448,3 +448,33 @@ func TestIsReply(t *testing.T) {
 		}
 	}
 }
+
+// FuzzReply: what another server sends never stops us, and is taken for a reply
+// only if a full parser finds our question in it, or none beside an error code.
+func FuzzReply(f *testing.F) {
+	q := question("ex.test.", dns.TypeA)
+	asked, _ := firstQuestion(pack(f, q))
+	f.Add(pack(f, reply(q, "192.0.2.1")))
+	f.Add(pack(f, new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)))
+	f.Add(pack(f, q))
+	f.Add([]byte("\x00\x01\x80\x02\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte("\x00\x01\x80\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01"))
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		c := &call{question: asked, id: 7, done: make(chan struct{})}
+		k := &udpSocket{pending: map[uint16]*call{7: c}}
+		k.deliver(msg)
+		if c.reply == nil {
+			return
+		}
+		if binary.BigEndian.Uint16(c.reply) != 7 || !bytes.Equal(c.reply, msg) {
+			t.Errorf("reply %x was taken from %x", c.reply, msg)
+		}
+		var m dns.Msg
+		if err := m.Unpack(msg); err != nil {
+			return // its records are the client's to judge
+		}
+		if len(m.Question) > 0 && !strings.EqualFold(m.Question[0].Name, "ex.test.") || len(m.Question) == 0 && m.Rcode == dns.RcodeSuccess {
+			t.Errorf("taken for a reply: %v", m)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/dnsserver"
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -159,5 +160,14 @@ func (s *Sandbox) Resolve(name string, v6 bool) (addrs []netip.Addr, known bool)
 	return s.resolve(name, v6)
 }
 
-// ResolveAddr returns name.network for an address, or the empty string.
-func (s *Sandbox) ResolveAddr(a netip.Addr) string { return backend{s}.ResolveIP(a) }
+// ResolveReverse returns name.network for an address as PTR records write it,
+// 4.3.2.1 or 32 hex digits between dots, or the empty string.
+func (s *Sandbox) ResolveReverse(rev string) string {
+	rev = strings.ToLower(strings.TrimSuffix(rev, "."))
+	for _, zone := range []string{".in-addr.arpa", ".ip6.arpa"} {
+		if a, ok := dnsserver.ReverseAddr(rev + zone); ok {
+			return backend{s}.ResolveIP(a)
+		}
+	}
+	return ""
+}
