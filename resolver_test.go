@@ -95,6 +95,7 @@ func TestDeadServer(t *testing.T) {
 // servfails sends count queries, with up to 60 on their way, and wants SERVFAIL
 // for each. As every client of UDP it asks again when nothing comes.
 func servfails(t *testing.T, conn net.Conn, first, count int) {
+	t.Helper()
 	waiting := make(map[uint16][]byte)
 	buf := make([]byte, 512)
 	for sent := 0; sent < count || len(waiting) > 0; {
