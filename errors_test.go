@@ -49,11 +49,11 @@ func TestResolver(t *testing.T) {
 	nstest.Require(t, nstest.Root) // for the address 127.0.0.11, in a namespace of the tests
 	nstest.Leaks(t)
 	r := libnetwork.NewResolver(nil)
-	t.Run("DNS-12 what is fixed", func(t *testing.T) {
+	t.Run("DNS-12 the server's address and its options are fixed", func(t *testing.T) {
 		diff(t, "server", "127.0.0.11", r.NameServer())
 		diff(t, "options", []string{"ndots:0"}, r.ResolverOptions())
 	})
-	t.Run("DNS-12 Start needs a set-up each time", func(t *testing.T) {
+	t.Run("DNS-12 Start without a set-up since the last Stop is a bad request", func(t *testing.T) {
 		wantClass(t, r.Start(), "BadRequest")
 		for range 2 {
 			r.SetExtServers([]string{"192.0.2.1", "192.0.2.2", "x", "192.0.2.3", "192.0.2.4"})

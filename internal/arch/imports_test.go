@@ -55,7 +55,7 @@ var sameFloor = map[[2]string]string{
 var kernelFloor = []string{
 	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/hostport", "internal/conntrack",
 	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "internal/kernel", "internal/run",
-	"internal/extkey", "osl", "ipamutils", "cmd/...",
+	"internal/extkey", "internal/hostsfile/inplace", "osl", "ipamutils", "cmd/...",
 }
 
 // kernelImports are what only the kernel floor imports, with all below them.

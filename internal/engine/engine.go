@@ -104,6 +104,8 @@ type Engine struct {
 	waiting []*model.Network
 	// forwarding says which families we have turned on.
 	forwarding forwarding
+
+	hostConf hostConf
 }
 
 type ipamEntry struct {
@@ -120,6 +122,9 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if cfg.TTL == 0 {
 		cfg.TTL = 5 * time.Second
 	}
+	if cfg.ResolvConf == "" {
+		cfg.ResolvConf = "/etc/resolv.conf"
+	}
 	if cfg.Ports == nil {
 		cfg.Ports = hostport.NewSpace(hostport.EphemeralRange())
 	}
@@ -133,6 +138,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		planned: make(map[string]*model.Network), pending: make(map[string]pending),
 	}
 	e.ports.space = cfg.Ports
+	e.hostConf.path = cfg.ResolvConf
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {

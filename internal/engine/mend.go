@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -10,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/hostsfile"
-	"github.com/libnetwork/libnetwork/internal/hostsfile/inplace"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/resolvfile"
 )
@@ -126,21 +124,4 @@ func saveFiles(f model.Files) (restore func() error) {
 
 // saveResolver remembers a sandbox's resolv.conf, for a change that points it at
 // a server and may fail.
-func saveResolver(f model.Files) (restore func() error) {
-	text, err := os.ReadFile(f.ResolvConf)
-	hash, hashErr := os.ReadFile(f.ResolvConf + resolvfile.HashSuffix)
-	return func() error {
-		if err != nil {
-			return nil //nolint:nilerr // there was none
-		}
-		now, err := os.ReadFile(f.ResolvConf)
-		if err != nil || bytes.Equal(now, text) {
-			return ignoreMissing(err)
-		}
-		err = inplace.WriteFile(f.ResolvConf, text)
-		if hashErr == nil {
-			err = errors.Join(err, os.WriteFile(f.ResolvConf+resolvfile.HashSuffix, hash, 0o644))
-		}
-		return err
-	}
-}
+func saveResolver(f model.Files) (restore func() error) { return resolvfile.Save(f.ResolvConf) }
