@@ -48,10 +48,11 @@ type Kernel struct {
 
 	mu     sync.Mutex                  // guards the following
 	spaces map[string]*netns.Namespace // nil when closed
-	// networks, published and guard are all that the firewall shall hold, for its
-	// repair.
+	// networks, published, counted and guard are all that the firewall shall hold,
+	// for its repair.
 	networks  map[string]model.FirewallNetwork
 	published map[string]model.Port
+	counted   map[string]model.Tracked
 	guard     nft.Guard
 }
 
@@ -66,6 +67,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		ports: hostport.Holder{Steps: cfg.Steps}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Port),
+		counted: make(map[string]model.Tracked),
 	}
 	defer func() {
 		if err != nil {
@@ -315,6 +317,9 @@ func (k *Kernel) wanted() (nft.Change, nft.Guard) {
 	for _, p := range k.published {
 		c.Ports = append(c.Ports, p)
 	}
+	for _, t := range k.counted {
+		c.Tracked = append(c.Tracked, t)
+	}
 	return c, k.guard
 }
 
@@ -328,10 +333,16 @@ func (k *Kernel) book(add, del nft.Change) {
 	for _, p := range del.Ports {
 		delete(k.published, p.Key())
 	}
+	for _, t := range del.Tracked {
+		delete(k.counted, t.Key())
+	}
 	for _, n := range add.Networks {
 		k.networks[n.ID] = n
 	}
 	for _, p := range add.Ports {
 		k.published[p.Key()] = p
+	}
+	for _, t := range add.Tracked {
+		k.counted[t.Key()] = t
 	}
 }

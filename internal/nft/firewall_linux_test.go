@@ -67,7 +67,7 @@ func command(t testing.TB, args ...string) string {
 
 // some is a bit of everything.
 func some() nft.Change {
-	return nft.Change{Networks: []model.FirewallNetwork{network(1), network(2, internal)}, Ports: join(
+	return nft.Change{Networks: []model.FirewallNetwork{network(1), network(2, internal)}, Tracked: tracked("172.20.1.2", "fd00:1::2"), Ports: join(
 		both("0.0.0.0", 8080, 8080, "172.20.1.2", 80),
 		both("127.0.0.1", 8080, 8080, "172.20.1.3", 80),
 		both("0.0.0.0", 9000, 9009, "172.20.1.2", 9000),
@@ -160,6 +160,9 @@ func TestApplyIsReconciled(t *testing.T) {
 			if err := f.Apply(t.Context(), nft.Change{Ports: []model.Port{p}}, none); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if err := f.Apply(t.Context(), nft.Change{Tracked: want.Tracked}, none); err != nil {
+			t.Fatal(err)
 		}
 		before := generation(t, f)
 		reconcile(t, f, want, nft.Guard{}, false)
@@ -270,6 +273,8 @@ func TestReconcileRepairs(t *testing.T) {
 		"add element ip libnetwork range_tcp { 20000-20010 : 10.0.0.1 }",
 		"delete element ip libnetwork range_udp { 9010-9019 }",
 		"flush map ip6 libnetwork port_addr",
+		"delete element ip6 libnetwork tracked { fd00:1::2 }",
+		"add element ip libnetwork tracked { 172.20.1.9 }",
 		"add chain ip libnetwork forward { policy drop; }",
 	} {
 		t.Run(tamper, func(t *testing.T) {
