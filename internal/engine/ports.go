@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -29,7 +28,7 @@ type grip struct {
 	wish        model.Publish
 	proto       uint8
 	first, last uint16
-	hosts       map[netip.Addr]io.Closer
+	hosts       map[netip.Addr]hostport.Kept
 }
 
 // target is where one wish leads in one family.
@@ -54,9 +53,7 @@ func checkPublish(container string, p model.Publish) error {
 		return types.BadRequestErrorf("container %s: publish port: "+format, append([]any{container}, args...)...)
 	}
 	switch p.Proto {
-	case uint8(types.TCP), uint8(types.UDP):
-	case uint8(types.SCTP):
-		return bad("protocol sctp is not supported")
+	case uint8(types.TCP), uint8(types.UDP), uint8(types.SCTP):
 	default:
 		return bad("unknown protocol %d", p.Proto)
 	}
@@ -143,7 +140,7 @@ func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*sett
 // grasp takes the ports of one wish on the targets' addresses. had is what the
 // wish has already.
 func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []target, had grip, owner string) (grip, error) {
-	g := grip{wish: p, proto: p.Proto, first: had.first, last: had.last, hosts: make(map[netip.Addr]io.Closer)}
+	g := grip{wish: p, proto: p.Proto, first: had.first, last: had.last, hosts: make(map[netip.Addr]hostport.Kept)}
 	var missing []netip.Addr
 	for _, t := range to {
 		if c, ok := had.hosts[t.host]; ok {
@@ -188,7 +185,7 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 
 // hold takes ports by sockets, on all hosts or on none.
 func (s *settlement) hold(ctx context.Context, k Kernel, g grip, hosts []netip.Addr, owner string) (grip, error) {
-	fresh := grip{proto: g.proto, first: g.first, last: g.last, hosts: make(map[netip.Addr]io.Closer)}
+	fresh := grip{proto: g.proto, first: g.first, last: g.last, hosts: make(map[netip.Addr]hostport.Kept)}
 	for _, h := range hosts {
 		c, err := k.Hold(ctx, model.Port{Proto: g.proto, Host: h, First: g.first, Last: g.last, Owner: owner})
 		if err != nil {
@@ -242,7 +239,7 @@ func (g grip) serves(p model.Publish) bool {
 }
 
 // keeps says whether an address of another grip is in this one.
-func (g grip) keeps(old grip, h netip.Addr, c io.Closer) bool {
+func (g grip) keeps(old grip, h netip.Addr, c hostport.Kept) bool {
 	now, ok := g.hosts[h]
 	return ok && now == c && g.proto == old.proto && g.first == old.first
 }
@@ -259,7 +256,7 @@ func (s *settlement) undo() error {
 	return errors.Join(errs...)
 }
 
-func (b *portBook) letGo(g grip, h netip.Addr, c io.Closer) error {
+func (b *portBook) letGo(g grip, h netip.Addr, c hostport.Kept) error {
 	b.space.Release(g.proto, []netip.Addr{h}, g.first, g.last)
 	if c == nil {
 		return nil
@@ -276,7 +273,7 @@ func (b *portBook) restore(ctx context.Context, k Kernel, sb *model.Sandbox) err
 	s := b.none(sb.ID)
 	var errs []error
 	for _, p := range sb.Publish {
-		g := grip{wish: p, proto: p.Proto, hosts: make(map[netip.Addr]io.Closer)}
+		g := grip{wish: p, proto: p.Proto, hosts: make(map[netip.Addr]hostport.Kept)}
 		for _, q := range sb.Published {
 			if q.Proto != p.Proto || q.Port != p.Port || p.Host.IsValid() && q.Host != p.Host ||
 				p.First != 0 && (q.First < p.First || q.Last > p.Last) {
@@ -301,6 +298,24 @@ func (b *portBook) restore(ctx context.Context, k Kernel, sb *model.Sandbox) err
 	s.done()
 	return errors.Join(errs...)
 }
+
+// how says how a sandbox's published port is kept from other programs.
+func (b *portBook) how(sandbox string, p model.Port) hostport.How {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, g := range b.bySandbox[sandbox] {
+		if c, ok := g.hosts[p.Host]; ok && g.proto == p.Proto && g.first == p.First {
+			if c == nil {
+				return hostport.Taken
+			}
+			return c.How()
+		}
+	}
+	return hostport.Checked
+}
+
+// PortHow says how a published port is kept from other programs of the host.
+func (s *Sandbox) PortHow(p model.Port) hostport.How { return s.e.ports.how(s.ID(), p) }
 
 // close lets go of everything at once.
 func (b *portBook) close() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -27,6 +26,7 @@ import (
 // Config says whose objects they are.
 type Config struct {
 	DataDir, RunDir string
+	HeldPorts       int           // see [hostport.Holder]
 	Steps           *step.Counter // numbers each change; nil: none
 	Logger          *slog.Logger  // nil: slog.Default
 }
@@ -64,7 +64,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 	}
 	k := &Kernel{
 		cfg: cfg, log: cfg.Logger, group: Group(cfg.DataDir), dir: filepath.Join(cfg.RunDir, "netns"),
-		ports: hostport.Holder{Steps: cfg.Steps}, tracked: conntrack.Flusher{Steps: cfg.Steps},
+		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Port),
 		counted: make(map[string]model.Tracked),
@@ -202,8 +202,15 @@ func (k *Kernel) Busy(ctx context.Context) ([]netip.Prefix, error) {
 }
 
 // Hold takes a port of the host.
-func (k *Kernel) Hold(ctx context.Context, p model.Port) (io.Closer, error) {
-	return k.ports.Reserve(ctx, p.Proto, p.Host, p.First, p.Last)
+func (k *Kernel) Hold(ctx context.Context, p model.Port) (hostport.Kept, error) {
+	if p.Proto == unix.IPPROTO_SCTP && !conntrack.TracksSCTP() {
+		return nil, types.NotImplementedErrorf("%s: the kernel does not track SCTP connections (CONFIG_NF_CT_PROTO_SCTP), so it cannot lead them to a container", p.Key())
+	}
+	kept, err := k.ports.Reserve(ctx, p.Proto, p.Host, p.First, p.Last)
+	if err != nil {
+		return nil, err
+	}
+	return kept, nil
 }
 
 // Listen opens the sockets of a DNS server inside a namespace.

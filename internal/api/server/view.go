@@ -93,7 +93,7 @@ func viewContainer(sb *engine.Sandbox) api.Container {
 		v.Ports = append(v.Ports, api.Port{
 			Protocol: types.Protocol(p.Proto).String(),
 			HostIP:   p.Host, HostPort: p.First, HostPortEnd: p.Last,
-			IP: p.Addr, Port: p.Port, PortEnd: p.Port + (p.Last - p.First),
+			IP: p.Addr, Port: p.Port, PortEnd: p.Port + (p.Last - p.First), Kept: string(sb.PortHow(p)),
 		})
 	}
 	return v
