@@ -159,7 +159,7 @@ func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 			DataDir: dirs.Daemon.DataDir, RunDir: dirs.Daemon.RunDir,
 			KeepAlive:     !f.noKeepAlive && (d.KeepAlive == nil || *d.KeepAlive),
 			RemoveUnowned: f.removeUnowned, HeldPorts: held,
-			Forwarding:    d.Forwarding == nil || *d.Forwarding,
+			Forwarding: d.Forwarding == nil || *d.Forwarding,
 		},
 		Open: a.Open, Hosts: hosts, Insecure: f.insecure || d.Insecure, Version: a.Version, Getenv: a.Getenv,
 	}

@@ -34,8 +34,8 @@ type Holder struct {
 	// mu stands above held and count, and is kept while sockets are bound, which waits for
 	// nothing: else a reservation could take a sibling's half-made one for a
 	// foreign program.
-	mu   sync.Mutex
-	held map[place][]*Hold
+	mu    sync.Mutex
+	held  map[place][]*Hold
 	count int // of sockets
 }
 

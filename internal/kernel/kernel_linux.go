@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +52,7 @@ type Kernel struct {
 	// networks, published, counted and guard are all that the firewall shall hold,
 	// for its repair.
 	networks  map[string]model.FirewallNetwork
-	published map[string]model.Port
+	published map[string][]model.Port // by owner: one element a port, they may be many
 	counted   map[string]model.Tracked
 	guard     nft.Guard
 }
@@ -66,7 +67,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		cfg: cfg, log: cfg.Logger, group: Group(cfg.DataDir), dir: filepath.Join(cfg.RunDir, "netns"),
 		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		spaces:   make(map[string]*netns.Namespace),
-		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Port),
+		networks: make(map[string]model.FirewallNetwork), published: make(map[string][]model.Port),
 		counted: make(map[string]model.Tracked),
 	}
 	defer func() {
@@ -321,8 +322,8 @@ func (k *Kernel) wanted() (nft.Change, nft.Guard) {
 	for _, n := range k.networks {
 		c.Networks = append(c.Networks, n)
 	}
-	for _, p := range k.published {
-		c.Ports = append(c.Ports, p)
+	for _, ports := range k.published {
+		c.Ports = append(c.Ports, ports...)
 	}
 	for _, t := range k.counted {
 		c.Tracked = append(c.Tracked, t)
@@ -337,19 +338,44 @@ func (k *Kernel) book(add, del nft.Change) {
 	for _, n := range del.Networks {
 		delete(k.networks, n.ID)
 	}
-	for _, p := range del.Ports {
-		delete(k.published, p.Key())
-	}
+	k.bookPorts(del.Ports, nil)
 	for _, t := range del.Tracked {
 		delete(k.counted, t.Key())
 	}
 	for _, n := range add.Networks {
 		k.networks[n.ID] = n
 	}
-	for _, p := range add.Ports {
-		k.published[p.Key()] = p
-	}
+	k.bookPorts(add.Ports, add.Ports)
 	for _, t := range add.Tracked {
 		k.counted[t.Key()] = t
+	}
+}
+
+// bookPorts replaces the ports that take the same of the host as those of del by
+// add.
+func (k *Kernel) bookPorts(del, add []model.Port) {
+	type place struct {
+		proto       uint8
+		host        netip.Addr
+		first, last uint16
+	}
+	at := func(p model.Port) place { return place{p.Proto, p.Host, p.First, p.Last} }
+	gone := make(map[string]map[place]bool)
+	for _, p := range del {
+		if gone[p.Owner] == nil {
+			gone[p.Owner] = make(map[place]bool)
+		}
+		gone[p.Owner][at(p)] = true
+	}
+	for owner, places := range gone {
+		left := slices.DeleteFunc(k.published[owner], func(p model.Port) bool { return places[at(p)] })
+		if len(left) == 0 {
+			delete(k.published, owner)
+		} else {
+			k.published[owner] = left
+		}
+	}
+	for _, p := range add {
+		k.published[p.Owner] = append(k.published[p.Owner], p)
 	}
 }

@@ -8,19 +8,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cost returns the bytes and messages of the transaction that Apply would send.
-func (f *Firewall) Cost(ctx context.Context, add, del Change) (bytes, msgs int, err error) {
+// Cost returns the bytes, messages and elements of the transaction that Apply would
+// send.
+func (f *Firewall) Cost(ctx context.Context, add, del Change) (bytes, msgs, elems int, err error) {
 	if err := f.acquire(ctx); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer f.release()
 	b := f.c.newBatch()
 	for i := range f.fams {
 		if err := f.change(b, i, add, del, f.guard); err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 	}
-	return len(b.buf), len(messages(b.buf)), nil
+	list := messages(b.buf)
+	for _, m := range list {
+		for range attrs(m.attrs().get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)).all {
+			elems++
+		}
+	}
+	return len(b.buf), len(list), elems, nil
 }
 
 // HasOwner says whether the kernel knows the flags owner and persist.
