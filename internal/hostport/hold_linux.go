@@ -37,6 +37,8 @@ type Holder struct {
 	mu    sync.Mutex
 	held  map[place][]*Hold
 	count int // of sockets
+	// checked stands for all single ports without a socket: they may be many.
+	checked *Hold
 }
 
 // place is a port of all addresses.
@@ -105,10 +107,8 @@ func (h *Holder) take(proto uint8, host netip.Addr, port uint16) (*Hold, error) 
 			_ = unix.SetsockoptInt(o.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
 		}
 	}
-	hold := &Hold{h: h, proto: proto, port: port, fd: -1, how: Checked}
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		hold.how = RuleOnly
-		return hold, nil
+		return &Hold{h: h, fd: -1, how: RuleOnly}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -118,9 +118,12 @@ func (h *Holder) take(proto uint8, host netip.Addr, port uint16) (*Hold, error) 
 		limit = DefaultLimit
 	}
 	if h.count >= limit {
-		return hold, os.NewSyscallError("close", unix.Close(fd))
+		if h.checked == nil {
+			h.checked = &Hold{h: h, fd: -1, how: Checked}
+		}
+		return h.checked, os.NewSyscallError("close", unix.Close(fd))
 	}
-	hold.fd, hold.how = fd, Held
+	hold := &Hold{h: h, proto: proto, port: port, fd: fd, how: Held}
 	h.count++
 	if h.held == nil {
 		h.held = map[place][]*Hold{}

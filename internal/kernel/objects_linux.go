@@ -246,6 +246,9 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 	if errors.Is(err, unix.EEXIST) {
 		return types.ForbiddenErrorf("the sandbox has an interface %s already: %w", v.Name, err)
 	}
+	if errors.Is(err, unix.EXFULL) {
+		return types.NoServiceErrorf("bridge %s is full: Linux lets a bridge have 1023 ports, so no further container can join its network: %w", v.Bridge, err)
+	}
 	if err != nil {
 		if _, there, lookErr := k.Link(ctx, v.Bridge); lookErr == nil && !there {
 			return types.InternalErrorf("bridge %s has been removed by somebody else: it is made again when the daemon starts: %w", v.Bridge, err)
