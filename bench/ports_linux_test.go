@@ -304,6 +304,7 @@ func serve(b *testing.B, key string) {
 
 // visit opens a connection and waits until the server has closed it.
 func visit(b *testing.B, from *nstest.NS) {
+	b.Helper()
 	err := from.Do(func() error {
 		c, err := net.Dial("tcp4", "192.0.2.1:80")
 		if err != nil {

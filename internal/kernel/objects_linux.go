@@ -72,6 +72,7 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error 
 	if err := k.tracked.Flush(ctx, stale(add)); err != nil {
 		k.log.Warn("forget connections of published ports", "err", err)
 	}
+	k.warnForeign(ctx, add.Ports)
 	switch {
 	case len(add.Networks) > 0:
 		k.acceptedByOthers(ctx, true)
@@ -84,6 +85,21 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error 
 		}
 	}
 	return nil
+}
+
+// warnForeign tells of rules of others for the same ports: the container may never
+// see a packet.
+func (k *Kernel) warnForeign(ctx context.Context, ports []model.Port) {
+	if len(ports) == 0 {
+		return
+	}
+	lines, err := k.firewall.ForeignDNAT(ctx, ports)
+	if err != nil {
+		k.log.Warn("look for foreign rules for published ports", "err", err)
+	}
+	for _, l := range lines {
+		k.log.Warn("published port has a foreign rule", "rule", l)
+	}
 }
 
 // stale names the connections that ports leave with somebody else when they are

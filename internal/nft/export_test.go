@@ -39,13 +39,5 @@ func (f *Firewall) Generation(ctx context.Context) (uint32, error) {
 		return 0, err
 	}
 	defer f.release()
-	b := &batch{seq: f.c.seq}
-	b.begin(unix.NFT_MSG_GETGEN, 0, 0)
-	b.end()
-	var gen uint32
-	err := f.c.dump(ctx, b, func(m message) error {
-		gen = be32(m.attrs().get(unix.NFTA_GEN_ID))
-		return nil
-	})
-	return gen, err
+	return f.c.generation(ctx)
 }

@@ -37,6 +37,13 @@ type Firewall struct {
 	// count is how many of them each table holds.
 	count [2]int
 	guard Guard
+	// commits counts our own transactions, by which those of others are told.
+	commits uint32
+	// foreignDNAT are rules of others, as they were after so many of their
+	// transactions, if they have been read.
+	foreignDNAT []dnatRule
+	foreignGen  uint32
+	foreignRead bool
 	// texts are the rules seen so far by comment, for List.
 	texts map[string]string
 }
@@ -142,6 +149,9 @@ func (f *Firewall) commitEcho(b *batch, name string, echo func(message)) error {
 		return err
 	}
 	err := f.c.commitEcho(b, echo)
+	if err == nil {
+		f.commits++
+	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
 		f.loaded = false
 		return fmt.Errorf("%w: %w", ErrTampered, err)

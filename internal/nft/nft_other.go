@@ -32,6 +32,11 @@ func (f *Firewall) Untrack(context.Context, []model.Tracked) ([]netip.Addr, erro
 // Tracked returns an error of class NotImplemented.
 func (f *Firewall) Tracked(context.Context) ([]model.Tracked, error) { return nil, notHere() }
 
+// ForeignDNAT returns an error of class NotImplemented.
+func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]string, error) {
+	return nil, notHere()
+}
+
 // SetGuard returns an error of class NotImplemented.
 func (f *Firewall) SetGuard(context.Context, Guard) error { return notHere() }
 
