@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/libnetwork/libnetwork"
-	"github.com/libnetwork/libnetwork/internal/hostport"
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
@@ -29,23 +29,39 @@ const firstPort = 10_000
 
 var target = netip.MustParseAddr("172.30.0.2")
 
-func single(port int) model.Port {
+func single(port int, owner string) model.Port {
 	return model.Port{
 		Proto: uint8(types.TCP), Host: netip.IPv4Unspecified(), First: uint16(port), Last: uint16(port),
-		Addr: target, Port: 80, Owner: "bench",
+		Addr: target, Port: 80, Owner: owner,
 	}
 }
 
-// published opens a kernel with a network and so many single ports.
-func published(b *testing.B, ports int) *kernel.Kernel {
+// A machine is a kernel in a namespace of its own.
+type machine struct {
+	ns *nstest.NS
+	k  *kernel.Kernel
+}
+
+// do runs f in the machine's namespace.
+func (m machine) do(b *testing.B, f func() error) {
+	b.Helper()
+	if err := m.ns.Do(f); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// published makes a machine with a network and so many single ports.
+func published(b *testing.B, ports int) machine {
 	b.Helper()
 	nstest.Require(b, nstest.Root, nstest.NFTables)
 	ctx := context.Background()
 	run := b.TempDir()
-	k, err := kernel.New(ctx, kernel.Config{DataDir: b.TempDir(), RunDir: run})
-	if err != nil {
-		b.Fatal(err)
-	}
+	m := machine{ns: nstest.New(b)}
+	m.do(b, func() (err error) {
+		m.k, err = kernel.New(ctx, kernel.Config{DataDir: b.TempDir(), RunDir: run})
+		return err
+	})
+	k := m.k
 	objs := []model.Object{model.FirewallNetwork{ID: "bench", Bridge: "bench0", V4: &model.FirewallFamily{
 		Subnets: []netip.Prefix{netip.MustParsePrefix("172.30.0.0/16")}, Masquerade: true, ICC: true,
 	}}}
@@ -65,7 +81,7 @@ func published(b *testing.B, ports int) *kernel.Kernel {
 	})
 	list := make([]model.Object, ports)
 	for i := range list {
-		list[i] = single(firstPort + i)
+		list[i] = single(firstPort+i, "others")
 	}
 	for len(list) > 0 {
 		n := min(len(list), 10_000)
@@ -74,31 +90,29 @@ func published(b *testing.B, ports int) *kernel.Kernel {
 		}
 		list = list[n:]
 	}
-	return k
+	return m
 }
 
 // publish is what one container's port, or range, takes of the kernel: the socket
 // or the look at those of others, and the rule.
-func publish(b *testing.B, k *kernel.Kernel, p model.Port) (there, gone time.Duration) {
+func (m machine) publish(b *testing.B, p model.Port) (there, gone time.Duration) {
 	b.Helper()
 	ctx := context.Background()
-	var kept hostport.Kept
-	there = clock(func() {
-		var err error
-		if kept, err = k.Hold(ctx, p); err == nil {
-			err = k.Create(ctx, []model.Object{p})
-		}
+	m.do(b, func() error {
+		begin := time.Now()
+		kept, err := m.k.Hold(ctx, p)
 		if err != nil {
-			b.Fatal(err)
+			return err
 		}
-	})
-	gone = clock(func() {
-		if err := k.Delete(ctx, []model.Object{p}); err != nil {
-			b.Fatal(err)
+		err = m.k.Create(ctx, []model.Object{p})
+		there = time.Since(begin)
+		if err != nil {
+			return err
 		}
-		if err := kept.Close(); err != nil {
-			b.Fatal(err)
-		}
+		begin = time.Now()
+		err = errors.Join(m.k.Delete(ctx, []model.Object{p}), kept.Close())
+		gone = time.Since(begin)
+		return err
 	})
 	return there, gone
 }
@@ -106,7 +120,7 @@ func publish(b *testing.B, k *kernel.Kernel, p model.Port) (there, gone time.Dur
 // BenchmarkPublish publishes one port, and takes it back, beside those that are
 // published already. The sizes take turns, so that they can be compared.
 func BenchmarkPublish(b *testing.B) {
-	medians(b, func(k *kernel.Kernel) (time.Duration, time.Duration) { return publish(b, k, single(80)) })
+	medians(b, func(m machine) (time.Duration, time.Duration) { return m.publish(b, single(80, "one")) })
 }
 
 // BenchmarkPublishRange publishes a range of 5000 ports: one that keeps its numbers,
@@ -114,12 +128,12 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkPublishRange(b *testing.B) {
 	for _, shift := range []int{0, 1} {
 		b.Run([]string{"same", "shifted"}[shift], func(b *testing.B) {
-			k := published(b, 0)
-			p := single(20_000)
+			m := published(b, 0)
+			p := single(20_000, "one")
 			p.Last, p.Port = p.First+4999, p.First+uint16(shift)
 			var there, gone []time.Duration
 			for range b.N {
-				t, g := publish(b, k, p)
+				t, g := m.publish(b, p)
 				there, gone = append(there, t), append(gone, g)
 			}
 			report(b, there, gone)
@@ -135,16 +149,16 @@ func report(b *testing.B, there, gone []time.Duration) {
 }
 
 // medians runs op at each size in turns and reports each beside the empty one.
-func medians(b *testing.B, op func(*kernel.Kernel) (time.Duration, time.Duration)) {
+func medians(b *testing.B, op func(machine) (time.Duration, time.Duration)) {
 	b.Helper()
 	there, gone := make([][]time.Duration, len(sizes)), make([][]time.Duration, len(sizes))
-	var kernels []*kernel.Kernel
+	var machines []machine
 	for _, n := range sizes {
-		kernels = append(kernels, published(b, n))
+		machines = append(machines, published(b, n))
 	}
 	for range max(b.N, 100) {
-		for i, k := range kernels {
-			t, g := op(k)
+		for i, m := range machines {
+			t, g := op(m)
 			there[i], gone[i] = append(there[i], t), append(gone[i], g)
 		}
 	}
