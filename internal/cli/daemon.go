@@ -144,15 +144,9 @@ func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 			hosts[0] = "unix://" + filepath.Join(dirs.Daemon.RunDir, "dnet.sock")
 		}
 	}
-	held := f.heldPorts
-	if !f.heldPortsSet && d.HeldPorts != nil {
-		held = *d.HeldPorts
-	}
-	if held < 0 {
-		return nil, usageError{fmt.Errorf("the number of held ports is %d: it cannot be less than 0", held)}
-	}
-	if held == 0 {
-		held = -1 // none; 0 is the default inside
+	held, err := heldPorts(f, file)
+	if err != nil {
+		return nil, err
 	}
 	s.daemon = daemon.Config{
 		Engine: daemon.EngineConfig{
@@ -164,6 +158,25 @@ func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 		Open: a.Open, Hosts: hosts, Insecure: f.insecure || d.Insecure, Version: a.Version, Getenv: a.Getenv,
 	}
 	return s, nil
+}
+
+// heldPorts is how many ports are held as the engine wants it: for it 0 is the
+// default, less than 0 none.
+func heldPorts(f *daemonFlags, file *configFile) (int, error) {
+	held := hostport.DefaultLimit
+	switch {
+	case f.heldPortsSet:
+		held = f.heldPorts
+	case file.Daemon.HeldPorts != nil:
+		held = *file.Daemon.HeldPorts
+	}
+	if held < 0 {
+		return 0, usageError{fmt.Errorf("the number of held ports is %d: it cannot be less than 0", held)}
+	}
+	if held == 0 {
+		held = -1
+	}
+	return held, nil
 }
 
 // first is the first that is not empty.
