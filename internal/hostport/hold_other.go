@@ -31,3 +31,6 @@ func (o *Hold) Close() error { return nil }
 
 // How is Checked.
 func (o *Hold) How() How { return Checked }
+
+// EphemeralRange returns DefaultLow and DefaultHigh.
+func EphemeralRange() (low, high uint16) { return DefaultLow, DefaultHigh }
