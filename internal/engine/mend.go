@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/hostsfile"
+	"github.com/libnetwork/libnetwork/internal/hostsfile/inplace"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/resolvfile"
 )
