@@ -125,6 +125,8 @@ func TestConstructRefuses(t *testing.T) {
 		}},
 		{"data directory is a file", "Internal", []config.Option{config.OptionDataDir(file)}},
 		{"run directory is a file", "Internal", []config.Option{config.OptionRunDir(file)}},
+		{"unknown provider of a store", "BadRequest", []config.Option{config.OptionLocalKVProvider("x"), config.OptionLocalKVProviderURL("y")}},
+		{"provider that is not of this host", "NotImplemented", []config.Option{config.OptionLocalKVProvider("etcd"), config.OptionLocalKVProviderURL("y")}},
 		{"TLS files that cannot be read", "BadRequest", []config.Option{
 			config.OptionKVOpts(map[string]string{"kv.cacertfile": "/no/ca", "kv.certfile": "/no/cert", "kv.keyfile": "/no/key"}),
 		}},
@@ -142,6 +144,12 @@ func TestConstructRefuses(t *testing.T) {
 		for _, tt := range rows {
 			t.Run(tt.name, func(t *testing.T) { refuses(t, tt.class, tt.opts...) })
 		}
+	})
+	t.Run("OPT-1 a store for several hosts without an address is a BadRequest", func(t *testing.T) {
+		refuses(t, "BadRequest", config.OptionKVProvider("etcd"))
+	})
+	t.Run("OPT-1 a store for several hosts without a provider is a BadRequest", func(t *testing.T) {
+		refuses(t, "BadRequest", config.OptionKVProviderURL("192.0.2.1:2379"))
 	})
 	t.Run("CFG-6 a driver's configuration that is no map of options is a BadRequest", func(t *testing.T) {
 		for name, bad := range map[string]any{"number": 7, "text": "x", "generic part": map[string]any{netlabel.GenericData: 7}} {

@@ -90,6 +90,7 @@ type world struct {
 
 	mu     sync.Mutex // guards the following
 	at, n  int        // step at fails, n have been taken; 0: none does
+	writes int        // of the store, among them
 	failed string     // the name of the step that failed
 }
 
@@ -104,6 +105,9 @@ func (w *world) next(_ int, name string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n++
+	if name == "store: commit" {
+		w.writes++
+	}
 	if w.n != w.at {
 		return nil
 	}
@@ -114,10 +118,18 @@ func (w *world) next(_ int, name string) error {
 func (w *world) arm(at int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.at, w.n, w.failed = at, 0, ""
+	w.at, w.n, w.writes, w.failed = at, 0, 0, ""
 }
 
-func (w *world) open(t testing.TB) {
+// commits are the writes of the store since the world was armed.
+func (w *world) commits() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writes
+}
+
+// open starts an engine with the built-in drivers and those given.
+func (w *world) open(t testing.TB, drivers ...model.Driver) {
 	t.Helper()
 	steps := step.New(w.next)
 	w.k.Fail = func(op string, o model.Object) error { return steps.Next("kernel: " + op + " " + o.Key()) }
@@ -129,7 +141,7 @@ func (w *world) open(t testing.TB) {
 	w.m = &meter{Ipam: ipam.Default{Manager: manager}, steps: steps, taken: make(map[string]bool)}
 	w.e, err = engine.Open(t.Context(), engine.Config{
 		DataDir: w.data, RunDir: w.run, Kernel: w.k, Steps: steps,
-		Drivers: []model.Driver{bridge.Driver{Group: enginetest.Group}, single.Host(), single.Null()},
+		Drivers: append(drivers, bridge.Driver{Group: enginetest.Group}, single.Host(), single.Null()),
 		IPAM:    map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: w.m}, KeepAlive: true, Forwarding: true,
 		ResolvConf: filepath.Join(w.data, "none"), Logger: slog.New(slog.DiscardHandler),
 	})
@@ -231,26 +243,26 @@ var operations = []struct {
 	name string
 	run  func(ctx context.Context, t testing.TB, w *world) error
 }{
-	{"NET-2 W-6 create network", func(ctx context.Context, _ testing.TB, w *world) error {
+	{"NET-2 the creation of a network that fails at any step leaves everything as it was", func(ctx context.Context, _ testing.TB, w *world) error {
 		return last(w.e.CreateNetwork(ctx, engine.NetworkRequest{Driver: "bridge", Name: "n", IPv6: true, IPAM: model.IPAM{
 			Conf4: []model.IPAMConf{{Pool: "10.9.0.0/24", Aux: map[string]string{"x": "10.9.0.9"}}},
 			Conf6: []model.IPAMConf{{Pool: "fd00:9::/64"}},
 		}}))
 	}},
-	{"NET-14 delete network", func(ctx context.Context, t testing.TB, w *world) error { return w.network(t, "free").Delete(ctx) }},
-	{"EP-4 create endpoint", func(ctx context.Context, t testing.TB, w *world) error {
+	{"NET-14 the deletion of a network that fails at any step leaves all of it or nothing", func(ctx context.Context, t testing.TB, w *world) error { return w.network(t, "free").Delete(ctx) }},
+	{"EP-4 the creation of an endpoint that fails at any step leaves everything as it was", func(ctx context.Context, t testing.TB, w *world) error {
 		return last(w.network(t, "a").CreateEndpoint(ctx, engine.EndpointRequest{Name: "new", V4: netip.MustParseAddr("10.1.0.50")}))
 	}},
-	{"EP-20 delete endpoint", func(ctx context.Context, t testing.TB, w *world) error {
+	{"EP-20 the deletion of an endpoint that fails at any step leaves all of it or nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "b", "b1").Delete(ctx, false)
 	}},
-	{"EP-19 delete endpoint by force", func(ctx context.Context, t testing.TB, w *world) error {
+	{"EP-19 a deletion by force that fails at any step leaves all of the endpoint or nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "a", "a1").Delete(ctx, true)
 	}},
-	{"SB-3 create sandbox", func(ctx context.Context, _ testing.TB, w *world) error {
+	{"SB-3 the creation of a sandbox that fails at any step leaves everything as it was", func(ctx context.Context, _ testing.TB, w *world) error {
 		return last(w.e.CreateSandbox(ctx, engine.SandboxRequest{ContainerID: "c2", Files: model.Files{Hostname: "h2"}}))
 	}},
-	{"SB-3 create container", func(ctx context.Context, t testing.TB, w *world) error {
+	{"SB-3 the creation of a container on two networks that fails at any step leaves everything as it was", func(ctx context.Context, t testing.TB, w *world) error {
 		return last(w.e.CreateContainer(ctx, engine.SandboxRequest{
 			ContainerID: "c2", Files: model.Files{Hostname: "h2"},
 			Publish: []model.Publish{{Proto: uint8(types.TCP), First: 8081, Last: 8081, Port: 80, PortLast: 80}},
@@ -259,24 +271,24 @@ var operations = []struct {
 			{Network: w.network(t, "b"), Endpoint: engine.EndpointRequest{Name: "new"}},
 		}))
 	}},
-	{"EP-8 W-9 join", func(ctx context.Context, t testing.TB, w *world) error {
+	{"EP-8 a join that fails at any step leaves everything as it was", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "b", "b1").Join(ctx, w.sandbox(t), engine.JoinRequest{Priority: 1})
 	}},
-	{"EP-16 leave", func(ctx context.Context, t testing.TB, w *world) error {
+	{"EP-16 a leave that fails has changed nothing, and what the kernel refuses does not make it fail", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "a", "a1").Leave(ctx, w.sandbox(t))
 	}},
-	{"SB-9 rename", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Rename(ctx, "new") }},
-	{"SB-8 refresh", func(ctx context.Context, t testing.TB, w *world) error {
+	{"SB-9 a rename that fails at any step leaves all the old names", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Rename(ctx, "new") }},
+	{"SB-8 a refresh that fails at any step leaves everything as it was", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.sandbox(t).Refresh(ctx, engine.SandboxRequest{
 			ContainerID: "c1", Files: model.Files{Hostname: "other"},
 			Publish: []model.Publish{{Proto: uint8(types.TCP), First: 8082, Last: 8082, Port: 80, PortLast: 80}},
 		})
 	}},
-	{"SB-10 set key", func(ctx context.Context, t testing.TB, w *world) error {
+	{"SB-10 a change of the namespace that fails at any step leaves everything as it was", func(ctx context.Context, t testing.TB, w *world) error {
 		w.k.AddNamespace("/given")
 		return w.sandbox(t).SetKey(ctx, "/given")
 	}},
-	{"SB-6 delete sandbox", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Delete(ctx) }},
+	{"SB-6 the deletion of a sandbox that fails at any step leaves all of it or nothing", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Delete(ctx) }},
 }
 
 func TestFaults(t *testing.T) {
@@ -417,7 +429,7 @@ func TestSlowSandbox(t *testing.T) {
 	joined, left := make(chan error, 1), make(chan error, 1)
 	go func() { joined <- b1.Join(ctx, s, engine.JoinRequest{}) }()
 	<-inside
-	t.Run("CON-1 CON-4 another sandbox on the same networks", func(t *testing.T) {
+	t.Run("CON-1 while one sandbox waits for the kernel, others join and leave the same networks", func(t *testing.T) {
 		other := need(w.e.CreateContainer(ctx, engine.SandboxRequest{ContainerID: "c2"}, []engine.AttachRequest{
 			{Network: w.network(t, "a"), Endpoint: engine.EndpointRequest{Name: "new"}},
 			{Network: w.network(t, "b"), Endpoint: engine.EndpointRequest{Name: "new"}},
@@ -426,7 +438,7 @@ func TestSlowSandbox(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("CON-1 look-ups of the same sandbox", func(t *testing.T) {
+	t.Run("CON-1 while a sandbox waits for the kernel, it can be looked up and resolves names", func(t *testing.T) {
 		if eps := s.Endpoints(); len(eps) != 1 || eps[0] != a1 {
 			t.Errorf("endpoints are %v, want those before the join", eps)
 		}
@@ -434,7 +446,7 @@ func TestSlowSandbox(t *testing.T) {
 			t.Errorf("a1 resolves to %v", addrs)
 		}
 	})
-	t.Run("CON-1 a call that gives up waiting", func(t *testing.T) {
+	t.Run("CON-1 a call that gives up waiting for its turn ends with Timeout", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(ctx)
 		cancel()
 		err := a1.Leave(ctx, s)

@@ -62,6 +62,9 @@ func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Networ
 		return nil, err
 	}
 	traits := drv.Traits()
+	if traits.Scope != "local" {
+		return nil, types.ForbiddenErrorf("network %s: driver %s works in the scope %s, which has no store: configure one", req.Name, req.Driver, traits.Scope)
+	}
 	wanted := []turn{exclusive("name", traits.Scope+"/"+req.Name)}
 	if traits.Single {
 		wanted = append(wanted, exclusive("type", req.Driver))
