@@ -44,20 +44,17 @@ func run(events io.Reader, out io.Writer, check string) error {
 	if err != nil {
 		return err
 	}
-	proofs, err := readProofs(events, ids)
-	if err != nil {
-		return err
-	}
+	proofs, problems := readProofs(events, ids)
 	if check != "" {
 		text, err := os.ReadFile(check)
 		if err != nil {
 			return err
 		}
-		return checkTable(string(text), ids, proofs)
+		return errors.Join(problems, checkTable(string(text), ids, proofs))
 	}
 	w := bufio.NewWriter(out)
 	writeTable(w, ids, proofs, readings)
-	return errors.Join(w.Flush(), missing(ids, proofs, readings))
+	return errors.Join(w.Flush(), problems, missing(ids, proofs, readings))
 }
 
 // missing names the ids that nothing is known of.

@@ -27,7 +27,7 @@ var family = regexp.MustCompile(`^(MOD|ERR|CTL|NET|EP|SB|GW|PER|CLN|CON|OPT|CFG|
 var reference = regexp.MustCompile(`^(,|([A-Z]+-?[0-9]+[a-z]?|and|or)[ ,:])`)
 
 // readProofs reads the events of go test -json and returns the subtests that
-// passed by id, in the order of their statements.
+// passed by id, in the order of their tests, and what is wrong with others.
 func readProofs(events io.Reader, ids []string) (map[string][]proof, error) {
 	passed, known, err := readEvents(events)
 	if err != nil {
@@ -47,10 +47,11 @@ func readProofs(events io.Reader, ids []string) (map[string][]proof, error) {
 			errs = append(errs, fmt.Errorf("%s: the name does not say what holds", t))
 		case reference.MatchString(statement):
 			errs = append(errs, fmt.Errorf("%s: one id a subtest, then words", t))
-		}
-		p := proof{statement, t.short()}
-		if !slices.Contains(out[id], p) {
-			out[id] = append(out[id], p)
+		default:
+			p := proof{statement, t.short()}
+			if !slices.Contains(out[id], p) {
+				out[id] = append(out[id], p)
+			}
 		}
 	}
 	for _, proofs := range out {
