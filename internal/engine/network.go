@@ -63,7 +63,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	}
 	traits := drv.Traits()
 	if traits.Scope != "local" {
-		return nil, types.ForbiddenErrorf("network %s: driver %s works in the scope %s, which has no store: configure one", req.Name, req.Driver, traits.Scope)
+		return nil, types.ForbiddenErrorf("network %s: type %s is for several hosts, and no store for the scope %s is configured", req.Name, req.Driver, traits.Scope)
 	}
 	wanted := []turn{exclusive("name", traits.Scope+"/"+req.Name)}
 	if traits.Single {
