@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,6 +84,8 @@ func (m *meter) ReleaseAddress(id string, ip net.IP) error {
 
 // world is an engine in memory of which one step can be made to fail.
 type world struct {
+	writes atomic.Int32 // of the store
+
 	e         *engine.Engine
 	k         *enginetest.Kernel
 	m         *meter
@@ -90,7 +93,6 @@ type world struct {
 
 	mu     sync.Mutex // guards the following
 	at, n  int        // step at fails, n have been taken; 0: none does
-	writes int        // of the store, among them
 	failed string     // the name of the step that failed
 }
 
@@ -102,12 +104,12 @@ func newWorld(t testing.TB) *world {
 }
 
 func (w *world) next(_ int, name string) error {
+	if name == "store: commit" {
+		w.writes.Add(1)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n++
-	if name == "store: commit" {
-		w.writes++
-	}
 	if w.n != w.at {
 		return nil
 	}
@@ -118,14 +120,7 @@ func (w *world) next(_ int, name string) error {
 func (w *world) arm(at int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.at, w.n, w.writes, w.failed = at, 0, 0, ""
-}
-
-// commits are the writes of the store since the world was armed.
-func (w *world) commits() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.writes
+	w.at, w.n, w.failed = at, 0, ""
 }
 
 // open starts an engine with the built-in drivers and those given.
