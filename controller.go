@@ -61,7 +61,7 @@ type NetworkController interface {
 	// error.
 	SandboxDestroy(id string) error
 
-	// Stop ends the controller, its goroutines and its sockets. Networks and
+	// Stop ends the controller, its goroutines, its sockets and its subscriptions. Networks and
 	// sandboxes stay in the kernel. A second Stop does nothing.
 	Stop()
 
@@ -110,6 +110,8 @@ type controller struct {
 
 	mu  sync.Mutex // guards cfg
 	cfg *config.Config
+
+	subs subscriptions
 }
 
 // New makes a controller. It fails with BadRequest for a configuration that
@@ -242,6 +244,7 @@ func (c *controller) SandboxDestroy(id string) error {
 }
 
 func (c *controller) Stop() {
+	c.subs.close()
 	c.stop.Do(func() {
 		if err := c.release(); err != nil {
 			slog.Error("stop the controller", "err", err)

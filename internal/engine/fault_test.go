@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -342,15 +343,27 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+func asIs(ev engine.Event) engine.Event { return ev }
+
 func TestEvents(t *testing.T) {
 	w := newWorld(t)
-	events, cancel := w.e.Subscribe()
+	before := time.Now()
+	_, events, cancel := engine.Subscribe(w.e, time.Time{}, asIs)
 	w.populate(t)
 	ctx := t.Context()
 	if err := w.sandbox(t).Rename(ctx, "new"); err != nil {
 		t.Fatal(err)
 	}
 	s := w.sandbox(t)
+	if err := s.Refresh(ctx, engine.SandboxRequest{ContainerID: "c1"}); err != nil {
+		t.Fatal(err)
+	}
+	w.k.AddNamespace("/given")
+	for range 2 {
+		if err := s.SetKey(ctx, "/given"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.Delete(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -364,37 +377,60 @@ func TestEvents(t *testing.T) {
 	cancel()
 	var got []string
 	for ev := range events {
+		if ev.Scope != "local" || ev.ID == "" || ev.Time.Before(before) {
+			t.Errorf("event %+v", ev)
+		}
 		got = append(got, ev.Type+" "+ev.Action+" "+ev.Name)
 	}
 	want := []string{
 		"network create a", "network create b", "network create free", "endpoint create a1", "endpoint create b1",
-		"sandbox create c1", "network connect a", "endpoint rename new",
-		"network disconnect a", "endpoint destroy new", "sandbox destroy c1", "network destroy free",
+		"sandbox create c1", "network connect a", "endpoint rename new", "sandbox rename c1",
+		"sandbox refresh c1", "sandbox setkey c1", "sandbox setkey c1", "network disconnect a", "endpoint destroy new", "sandbox destroy c1", "network destroy free",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
+	t.Run("what has been is remembered", func(t *testing.T) {
+		past, _, cancel := engine.Subscribe(w.e, before, asIs)
+		cancel()
+		got = nil
+		for _, ev := range past {
+			got = append(got, ev.Type+" "+ev.Action+" "+ev.Name)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		again, _, cancel := engine.Subscribe(w.e, past[3].Time, asIs)
+		cancel()
+		if len(again) != len(past)-3 || again[0].ID != past[3].ID {
+			t.Errorf("since the fourth event there are %d, want %d", len(again), len(past)-3)
+		}
+	})
 }
 
 func TestEventsCutOff(t *testing.T) {
 	w := newWorld(t)
-	slow, cancel := w.e.Subscribe()
+	_, slow, cancel := engine.Subscribe(w.e, time.Time{}, asIs)
 	defer cancel()
 	w.populate(t)
 	n := w.network(t, "free")
-	for range 200 {
+	for range 600 {
 		if err := need(n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: "e"}))(t).Delete(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	count := 0
-	for range slow {
+	count, lost := 0, false
+	for ev := range slow {
 		count++
+		lost = ev.Lost()
 	}
-	if count != 256 {
-		t.Errorf("a slow subscriber got %d events before it was cut off, want 256", count)
+	if count != 257 || !lost {
+		t.Errorf("a slow subscriber got %d events before it was cut off, want 256 and one that says so", count)
 	}
-	late, _ := w.e.Subscribe()
+	past, late, _ := engine.Subscribe(w.e, time.Unix(0, 0), asIs)
+	if len(past) != 1024 || past[0].Time.After(past[1].Time) || past[1023].Action != "destroy" {
+		t.Errorf("%d events are remembered, want the last 1024 in their order", len(past))
+	}
 	if err := w.e.Close(); err != nil {
 		t.Fatal(err)
 	}
