@@ -2,6 +2,7 @@ package options
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,4 +88,42 @@ func TestGenerateFromModelRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever options there are, the result has them, or one of the errors names the
+// option that cannot be.
+func FuzzGenerateFromModel(f *testing.F) {
+	f.Add("Name", "x", int64(3), byte(0))
+	f.Add("MTU", "x", int64(1400), byte(1))
+	f.Add("hidden", "x", int64(1), byte(2))
+	f.Add("Promoted", "", int64(1), byte(3))
+	f.Add("\x00", "", int64(0), byte(4))
+	f.Fuzz(func(t *testing.T, field, text string, number int64, kind byte) {
+		values := []interface{}{text, uint16(number), int(number), number, nil, map[string]string{text: text}, Generic{text: number}, []string{text}, &text}
+		value := values[int(kind)%len(values)]
+		for _, m := range []interface{}{model{}, &model{}, (*model)(nil)} {
+			got, err := GenerateFromModel(Generic{field: value}, m)
+			switch err := err.(type) {
+			case nil:
+				v := reflect.Indirect(reflect.ValueOf(got)).FieldByName(field)
+				if !reflect.DeepEqual(v.Interface(), value) {
+					t.Fatalf("field %s is %v, want %v", field, v, value)
+				}
+			case NoSuchFieldError:
+				if err.Field != field {
+					t.Fatalf("%v is not about %q", err, field)
+				}
+			case CannotSetFieldError:
+				if err.Field != field {
+					t.Fatalf("%v is not about %q", err, field)
+				}
+			case TypeMismatchError:
+				if err.Field != field {
+					t.Fatalf("%v is not about %q", err, field)
+				}
+			default:
+				t.Fatalf("error %T %v", err, err)
+			}
+		}
+	})
 }
