@@ -122,6 +122,12 @@ behaviour: ## write docs/behaviour.md from the tests that pass
 	$(GO) run ./docs/behaviour <$$events >bin/behaviour.md
 	mv bin/behaviour.md docs/behaviour.md
 
+.PHONY: mutants
+mutants: ## check that the tests notice seeded defects, and write docs/mutants.md
+	@mkdir -p bin
+	LIBNETWORK_REQUIRE_KERNEL=1 $(GO) run ./docs/mutants $(MUTANTS) >bin/mutants.md
+	$(if $(MUTANTS),cat bin/mutants.md,mv bin/mutants.md docs/mutants.md)
+
 .PHONY: tidy-check
 tidy-check: ## fail if go.mod or go.sum is not what go mod tidy makes
 	$(GO) mod tidy -diff

@@ -54,7 +54,7 @@ var kernelFloor = []string{
 	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/hostport", "internal/conntrack",
 	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "internal/kernel", "internal/run",
 	"osl", "ipamutils", "cmd/...",
-	"docs/runner", // an example of what users of the library do
+	"docs/runner", "docs/mutants", // an example of what users do, and a tool that runs tests
 }
 
 // kernelImports are what only the kernel floor imports, with all below them.
