@@ -171,7 +171,7 @@ func (m *mutant) try(ctx context.Context, dir string) (noticed string, err error
 	if failed := failedTest.FindAllStringSubmatch(string(out), -1); len(failed) > 0 {
 		return "`" + deepest(failed) + "`", nil
 	}
-	if i := bytes.Index(out, []byte("panic: test timed out")); i >= 0 {
+	if bytes.Contains(out, []byte("panic: test timed out")) {
 		return "a test that hangs", nil
 	}
 	return "", fmt.Errorf("the run failed without a failed test:\n%s", out)

@@ -507,3 +507,19 @@ func TestCutShort(t *testing.T) {
 		}
 	})
 }
+
+func TestPortsOfDeleted(t *testing.T) {
+	w := newWorld(t)
+	w.populate(t)
+	if err := w.sandbox(t).Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("SB-6 the ports of a deleted sandbox are free at once", func(t *testing.T) {
+		s := need(w.e.CreateContainer(t.Context(), engine.SandboxRequest{
+			ContainerID: "c2", Publish: []model.Publish{{Proto: uint8(types.TCP), First: 8080, Last: 8080, Port: 80, PortLast: 80}},
+		}, []engine.AttachRequest{{Network: w.network(t, "a"), Endpoint: engine.EndpointRequest{Name: "c2"}}}))(t)
+		if p := s.Record().Published; len(p) == 0 || p[0].First != 8080 {
+			t.Errorf("published are %+v", p)
+		}
+	})
+}
