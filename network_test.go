@@ -273,7 +273,12 @@ func TestNetworkDelete(t *testing.T) {
 		wantClass(t, err, "NotFound")
 	})
 	t.Run("NET-10 the subnet of a deleted network is free", func(t *testing.T) {
-		ok(t, newNetwork(t, c, "other", subnet("10.1.0.0/24")).Delete())
+		// The same subnet could be shared, an overlapping one could not.
+		ok(t, newNetwork(t, c, "other", subnet("10.1.0.0/16")).Delete())
+		again := newNetwork(t, c, "again", subnet("10.1.0.0/24"))
+		v4, _ := again.Info().IpamInfo()
+		diff(t, "gateway", "10.1.0.1/24", v4[0].Gateway.String())
+		ok(t, again.Delete())
 	})
 	t.Run("NET-11 of many deletions at once one succeeds", func(t *testing.T) {
 		n := newNetwork(t, c, "web")
