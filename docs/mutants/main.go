@@ -141,6 +141,9 @@ func copySources(ctx context.Context, dir string) error {
 // failedTest finds the tests that failed in the output of go test -v.
 var failedTest = regexp.MustCompile(`(?m)^ *--- FAIL: (\S+)`)
 
+// panicked finds a panic of a goroutine that is no test.
+var panicked = regexp.MustCompile(`(?m)^panic: (.*?)( \[recovered.*)?$`)
+
 // try puts the defect into the copy in dir, runs the tests, and takes it out.
 func (m *mutant) try(ctx context.Context, dir string) (noticed string, err error) {
 	path := filepath.Join(dir, m.file)
@@ -173,6 +176,9 @@ func (m *mutant) try(ctx context.Context, dir string) (noticed string, err error
 	}
 	if bytes.Contains(out, []byte("panic: test timed out")) {
 		return "a test that hangs", nil
+	}
+	if p := panicked.FindSubmatch(out); p != nil {
+		return "a panic: " + string(p[1]), nil
 	}
 	return "", fmt.Errorf("the run failed without a failed test:\n%s", out)
 }
