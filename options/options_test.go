@@ -103,26 +103,28 @@ func FuzzGenerateFromModel(f *testing.F) {
 		value := values[int(kind)%len(values)]
 		for _, m := range []interface{}{model{}, &model{}, (*model)(nil)} {
 			got, err := GenerateFromModel(Generic{field: value}, m)
-			switch err := err.(type) {
-			case nil:
+			var (
+				none     NoSuchFieldError
+				fixed    CannotSetFieldError
+				mismatch TypeMismatchError
+				about    string
+			)
+			switch {
+			case err == nil:
+				about = field
 				v := reflect.Indirect(reflect.ValueOf(got)).FieldByName(field)
 				if !reflect.DeepEqual(v.Interface(), value) {
 					t.Fatalf("field %s is %v, want %v", field, v, value)
 				}
-			case NoSuchFieldError:
-				if err.Field != field {
-					t.Fatalf("%v is not about %q", err, field)
-				}
-			case CannotSetFieldError:
-				if err.Field != field {
-					t.Fatalf("%v is not about %q", err, field)
-				}
-			case TypeMismatchError:
-				if err.Field != field {
-					t.Fatalf("%v is not about %q", err, field)
-				}
-			default:
-				t.Fatalf("error %T %v", err, err)
+			case errors.As(err, &none):
+				about = none.Field
+			case errors.As(err, &fixed):
+				about = fixed.Field
+			case errors.As(err, &mismatch):
+				about = mismatch.Field
+			}
+			if about != field {
+				t.Fatalf("error %T %v is not about %q", err, err, field)
 			}
 		}
 	})
