@@ -118,6 +118,24 @@ fuzz: ## run every fuzz target for FUZZ_TIME
 api: ## write the exported identifiers of the public packages to api/*.txt
 	$(GO) test ./internal/arch -run '^TestAPI$$' -count=1 -update
 
+# The events of go test -json; of a run that has been, if EVENTS names a file.
+EVENTS ?=
+
+.PHONY: behaviour
+behaviour: ## write docs/behaviour.md from the tests that pass
+	@mkdir -p bin
+	@events='$(EVENTS)'; if [ -z "$$events" ]; then \
+		events=bin/test.json; $(MAKE) -s test TEST_FLAGS='$(TEST_FLAGS) -json' >$$events; \
+	fi; \
+	$(GO) run ./docs/behaviour <$$events >bin/behaviour.md
+	mv bin/behaviour.md docs/behaviour.md
+
+.PHONY: mutants
+mutants: ## check that the tests notice seeded defects, and write docs/mutants.md
+	@mkdir -p bin
+	LIBNETWORK_REQUIRE_KERNEL=1 $(GO) run ./docs/mutants $(MUTANTS) >bin/mutants.md
+	$(if $(MUTANTS),cat bin/mutants.md,mv bin/mutants.md docs/mutants.md)
+
 .PHONY: tidy-check
 tidy-check: ## fail if go.mod or go.sum is not what go mod tidy makes
 	$(GO) mod tidy -diff

@@ -66,7 +66,7 @@ type NetworkController interface {
 	// error.
 	SandboxDestroy(id string) error
 
-	// Stop ends the controller, its goroutines and its sockets. Networks and
+	// Stop ends the controller, its goroutines, its sockets and its subscriptions. Networks and
 	// sandboxes stay in the kernel. A second Stop does nothing.
 	Stop()
 
@@ -116,6 +116,8 @@ type controller struct {
 
 	mu  sync.Mutex // guards cfg
 	cfg *config.Config
+
+	subs subscriptions
 }
 
 // The controller is where drivers register themselves: a value that New returned
@@ -281,6 +283,7 @@ func (c *controller) SandboxDestroy(id string) error {
 }
 
 func (c *controller) Stop() {
+	c.subs.close()
 	c.stop.Do(func() {
 		if err := errors.Join(c.hooks.Close(), c.release()); err != nil {
 			slog.Error("stop the controller", "err", err)

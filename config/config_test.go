@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 		Daemon: DaemonCfg{DataDir: "/var/lib/libnetwork", RunDir: "/run/libnetwork", DriverCfg: map[string]interface{}{}},
 		Scopes: map[string]*ScopeCfg{"local": localDefault("/var/lib/libnetwork")},
 	}
-	t.Run("CFG-3 of options", func(t *testing.T) {
+	t.Run("CFG-3 options alone give the local store by default and no other", func(t *testing.T) {
 		got := ParseConfigOptions()
 		if diff := cmp.Diff(want, got, public()); diff != "" {
 			t.Errorf("ParseConfigOptions (-want +got):\n%s", diff)
@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("CFG-3 of a file", func(t *testing.T) {
+	t.Run("CFG-3 an empty file gives the local store by default and no other", func(t *testing.T) {
 		got, err := ParseConfig(write(t, "empty.toml", ""))
 		if err != nil {
 			t.Fatal(err)
@@ -75,7 +75,7 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("LoadDefaultScopes again (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("CFG-5 one does not change the other", func(t *testing.T) {
+	t.Run("CFG-5 paths belong to one configuration and do not change another", func(t *testing.T) {
 		a, b := ParseConfigOptions(OptionDataDir("/a")), ParseConfigOptions(OptionDataDir("/b"))
 		if a.Daemon.DataDir == b.Daemon.DataDir || a.Daemon.RunDir == b.Daemon.RunDir || a.Scopes["local"].Client.Address == b.Scopes["local"].Client.Address {
 			t.Errorf("two data directories share a path:\n%+v\n%+v", a.Daemon, b.Daemon)
@@ -153,10 +153,10 @@ func TestLocalScopeIsCompleted(t *testing.T) {
 		opts []Option
 		want ScopeClientCfg
 	}{
-		{"OPT-1 no address", []Option{OptionLocalKVProvider("boltdb")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
-		{"OPT-1 blank address", []Option{OptionLocalKVProvider("boltdb"), OptionLocalKVProviderURL("  ")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
-		{"OPT-1 other provider without address", []Option{OptionLocalKVProvider("consul")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
-		{"OPT-1 no provider", []Option{OptionLocalKVProviderURL("/x.db")}, client("boltdb", "/x.db", "libnetwork")},
+		{"OPT-1 a local store without an address is the default one", []Option{OptionLocalKVProvider("boltdb")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
+		{"OPT-1 a local store with a blank address is the default one", []Option{OptionLocalKVProvider("boltdb"), OptionLocalKVProviderURL("  ")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
+		{"OPT-1 a local store of another provider without an address is the default one", []Option{OptionLocalKVProvider("consul")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
+		{"OPT-1 a local store without a provider is of the default one", []Option{OptionLocalKVProviderURL("/x.db")}, client("boltdb", "/x.db", "libnetwork")},
 		{"given bucket", []Option{OptionLocalKVProviderConfig(&StoreConfig{Bucket: "b"})}, client("boltdb", "/d/libnetwork.db", "b")},
 		{"nil details", []Option{OptionLocalKVProviderConfig(nil)}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
 		{"other provider", []Option{OptionLocalKVProvider("consul"), OptionLocalKVProviderURL("192.0.2.1:8500")}, client("consul", "192.0.2.1:8500", "")},
@@ -250,7 +250,7 @@ title = "a sample"
 `
 
 func TestParseConfig(t *testing.T) {
-	t.Run("CFG-1 CFG-2 keys in any case, others ignored", func(t *testing.T) {
+	t.Run("CFG-1 a file has the names of the fields as keys, in any case", func(t *testing.T) {
 		got, err := ParseConfig(write(t, "c.toml", sample+"[filled]\nrundir='x'\n[err]\n"))
 		if err != nil {
 			t.Fatal(err)
@@ -297,6 +297,19 @@ func TestParseConfig(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[string]*ScopeCfg{"local": localDefault("/data")}, got.Scopes, public()); diff != "" {
 			t.Errorf("scopes (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("CFG-2 keys and tables that are not known are ignored", func(t *testing.T) {
+		want, err := ParseConfig(write(t, "empty.toml", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseConfig(write(t, "c.toml", "title = 'x'\nfilled = 1\n[datastore]\nembedded = false\n[daemon]\nnone = 1\n[cluster]\nwatcher = 'x'\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, public()); diff != "" {
+			t.Errorf("ParseConfig (-want +got):\n%s", diff)
 		}
 	})
 	t.Run("missing", func(t *testing.T) {

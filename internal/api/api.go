@@ -253,7 +253,7 @@ type Event struct {
 	// Version is the version of this shape, 1.
 	Version int `json:"version"`
 	// Type is network, endpoint or container; Action is create, destroy, connect,
-	// disconnect or rename.
+	// disconnect, rename, refresh or setkey.
 	Type   string `json:"Type"`
 	Action string `json:"Action"`
 	Actor  Actor  `json:"Actor"`
@@ -266,7 +266,9 @@ type Event struct {
 // Actor is what an event is about.
 type Actor struct {
 	ID string `json:"ID"`
-	// Attributes hold the name and what belongs to the action.
+	// Attributes hold the name and what belongs to the action: type is the driver of
+	// a network, network the one of an endpoint, container and endpoint who connects,
+	// old and new are names.
 	Attributes map[string]string `json:"Attributes"`
 }
 

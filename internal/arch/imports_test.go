@@ -37,7 +37,7 @@ var floors = [][]string{
 	{"internal/engine/enginetest"},
 	{"internal/host"},     // assembles an engine for this machine
 	{".", "internal/api"}, // the two faces of the engine: the library, and what the daemon speaks
-	{"internal/api/server", "internal/client", "bench/...", "internal/crash", "internal/scenario"},
+	{"internal/api/server", "internal/client", "bench/...", "docs/...", "internal/crash", "internal/scenario"},
 	{"internal/daemon"},
 	{"internal/cli"},
 	{"cmd/..."},
@@ -56,6 +56,7 @@ var kernelFloor = []string{
 	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/hostport", "internal/conntrack",
 	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "internal/kernel", "internal/run",
 	"internal/extkey", "internal/hostsfile/inplace", "osl", "ipamutils", "cmd/...",
+	"docs/runner", "docs/mutants", // an example of what users do, and a tool that runs tests
 }
 
 // kernelImports are what only the kernel floor imports, with all below them.

@@ -132,7 +132,7 @@ func TestRun(t *testing.T) {
 	if _, err := c.Network(t.Context(), "../../_ping"); !errors.As(err, new(types.NotFoundError)) {
 		t.Errorf("a name that looks like a path: %v", err)
 	}
-	events, err := c.Events(t.Context())
+	events, err := c.Events(t.Context(), api.EventQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,7 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 		e.sandboxes[rec.ID] = s
 		e.byContainer[rec.ContainerID] = s
 		e.mu.Unlock()
-		e.events.emit(Event{Type: "sandbox", Action: "create", ID: rec.ID, Name: rec.ContainerID})
+		s.emit("create", nil)
 	}
 	for _, j := range g.joins {
 		e.emitAttach("connect", j.ep, rec)
@@ -377,13 +377,6 @@ func (s *Sandbox) publish(after model.View, res *resolver, ports *settlement) {
 	} else if changed {
 		s.flushResolver()
 	}
-}
-
-func (e *Engine) emitAttach(action string, ep *Endpoint, sb *model.Sandbox) {
-	e.events.emit(Event{
-		Type: "network", Action: action, ID: ep.net.ID(), Name: ep.net.Name(),
-		Attributes: map[string]string{"container": sb.ContainerID, "endpoint": ep.ID()},
-	})
 }
 
 // clone copies a record, so that the published one stays as it is. What it

@@ -250,10 +250,7 @@ func (e *Engine) publishEndpoint(ep *Endpoint) {
 	e.endpoints[rec.ID] = ep
 	ep.net.endpoints[rec.Name] = ep
 	e.mu.Unlock()
-	e.events.emit(Event{
-		Type: "endpoint", Action: "create", ID: rec.ID, Name: rec.Name,
-		Attributes: map[string]string{"network": ep.net.Name()},
-	})
+	ep.emit("create", nil)
 }
 
 // forgetEndpoint is the reverse of publishEndpoint. The addresses are given back
@@ -269,10 +266,7 @@ func (e *Engine) forgetEndpoint(ep *Endpoint, left bool) {
 	if !left {
 		e.releaseEndpoint(ep.net.Record(), rec)
 	}
-	e.events.emit(Event{
-		Type: "endpoint", Action: "destroy", ID: rec.ID, Name: rec.Name,
-		Attributes: map[string]string{"network": ep.net.Name()},
-	})
+	ep.emit("destroy", nil)
 }
 
 // Delete removes the endpoint; with force, also one that is joined to a sandbox,

@@ -127,7 +127,7 @@ func (e *Engine) createNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	e.networks[rec.ID] = n
 	e.byName[nameKey(rec)] = n
 	e.mu.Unlock()
-	e.events.emit(Event{Type: "network", Action: "create", ID: rec.ID, Name: rec.Name, Attributes: map[string]string{"driver": rec.Driver}})
+	n.emit("create", nil)
 	return n, nil
 }
 
@@ -255,7 +255,7 @@ func (n *Network) delete(ctx context.Context) error {
 	e.mu.Unlock()
 	e.release(rec)
 	e.relaxForwarding(ctx)
-	e.events.emit(Event{Type: "network", Action: "destroy", ID: rec.ID, Name: rec.Name, Attributes: map[string]string{"driver": rec.Driver}})
+	n.emit("destroy", nil)
 	return nil
 }
 

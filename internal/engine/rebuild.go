@@ -160,6 +160,9 @@ func (s *Sandbox) rebuild(ctx context.Context, r rebuild) error {
 		s.mu.Lock()
 		s.labels = r.labels
 		s.mu.Unlock()
+		s.emit("refresh", nil)
+	} else {
+		s.emit("setkey", nil)
 	}
 	return nil
 }
@@ -247,17 +250,26 @@ func (s *Sandbox) Rename(ctx context.Context, name string) error {
 	if err := e.commit(ctx, ops...); err != nil {
 		return opError("rename container", s.ContainerID(), s.ID(), err)
 	}
+	was := make(map[*Endpoint]*model.Endpoint, len(eps))
 	for ep, rec := range renamed {
 		old := ep.Record()
+		was[ep] = old
 		ep.net.zone.rename(old, rec)
 		e.mu.Lock()
 		delete(ep.net.endpoints, old.Name)
 		ep.net.endpoints[name] = ep
 		ep.rec.Store(rec)
 		e.mu.Unlock()
-		e.events.emit(Event{Type: "endpoint", Action: "rename", ID: rec.ID, Name: name, Attributes: map[string]string{"old": old.Name}})
 	}
 	s.view.Store(&view)
+	for _, ep := range eps {
+		if old := was[ep]; old.Name != name || old.Anonymous {
+			ep.emit("rename", map[string]string{"old": old.Name})
+		}
+	}
+	if len(eps) > 0 {
+		s.emit("rename", map[string]string{"new": name})
+	}
 	return nil
 }
 

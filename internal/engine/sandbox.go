@@ -274,7 +274,7 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 		e.emitAttach("disconnect", ep, view.Sandbox)
 		e.forgetEndpoint(ep, left != nil)
 	}
-	e.events.emit(Event{Type: "sandbox", Action: "destroy", ID: s.ID(), Name: view.Sandbox.ContainerID})
+	s.emit("destroy", nil)
 	return nil
 }
 
