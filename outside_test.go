@@ -115,7 +115,7 @@ func TestRegisterDriver(t *testing.T) {
 			t.Errorf("the driver was called: %v", calls)
 		}
 	})
-	t.Run("CTL-15 an unknown type is NotFound at once", func(t *testing.T) {
+	t.Run("CTL-15 a type that nobody has registered is NotFound at once", func(t *testing.T) {
 		_, err := c.NewNetwork("nobody", "n")
 		wantClass(t, err, "NotFound")
 	})

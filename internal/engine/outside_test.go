@@ -372,6 +372,43 @@ func TestOutsideLate(t *testing.T) {
 	}
 }
 
+// TestCutShortDeletion ends the process while the driver is being told of the
+// deletion of a network.
+func TestCutShortDeletion(t *testing.T) {
+	w := newOutsideWorld(t)
+	free := w.network(t, "ofree")
+	w.d.Fail = func(method, _ string) error {
+		if method == "DeleteNetwork" {
+			w.kill(1)
+			return errors.New("the process is gone")
+		}
+		return nil
+	}
+	if err := free.Delete(t.Context()); err == nil {
+		t.Fatal("the deletion was recorded: the test proves nothing")
+	}
+	if err := w.e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.arm(0)
+	w.d.Fail = nil
+	w.open(t)
+	t.Run("CLN-3 a network whose deletion was cut short is gone after the next start", func(t *testing.T) {
+		if n, err := w.e.NetworkByName("ofree"); err == nil {
+			t.Errorf("it is there: %v", n.Record())
+		}
+		need(w.e.CreateNetwork(t.Context(), engine.NetworkRequest{
+			Driver: "bridge", Name: "ofree", IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.31.0.0/24"}}},
+		}))(t)
+	})
+	w.register(t)
+	t.Run("CLN-3 its driver is told when it is there, and what that says is ignored", func(t *testing.T) {
+		if diff := cmp.Diff(w.expected(t), w.d.Known()); diff != "" {
+			t.Errorf("what the driver knows (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // TestGateway is about the default-gateway network, as far as no kernel is needed.
 func TestGateway(t *testing.T) {
 	w := newOutsideWorld(t)

@@ -40,9 +40,10 @@ import (
 
 const (
 	// patience is how long an edit waits for others to close the file.
-	patience = 50 * time.Millisecond
-	// grace is longer than a read of the file takes, also on a busy machine.
-	grace = 20 * time.Millisecond
+	patience = 250 * time.Millisecond
+	// grace is longer than a read of the file takes, also on a busy machine, where
+	// the reader may have to wait for its turn in the middle of it.
+	grace = 100 * time.Millisecond
 )
 
 // Edit gives the file at path the text that change makes of its text, which is
