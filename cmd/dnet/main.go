@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 
 	"github.com/libnetwork/libnetwork/internal/cli"
 	"github.com/libnetwork/libnetwork/internal/daemon"
@@ -16,14 +17,18 @@ var version = "unknown"
 
 func main() {
 	run.ChildMain()
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == cli.ProxyName {
+		args = append([]string{cli.ProxyName}, args...)
+	}
 	ctx, reload, listen, stop := signals()
 	open := func(ctx context.Context, cfg daemon.EngineConfig) (*engine.Engine, func() error, error) {
 		listen() // this is the daemon
 		return openEngine(ctx, cfg)
 	}
 	code := cli.Main(ctx, cli.Env{
-		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Version: version, Open: open, Reload: reload,
+		Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Version: version, Open: open, Reload: reload, Inherited: inherited,
 	})
 	stop()
 	os.Exit(code)

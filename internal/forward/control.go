@@ -71,8 +71,11 @@ func (c *control6) host(oob []byte) netip.Addr {
 }
 
 func (*control6) from(host netip.Addr) []byte {
-	if !host.IsValid() || host.Is4() {
+	switch {
+	case !host.IsValid():
 		return nil
+	case host.Is4(): // of a socket of both families
+		return (*control4).from(nil, host)
 	}
 	return (&ipv6.ControlMessage{Src: host.AsSlice()}).Marshal()
 }

@@ -114,23 +114,21 @@ func addresses(t *testing.T) {
 // also if another one is nearer to the client.
 func TestUDPSource(t *testing.T) {
 	addresses(t)
-	for _, tt := range []struct{ listen, host, client string }{
-		{"0.0.0.0:0", "127.0.0.5", "127.0.0.1:0"},
-		{"0.0.0.0:0", "127.0.0.1", "127.0.0.5:0"},
-		{"[::]:0", "::1", "[::1]:0"},
-		{"[::]:0", "fd00:5::1", "[fd00:5::2]:0"},
-		{"[::]:0", "fd00:5::2", "[fd00:5::1]:0"},
-		{"[fd00:5::2]:0", "fd00:5::2", "[fd00:5::1]:0"},
+	for _, tt := range []struct{ network, listen, host, client string }{
+		{"udp4", "0.0.0.0:0", "127.0.0.5", "127.0.0.1:0"},
+		{"udp4", "0.0.0.0:0", "127.0.0.1", "127.0.0.5:0"},
+		{"udp6", "[::]:0", "::1", "[::1]:0"},
+		{"udp6", "[::]:0", "fd00:5::1", "[fd00:5::2]:0"},
+		{"udp6", "[::]:0", "fd00:5::2", "[fd00:5::1]:0"},
+		{"udp6", "[fd00:5::2]:0", "fd00:5::2", "[fd00:5::1]:0"},
+		{"udp", "[::]:0", "127.0.0.5", "127.0.0.1:0"}, // of both families
+		{"udp", "[::]:0", "fd00:5::2", "[fd00:5::1]:0"},
 	} {
-		t.Run(tt.listen+" asked at "+tt.host, func(t *testing.T) {
+		t.Run(tt.network+" "+tt.listen+" asked at "+tt.host, func(t *testing.T) {
 			nstest.Leaks(t)
-			network := "udp4"
-			if tt.listen[0] == '[' {
-				network = "udp6"
-			}
-			s, front, _ := forwardUDP(t, network, tt.listen, Config{})
+			s, front, _ := forwardUDP(t, tt.network, tt.listen, Config{})
 			to := netip.AddrPortFrom(netip.MustParseAddr(tt.host), front.Port())
-			c := limit(t, listenUDP(t, network, tt.client))
+			c := limit(t, listenUDP(t, "udp", tt.client))
 			answer(t, c, to, "question")
 			answer(t, s, recv(t, s, "question"), "answer")
 			if from := recv(t, c, "answer"); from != to {
