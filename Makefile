@@ -94,6 +94,7 @@ vuln: $(TOOLS)/.built ## look for known vulnerabilities (needs the network)
 .PHONY: bench
 bench: ## containers beside the kernel's floor: make bench BENCH=Network BENCH_FLAGS=-benchtime=100x
 	@echo 'up, down: median of 300 containers in a row; floor: the kernel alone (namespace, veth, address, route)'
+	@echo 'publish, unpublish: one port beside so many others; empty: beside none; create500: the last hundred networks of 500'
 	@$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) ./bench | $(GO) run ./bench/table
 
 .PHONY: fuzz

@@ -192,6 +192,10 @@ type Port struct {
 	IP          netip.Addr `json:"ip"`
 	Port        uint16     `json:"port"`
 	PortEnd     uint16     `json:"port_end"`
+	// Kept says how the host's port is kept from other programs: "held" by a socket,
+	// "checked" to be free when it was published, "rule" where the kernel has no
+	// sockets of the protocol, "taken" by another program while the daemon was down.
+	Kept string `json:"kept"`
 }
 
 // Container is a container's network as the daemon shows it.

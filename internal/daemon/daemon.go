@@ -35,6 +35,9 @@ type EngineConfig struct {
 	KeepAlive bool
 	// RemoveUnowned removes what no record names, also if all records were lost.
 	RemoveUnowned bool
+	// HeldPorts is how many published ports are held by a socket at most: 0 for the
+	// default, less than 0 for none.
+	HeldPorts int
 	// Forwarding lets the engine turn packet forwarding on.
 	Forwarding bool
 	Logger     *slog.Logger

@@ -30,7 +30,11 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 		kept = append(strays, paths...)
 	}
 	if len(kept) == 0 {
-		errs = append(errs, k.recoverFirewall(ctx, want), k.removeStrays(ctx, strays, paths))
+		dead, err := k.strayAddresses(ctx, want)
+		errs = append(errs, err, k.recoverFirewall(ctx, want, dead), k.removeStrays(ctx, strays, paths))
+		if len(dead) > 0 {
+			errs = append(errs, k.untrack(ctx, dead))
+		}
 	} else {
 		errs = append(errs, k.addRules(ctx, want))
 	}
@@ -62,8 +66,22 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 	return kept, errors.Join(errs...)
 }
 
-func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error {
+// strayAddresses returns the addresses that an earlier process did not come to
+// untrack.
+func (k *Kernel) strayAddresses(ctx context.Context, want []model.Object) ([]model.Tracked, error) {
+	wanted := make(map[string]bool)
+	for _, t := range rules(want).Tracked {
+		wanted[t.Key()] = true
+	}
+	list, err := k.firewall.Tracked(ctx)
+	return slices.DeleteFunc(list, func(t model.Tracked) bool { return wanted[t.Key()] }), err
+}
+
+// recoverFirewall makes the firewall hold what is wanted, and the dead addresses
+// until their links are removed.
+func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead []model.Tracked) error {
 	k.book(rules(want), nft.Change{})
+	k.book(nft.Change{Tracked: dead}, nft.Change{})
 	all, g := k.wanted()
 	changed, err := k.firewall.Reconcile(ctx, all, g)
 	if err != nil {
@@ -79,7 +97,7 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error
 // rules picks what the firewall holds.
 func rules(want []model.Object) nft.Change {
 	c, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
-		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort
+		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort && o.Order() != model.OrderTracked
 	}))
 	return c
 }
@@ -87,7 +105,7 @@ func rules(want []model.Object) nft.Change {
 // addRules adds the wanted rules to those that are there.
 func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
 	c := rules(want)
-	if len(c.Networks)+len(c.Ports) == 0 {
+	if len(c.Networks)+len(c.Ports)+len(c.Tracked) == 0 {
 		return nil
 	}
 	k.book(c, nft.Change{})

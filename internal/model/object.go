@@ -20,9 +20,10 @@ const (
 	OrderNamespace
 	OrderFiles
 	OrderRedirect
-	OrderPort
+	OrderTracked
 	OrderVeth
 	OrderRoute
+	OrderPort
 	OrderEntry
 	OrderConnectivity
 )
@@ -139,6 +140,23 @@ func (v Veth) Key() string { return "veth/" + v.Host }
 
 // Order is the object's place in the order of creation.
 func (Veth) Order() Order { return OrderVeth }
+
+// Tracked is a container's address, of which the kernel shall remember no
+// connection when it is gone: whoever has the address next, or the ports that led
+// to it, must not get what was meant for this one. Whether there have been any is
+// counted from before the address lives until after it is dead, so that nothing
+// has to be looked for where there were none.
+type Tracked struct {
+	Addr netip.Addr
+	// Owner is the id of the sandbox: the mark of what is made from this.
+	Owner string
+}
+
+// Key identifies the address.
+func (t Tracked) Key() string { return "tracked/" + t.Addr.String() }
+
+// Order is the object's place in the order of creation.
+func (Tracked) Order() Order { return OrderTracked }
 
 // DefaultRoute is the default route of one family inside a sandbox.
 type DefaultRoute struct {

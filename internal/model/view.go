@@ -160,6 +160,9 @@ func (v View) Objects() []Object {
 		if e, ok := a.entry(sb); ok {
 			objs = append(objs, e)
 		}
+		if wired && len(sb.Publish) > 0 {
+			objs = append(objs, a.tracked(sb)...)
+		}
 	}
 	if wired && sb.Resolver != 0 && !sb.Host {
 		objs = append(objs, Redirect{Netns: sb.Key, Port: sb.Resolver})
@@ -208,6 +211,21 @@ func (a Attachment) addr(v6 bool) netip.Prefix {
 		return a.Endpoint.V6
 	}
 	return a.Endpoint.V4
+}
+
+// tracked are the addresses of a sandbox with ports, whichever of them the ports
+// lead to at present.
+func (a Attachment) tracked(sb *Sandbox) []Object {
+	if sb.Host || !a.Driver.Traits().Ports {
+		return nil
+	}
+	var objs []Object
+	for _, p := range []netip.Prefix{a.Endpoint.V4, a.Endpoint.V6} {
+		if p.IsValid() {
+			objs = append(objs, Tracked{Addr: p.Addr(), Owner: sb.ID})
+		}
+	}
+	return objs
 }
 
 // entry is the line of the sandbox's hosts file for its own name on a network.

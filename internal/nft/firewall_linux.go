@@ -37,6 +37,13 @@ type Firewall struct {
 	// count is how many of them each table holds.
 	count [2]int
 	guard Guard
+	// commits counts our own transactions, by which those of others are told.
+	commits uint32
+	// foreignDNAT are rules of others, as they were after so many of their
+	// transactions, if they have been read.
+	foreignDNAT []dnatRule
+	foreignGen  uint32
+	foreignRead bool
 	// texts are the rules seen so far by comment, for List.
 	texts map[string]string
 }
@@ -135,11 +142,16 @@ func (f *Firewall) acquire(ctx context.Context) error {
 func (f *Firewall) release() { <-f.turn }
 
 // commit counts and sends a transaction.
-func (f *Firewall) commit(b *batch, name string) error {
+func (f *Firewall) commit(b *batch, name string) error { return f.commitEcho(b, name, nil) }
+
+func (f *Firewall) commitEcho(b *batch, name string, echo func(message)) error {
 	if err := f.cfg.Steps.Next("nft: " + name); err != nil {
 		return err
 	}
-	err := f.c.commit(b)
+	err := f.c.commitEcho(b, echo)
+	if err == nil {
+		f.commits++
+	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
 		f.loaded = false
 		return fmt.Errorf("%w: %w", ErrTampered, err)
@@ -357,7 +369,7 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 			}
 		}
 	}
-	f.ports(b, unix.NFT_MSG_DELSETELEM, fam, del)
+	f.elements(b, unix.NFT_MSG_DELSETELEM, fam, del)
 	for k := range add.Networks {
 		n := &add.Networks[k]
 		if part(n, fam.v6()) == nil {
@@ -370,7 +382,7 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 		}
 		b.setElems(unix.NFT_MSG_NEWSETELEM, fam.num, f.table, networkElems(n.ID, n.Bridge))
 	}
-	f.ports(b, unix.NFT_MSG_NEWSETELEM, fam, add)
+	f.elements(b, unix.NFT_MSG_NEWSETELEM, fam, add)
 	if on := g.of(fam.v6()); on != f.guard.of(fam.v6()) {
 		b.flushChain(fam.num, f.table, "foreign")
 		if on {
@@ -381,12 +393,17 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 	return nil
 }
 
-// ports adds or deletes the elements of the ports of one family.
-func (f *Firewall) ports(b *batch, typ uint16, fam *family, c Change) {
+// elements adds or deletes the ports and tracked addresses of one family.
+func (f *Firewall) elements(b *batch, typ uint16, fam *family, c Change) {
 	var elems []elem
 	for i := range c.Ports {
 		if c.Ports[i].Addr.Is6() == fam.v6() {
 			elems = append(elems, portElems(&c.Ports[i])...)
+		}
+	}
+	for i := range c.Tracked {
+		if c.Tracked[i].Addr.Is6() == fam.v6() {
+			elems = append(elems, trackedElem(&c.Tracked[i]))
 		}
 	}
 	slices.SortFunc(elems, compareElems)
@@ -425,8 +442,13 @@ func check(c Change) error {
 			}
 		}
 	}
+	plain := func(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
+	for _, t := range c.Tracked {
+		if !plain(t.Addr) {
+			return fmt.Errorf("connections of %s cannot be counted", t.Addr)
+		}
+	}
 	for _, p := range c.Ports {
-		plain := func(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
 		switch {
 		case p.Proto != unix.IPPROTO_TCP && p.Proto != unix.IPPROTO_UDP && p.Proto != unix.IPPROTO_SCTP:
 			return fmt.Errorf("%s: unknown protocol %d", p.Key(), p.Proto)

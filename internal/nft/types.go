@@ -39,6 +39,9 @@ type Config struct {
 type Change struct {
 	Networks []model.FirewallNetwork
 	Ports    []model.Port
+	// Tracked are addresses whose connections are counted, see
+	// [Firewall.Untrack].
+	Tracked []model.Tracked
 }
 
 // Guard says for which families the forward chain drops what neither enters nor
