@@ -19,7 +19,8 @@ type bridgeSettings struct {
 	// EnableIPTables is true unless it is said to be false: without rules there is
 	// no isolation, no masquerading and no published port.
 	EnableIPTables bool
-	// EnableUserlandProxy asks for a proxy for published ports.
+	// EnableUserlandProxy has the process serve published ports besides the rules,
+	// which come first: it gets what they do not translate.
 	EnableUserlandProxy bool
 }
 
@@ -37,7 +38,7 @@ func hostOptions(cfg *config.Config) (host.Options, error) {
 	}
 	return host.Options{
 		DataDir: cfg.Daemon.DataDir, RunDir: cfg.Daemon.RunDir,
-		Forwarding: b.EnableIPForwarding, NoFirewall: !b.EnableIPTables,
+		Forwarding: b.EnableIPForwarding, NoFirewall: !b.EnableIPTables, UserlandProxy: b.EnableUserlandProxy,
 	}, nil
 }
 
@@ -92,9 +93,6 @@ func bridgeConfig(cfg *config.Config) (bridgeSettings, error) {
 		if *field, ok = v.(bool); !ok {
 			return s, types.BadRequestErrorf("configuration of driver %s: %s is a %T, not a bool", bridge.Type, name, v)
 		}
-	}
-	if s.EnableUserlandProxy {
-		return s, types.NotImplementedErrorf("configuration of driver %s: a userland proxy is not supported yet", bridge.Type)
 	}
 	return s, nil
 }

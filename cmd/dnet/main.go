@@ -19,18 +19,18 @@ var version = "unknown"
 
 func main() {
 	run.ChildMain()
+	args := os.Args[1:]
+	if name := filepath.Base(os.Args[0]); name == cli.ProxyName || name == extkey.Name {
+		args = slices.Insert(args, 0, name)
+	}
 	ctx, reload, listen, stop := signals()
 	open := func(ctx context.Context, cfg daemon.EngineConfig) (*engine.Engine, func() error, error) {
 		listen() // this is the daemon
 		return openEngine(ctx, cfg)
 	}
-	args := os.Args[1:]
-	if filepath.Base(os.Args[0]) == extkey.Name {
-		args = slices.Insert(args, 0, extkey.Name)
-	}
 	code := cli.Main(ctx, cli.Env{
 		Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Version: version, Open: open, Reload: reload,
+		Version: version, Open: open, Reload: reload, Inherited: inherited,
 	})
 	stop()
 	os.Exit(code)

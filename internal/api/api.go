@@ -193,6 +193,7 @@ type Port struct {
 	Port        uint16     `json:"port"`
 	PortEnd     uint16     `json:"port_end"`
 	// Kept says how the host's port is kept from other programs: "held" by a socket,
+	// "forwarded" where the daemon itself serves that socket,
 	// "checked" to be free when it was published, "rule" where the kernel has no
 	// sockets of the protocol, "taken" by another program while the daemon was down.
 	Kept string `json:"kept"`

@@ -13,7 +13,7 @@ import (
 var floors = [][]string{
 	{ // vocabulary: values, labels, error classes; and what tests stand on
 		"types", "options", "netlabel", "discoverapi", "resolvconf/dns",
-		"internal/step", "internal/runset", "internal/hostsfile/inplace", "internal/nstest", "internal/arch",
+		"internal/step", "internal/runset", "internal/hostsfile/inplace", "internal/forward", "internal/nstest", "internal/arch",
 	},
 	{ // contracts, and pure code on the vocabulary
 		"driverapi", "ipamapi", "config", "bitseq", "resolvconf",

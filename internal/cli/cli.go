@@ -42,6 +42,9 @@ type Env struct {
 	Version string
 	// Open opens the engine of a daemon.
 	Open daemon.OpenFunc
+	// Inherited returns a descriptor that the program was started with, nil if it is
+	// none of those that are handed on: a pipe or a socket. nil: there are none.
+	Inherited func(fd uintptr) *os.File
 	// Reload asks a daemon to read its configuration again; nil: never.
 	Reload <-chan os.Signal
 }
@@ -78,7 +81,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(a.daemonCommand(), a.networkCommand(), a.containerCommand(), a.ipamCommand(),
 		a.runCommand(), a.execCommand(), a.eventsCommand(), a.setKeyCommand(), a.versionCommand(), completionCommand(),
-		a.demoServer(), a.demoGet(), a.demoLoopback())
+		a.dockerProxy(), a.demoServer(), a.demoGet(), a.demoLoopback())
 	return root
 }
 

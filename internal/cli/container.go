@@ -126,6 +126,8 @@ func (a *app) containerPort() *cobra.Command {
 // kept says in words how a port that is not held is kept from other programs.
 func kept(how string) string {
 	switch how {
+	case "forwarded":
+		return "forwarded by the daemon"
 	case "checked":
 		return "checked, not held"
 	case "rule":

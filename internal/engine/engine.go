@@ -60,6 +60,9 @@ type Config struct {
 	RemoveUnowned bool
 	// Forwarding lets the engine turn packet forwarding on when a network needs it.
 	Forwarding bool
+	// UserlandProxy forwards published ports in this process too, wherever the
+	// kernel's rules do not.
+	UserlandProxy bool
 	// ResolvConf is the host's resolver configuration; empty: /etc/resolv.conf.
 	ResolvConf string
 	// TTL is how long clients may remember local names; 0: 5 s.
@@ -137,7 +140,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		byName: make(map[string]*Network), byContainer: make(map[string]*Sandbox),
 		planned: make(map[string]*model.Network), pending: make(map[string]pending),
 	}
-	e.ports.space = cfg.Ports
+	e.ports.space, e.ports.proxy = cfg.Ports, cfg.UserlandProxy
 	e.hostConf.path = cfg.ResolvConf
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {

@@ -18,6 +18,8 @@ import (
 // hold them. It is guarded by the sandboxes' turns: mu guards the map alone.
 type portBook struct {
 	space *hostport.Space
+	// proxy asks for forwards beside the rules.
+	proxy bool
 	mu    sync.Mutex // guards bySandbox
 	// bySandbox has one element for each of a sandbox's wishes, in their order.
 	bySandbox map[string][]grip
@@ -52,7 +54,12 @@ func (h holds) get(host netip.Addr) (kept hostport.Kept, ok bool) {
 }
 
 // target is where one wish leads in one family.
-type target struct{ host, container netip.Addr }
+type target struct {
+	host, container netip.Addr
+	// forwarded says that only a forward can lead there, implied that nobody has asked
+	// for that address by name: then it is left out where it cannot be had.
+	forwarded, implied bool
+}
 
 // settlement is a change of a sandbox's ports that is held but not yet in the
 // book.
@@ -100,6 +107,12 @@ func targets(p model.Publish, view model.View) []target {
 	var out []target
 	for _, v6 := range []bool{false, true} {
 		a := view.Provider(v6)
+		if a == nil && v6 {
+			if t, ok := crossing(p, view); ok {
+				out = append(out, t)
+			}
+			continue
+		}
 		if a == nil || !a.Driver.Traits().Ports || p.Host.IsValid() && p.Host.Is6() != v6 {
 			continue
 		}
@@ -121,9 +134,36 @@ func targets(p model.Publish, view model.View) []target {
 				host = netip.IPv6Unspecified()
 			}
 		}
-		out = append(out, target{host, addr})
+		t := target{host: host, container: addr}
+		t.forwarded = model.Port{Host: host, Addr: addr}.Forwarded()
+		if t.forwarded && !forwardable(p) {
+			continue
+		}
+		out = append(out, t)
 	}
 	return out
+}
+
+// crossing returns where a wish leads from the host's IPv6 addresses when the
+// sandbox has IPv4 alone: to that, by a forward.
+func crossing(p model.Publish, view model.View) (target, bool) {
+	a := view.Provider(false)
+	if a == nil || !a.Driver.Traits().Ports || !forwardable(p) {
+		return target{}, false
+	}
+	t := target{host: p.Host, container: a.Endpoint.V4.Addr(), forwarded: true}
+	if !t.host.IsValid() {
+		if t.host = a.Network.HostIP(); !t.host.IsValid() {
+			t.host, t.implied = netip.IPv6Unspecified(), true
+		}
+	}
+	return t, t.host.Is6()
+}
+
+// forwardable says whether a process could carry what is wished: a single port of
+// TCP or UDP.
+func forwardable(p model.Publish) bool {
+	return p.Port == p.PortLast && (p.Proto == uint8(types.TCP) || p.Proto == uint8(types.UDP))
 }
 
 // settle finds and holds the host's ports for all wishes of a sandbox as it will
@@ -149,9 +189,12 @@ func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*sett
 		}
 		s.grips = append(s.grips, g)
 		for _, t := range to {
+			if _, ok := g.hosts.get(t.host); !ok {
+				continue
+			}
 			s.published = append(s.published, model.Port{
 				Proto: p.Proto, Host: t.host, First: g.first, Last: g.last,
-				Addr: t.container, Port: p.Port, Owner: sb.ID,
+				Addr: t.container, Port: p.Port, Owner: sb.ID, Proxy: b.proxy,
 			})
 		}
 	}
@@ -176,14 +219,15 @@ func find(had []grip, used []bool, i int, p model.Publish) int {
 // wish has already.
 func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []target, had grip, owner string) (grip, error) {
 	g := grip{wish: p, proto: p.Proto, first: had.first, last: had.last}
-	var missing []netip.Addr
+	var missing []target
 	for _, t := range to {
 		if c, ok := had.hosts.get(t.host); ok {
 			g.hosts = append(g.hosts, held{t.host, c})
 		} else {
-			missing = append(missing, t.host)
+			missing = append(missing, t)
 		}
 	}
+	hosts := hostsOf(missing)
 	if len(missing) == 0 {
 		return g, nil
 	}
@@ -199,8 +243,8 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 	for try := 0; ; try++ {
 		var err error
 		if fixed {
-			err = s.book.space.Take(p.Proto, missing, g.first, g.last, owner)
-		} else if g.first, err = s.book.space.Next(p.Proto, missing, p.First, p.Last, int(span)+1, owner); err == nil {
+			err = s.book.space.Take(p.Proto, hosts, g.first, g.last, owner)
+		} else if g.first, err = s.book.space.Next(p.Proto, hosts, p.First, p.Last, int(span)+1, owner); err == nil {
 			g.last = g.first + span
 		}
 		if err != nil {
@@ -218,13 +262,31 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 	}
 }
 
-// hold takes ports by sockets, on all hosts or on none.
-func (s *settlement) hold(ctx context.Context, k Kernel, g grip, hosts []netip.Addr, owner string) (grip, error) {
+func hostsOf(to []target) []netip.Addr {
+	out := make([]netip.Addr, len(to))
+	for i, t := range to {
+		out[i] = t.host
+	}
+	return out
+}
+
+// hold takes ports by sockets, on all hosts or on none. What is to be forwarded
+// needs a socket; an implied address that gets none is left out.
+func (s *settlement) hold(ctx context.Context, k Kernel, g grip, to []target, owner string) (grip, error) {
 	fresh := grip{proto: g.proto, first: g.first, last: g.last}
-	for _, h := range hosts {
+	for _, t := range to {
+		h := t.host
 		c, err := k.Hold(ctx, model.Port{Proto: g.proto, Host: h, First: g.first, Last: g.last, Owner: owner})
+		if err == nil && t.forwarded && c.How() != hostport.Held {
+			err = c.Close()
+			if err == nil && t.implied {
+				s.book.space.Release(g.proto, []netip.Addr{h}, g.first, g.last)
+				continue
+			}
+			err = errors.Join(err, types.NoServiceErrorf("%s leads to a container that has IPv4 alone, so it needs a socket of its own: raise the limit of held ports", netip.AddrPortFrom(h, g.first)))
+		}
 		if err != nil {
-			s.book.space.Release(g.proto, hosts, g.first, g.last)
+			s.book.space.Release(g.proto, hostsOf(to), g.first, g.last)
 			for _, x := range fresh.hosts {
 				err = errors.Join(err, x.kept.Close())
 			}
@@ -372,7 +434,11 @@ func (s *Sandbox) Published() []PublishedPort {
 	ports := s.Record().Published
 	out := make([]PublishedPort, len(ports))
 	for i, p := range ports {
-		out[i] = PublishedPort{p, cmp.Or(how[place{p.Proto, p.Host, p.First}], hostport.Checked)}
+		h := cmp.Or(how[place{p.Proto, p.Host, p.First}], hostport.Checked)
+		if p.Forwarded() && h == hostport.Held {
+			h = hostport.Forwarded
+		}
+		out[i] = PublishedPort{p, h}
 	}
 	return out
 }

@@ -433,11 +433,24 @@ func (e *Engine) restoreForwarding(ctx context.Context, f forwarding) {
 	}
 }
 
+// resumeForwards serves the ports that this process carries itself; it holds them
+// by now. One that fails keeps no other from coming up.
+func (e *Engine) resumeForwards(ctx context.Context, s *Sandbox) error {
+	var errs []error
+	for _, o := range s.View().Objects() {
+		if o.Order() == model.OrderForward {
+			errs = append(errs, e.kernel.Create(ctx, []model.Object{o}))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // resume takes up what a sandbox needs of this process: its host ports and its
 // DNS server.
 func (e *Engine) resume(ctx context.Context, s *Sandbox) {
 	rec := s.Record()
 	e.logErr("hold ports of container "+rec.ContainerID, rec.ID, e.ports.restore(ctx, e.kernel, rec))
+	e.logErr("forward ports of container "+rec.ContainerID, rec.ID, e.resumeForwards(ctx, s))
 	if rec.Resolver == 0 || rec.Host {
 		return
 	}

@@ -52,8 +52,8 @@ func TestPortTakenWhileDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	container(t, e, n, n.Record().IPAM.Pools4[0].Prefix.Addr().Next().Next().Next())
-	if got := e.Sandboxes()[0].Published(); len(got) != 1 || got[0].How != hostport.Held {
-		t.Fatalf("published are %+v, want one that is held", got)
+	if got := e.Sandboxes()[0].Published(); len(got) != 2 || got[0].How != hostport.Held || got[1].How != hostport.Forwarded {
+		t.Fatalf("published are %+v, want one that is held, and one that is forwarded", got)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
@@ -67,8 +67,8 @@ func TestPortTakenWhileDown(t *testing.T) {
 			t.Errorf("the log does not say who has the port:\n%s", &log)
 		}
 		got := e.Sandboxes()[0].Published()
-		if len(got) != 1 || got[0].How != hostport.Taken {
-			t.Errorf("published are %+v, want one that is taken", got)
+		if len(got) != 2 || got[0].How != hostport.Taken || got[1].How != hostport.Taken {
+			t.Errorf("published are %+v, want both families taken", got)
 		}
 		rule := false
 		for _, o := range e.Sandboxes()[0].View().Objects() {

@@ -35,7 +35,7 @@ func assemble(ctx context.Context, opts Options) (*engine.Engine, error) {
 		Drivers: []model.Driver{
 			bridge.Driver{Group: kernel.Group(opts.DataDir), NoFirewall: opts.NoFirewall}, single.Host(), single.Null(),
 		},
-		IPAM: managers, KeepAlive: opts.KeepAlive, RemoveUnowned: opts.RemoveUnowned, Forwarding: opts.Forwarding, TTL: opts.TTL,
+		IPAM: managers, KeepAlive: opts.KeepAlive, RemoveUnowned: opts.RemoveUnowned, Forwarding: opts.Forwarding, UserlandProxy: opts.UserlandProxy, TTL: opts.TTL,
 		Logger: opts.Logger, Steps: opts.Steps,
 	})
 }

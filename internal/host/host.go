@@ -38,6 +38,8 @@ type Options struct {
 	HeldPorts int
 	// Forwarding lets it turn packet forwarding on.
 	Forwarding bool
+	// UserlandProxy forwards published ports in this process too.
+	UserlandProxy bool
 	// NoFirewall leaves the host's firewall alone: no isolation, no masquerading,
 	// no published ports.
 	NoFirewall bool

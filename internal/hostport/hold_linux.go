@@ -51,6 +51,7 @@ type place struct {
 type Hold struct {
 	h     *Holder
 	proto uint8
+	host  netip.Addr
 	port  uint16
 	fd    int // guarded by Holder.mu; -1 without a socket
 	how   How
@@ -107,7 +108,7 @@ func (h *Holder) take(proto uint8, host netip.Addr, port uint16) (*Hold, error) 
 			_ = unix.SetsockoptInt(o.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
 		}
 	}
-	if errors.Is(err, unix.EPROTONOSUPPORT) {
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT) {
 		return &Hold{h: h, fd: -1, how: RuleOnly}, nil
 	}
 	if err != nil {
@@ -123,7 +124,7 @@ func (h *Holder) take(proto uint8, host netip.Addr, port uint16) (*Hold, error) 
 		}
 		return h.checked, os.NewSyscallError("close", unix.Close(fd))
 	}
-	hold := &Hold{h: h, proto: proto, port: port, fd: fd, how: Held}
+	hold := &Hold{h: h, proto: proto, host: host, port: port, fd: fd, how: Held}
 	h.count++
 	if h.held == nil {
 		h.held = map[place][]*Hold{}
@@ -215,6 +216,11 @@ func prepare(fd int, proto uint8, v6, share bool) error {
 	if proto == unix.IPPROTO_SCTP {
 		return nil // has no socket filter
 	}
+	return deafen(fd)
+}
+
+// deafen has a socket take no packet.
+func deafen(fd int) error {
 	// What reaches the socket before, or around, the translation rules must not
 	// queue: it would be answered by nobody.
 	none := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}

@@ -30,6 +30,8 @@ const (
 	Checked How = "checked"
 	// RuleOnly ports are of a protocol that this kernel has no sockets of.
 	RuleOnly How = "rule"
+	// Forwarded ports are held by a socket, and this process serves it.
+	Forwarded How = "forwarded"
 	// Taken ports were had by another program when this process came back to them.
 	Taken How = "taken"
 )

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/conntrack"
+	"github.com/libnetwork/libnetwork/internal/forward"
 	"github.com/libnetwork/libnetwork/internal/hostport"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
@@ -47,8 +48,10 @@ type Kernel struct {
 	tracked  conntrack.Flusher
 	reaper   *reaper
 
-	mu     sync.Mutex                  // guards the following
-	spaces map[string]*netns.Namespace // nil when closed
+	mu sync.Mutex // guards the following
+	// forwards are those that run, by key; nil when closed.
+	forwards map[string]*forward.Forwarder
+	spaces   map[string]*netns.Namespace // nil when closed
 	// networks, published, counted and guard are all that the firewall shall hold,
 	// for its repair.
 	networks  map[string]model.FirewallNetwork
@@ -66,6 +69,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 	k := &Kernel{
 		cfg: cfg, log: cfg.Logger, group: Group(cfg.DataDir), dir: filepath.Join(cfg.RunDir, "netns"),
 		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
+		forwards: make(map[string]*forward.Forwarder),
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string][]model.Port),
 		counted: make(map[string]model.Tracked),
@@ -98,6 +102,7 @@ func (k *Kernel) Close() error {
 	if k.reaper != nil {
 		k.reaper.close()
 	}
+	errs = append(errs, k.closeForwards())
 	k.mu.Lock()
 	for _, ns := range k.spaces {
 		errs = append(errs, ns.Close())

@@ -170,6 +170,8 @@ func (k *Kernel) createOne(ctx context.Context, o model.Object) error {
 		return k.createMoved(ctx, o)
 	case model.StaticRoute:
 		return k.createStatic(ctx, o)
+	case model.Forward:
+		return k.createForward(o)
 	case model.DefaultRoute:
 		ns, err := k.space(o.Netns)
 		if err != nil {
@@ -309,6 +311,8 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		return k.deleteMoved(ctx, o)
 	case model.StaticRoute:
 		return k.deleteStatic(ctx, o)
+	case model.Forward:
+		return k.deleteForward(o)
 	case model.DefaultRoute:
 		return k.inside(o.Netns, func(ns *netns.Namespace) error {
 			rt, err := ns.Rtnl()

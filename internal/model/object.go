@@ -26,6 +26,7 @@ const (
 	OrderPort
 	OrderEntry
 	OrderConnectivity
+	OrderForward
 )
 
 // An Object is one thing that the kernel (or a sandbox's directory) shall hold.
@@ -216,11 +217,20 @@ type Port struct {
 	// First and Last are the host's ports, inclusive; equal for a single port.
 	First, Last uint16
 	// Addr and Port are the container's; a range maps to as many ports from
-	// Port on. Addr is of the same family as Host.
+	// Port on. Addr is of the same family as Host, unless Forwarded.
 	Addr netip.Addr
 	Port uint16
 	// Owner is the id of the endpoint: the mark of what is made from this.
 	Owner string
+	// Proxy asks for a Forward beside the rule.
+	Proxy bool `json:",omitempty"`
+}
+
+// Forwarded says that no rule of the kernel can lead from the host's address to
+// the container's: translation does not cross families, and what is sent to ::1
+// never leaves the loopback link.
+func (p Port) Forwarded() bool {
+	return p.Host.Is6() && (p.Addr.Is4() || p.Host == netip.IPv6Loopback())
 }
 
 // Key identifies the publication by what it takes of the host.

@@ -178,7 +178,7 @@ func (v View) Objects() []Object {
 		}
 	}
 	for _, p := range sb.Published {
-		objs = append(objs, p)
+		objs = append(objs, p.objects()...)
 	}
 	if wired {
 		objs = append(objs, v.connectivity()...)

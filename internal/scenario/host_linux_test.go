@@ -209,6 +209,7 @@ type netConfig struct {
 	labels   map[string]string
 	v4, v6   *libnetwork.IpamConf
 	internal bool
+	only4    bool
 	more     []libnetwork.NetworkOption
 }
 
@@ -217,6 +218,9 @@ func label(key, value string) netOption {
 }
 
 func inside(c *netConfig) { c.internal = true }
+
+// only4 makes a network of IPv4 alone.
+func only4(c *netConfig) { c.only4, c.v6 = true, nil }
 
 const (
 	labelName       = "com.docker.network.bridge.name"
@@ -246,7 +250,7 @@ func (h *host) tryNetwork(num int, opts ...netOption) (libnetwork.Network, error
 	for _, o := range opts {
 		o(&c)
 	}
-	generic := map[string]any{netlabel.GenericData: c.labels, netlabel.EnableIPv6: true}
+	generic := map[string]any{netlabel.GenericData: c.labels, netlabel.EnableIPv6: !c.only4}
 	if c.internal {
 		generic[netlabel.Internal] = true
 	}

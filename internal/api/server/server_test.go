@@ -195,7 +195,7 @@ func TestContainers(t *testing.T) {
 		Publish: []api.Publish{{HostPort: 8080, Port: 80}, {Port: 53, PortEnd: 54, Protocol: "udp", HostIP: "127.0.0.1"}},
 		DNS:     []string{"9.9.9.9"}, ExtraHosts: []api.ExtraHost{{Name: "x", Address: "10.1.1.1"}},
 	})
-	if k.Hostname != "c1" || len(k.Endpoints) != 2 || len(k.Ports) != 2 || k.Netns == "" {
+	if k.Hostname != "c1" || len(k.Endpoints) != 2 || len(k.Ports) != 3 || k.Netns == "" {
 		t.Fatalf("%+v", k)
 	}
 	web := k.Endpoints[0]
@@ -203,7 +203,7 @@ func TestContainers(t *testing.T) {
 	if diff := cmp.Diff([]string{"web", "10.8.0.77/24", "02:00:00:00:00:77", "net0", "10.8.0.1", "www"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if p := k.Ports[1]; p.HostPortEnd-p.HostPort != 1 || p.PortEnd != 54 || p.Protocol != "udp" {
+	if p := k.Ports[2]; p.HostPortEnd-p.HostPort != 1 || p.PortEnd != 54 || p.Protocol != "udp" {
 		t.Errorf("range: %+v", p)
 	}
 	hosts, err := os.ReadFile(k.HostsPath)

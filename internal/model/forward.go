@@ -1,0 +1,52 @@
+package model
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// Forward is a port of the host that the process itself carries to a container,
+// with the socket that holds the port.
+type Forward struct {
+	// Proto is the IP protocol number: 6 TCP, 17 UDP.
+	Proto uint8
+	// Host is the address of the socket, Target the container's.
+	Host, Target netip.AddrPort
+	// Owner is the id of the sandbox.
+	Owner string
+	// Beside says that a rule of the kernel leads to the container too, all but what
+	// the socket gets: so it may be missing where the port is not held.
+	Beside bool
+}
+
+// Key identifies the forward by what it takes of the host.
+func (f Forward) Key() string {
+	return "forward/" + strconv.Itoa(int(f.Proto)) + "/" + f.Host.String()
+}
+
+// Order is the object's place in the order of creation.
+func (Forward) Order() Order { return OrderForward }
+
+// The protocols that a process can carry.
+const (
+	protoTCP = 6
+	protoUDP = 17
+)
+
+// objects are what a published port takes: a rule, a forward, or both. All
+// addresses of IPv6 have both, since the rule does not reach ::1.
+func (p Port) objects() []Object {
+	single := p.First == p.Last && (p.Proto == protoTCP || p.Proto == protoUDP)
+	all6 := p.Host == netip.IPv6Unspecified()
+	var out []Object
+	if !p.Forwarded() {
+		out = append(out, p)
+	}
+	if single && (p.Forwarded() || all6 || p.Proxy) {
+		out = append(out, Forward{
+			Proto: p.Proto, Host: netip.AddrPortFrom(p.Host, p.First), Target: netip.AddrPortFrom(p.Addr, p.Port),
+			Owner: p.Owner, Beside: !p.Forwarded(),
+		})
+	}
+	return out
+}

@@ -1,0 +1,112 @@
+package scenario_test
+
+import (
+	"net"
+	"testing"
+
+	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/netlabel"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// The access paths that no rule of the kernel serves, beside those that it does,
+// with the userland proxy on and off.
+func TestScenario13Forwarded(t *testing.T) {
+	for _, proxy := range []struct {
+		name string
+		on   bool
+	}{{"proxy off", false}, {"proxy on", true}} {
+		t.Run(proxy.name, func(t *testing.T) {
+			h := newHost(t, config.OptionDriverConfig("bridge", map[string]any{
+				netlabel.GenericData: map[string]any{"EnableUserlandProxy": proxy.on},
+			}))
+			four, dual := h.network(1, only4), h.network(2)
+			sibling, stranger := h.container("sibling", nil, four), h.container("stranger", nil, dual)
+			t.Run("an IPv4 container on all addresses of the host", func(*testing.T) {
+				c := h.container("c1", both(nil, 7001, 0), four)
+				h.visit(
+					visit{who: "host", from: h.own, to: at("127.0.0.1", 7001), want: "c1"},
+					visit{who: "host", from: h.own, to: at(hostV4, 7001), want: "c1"},
+					visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, // the rule keeps the source
+					visit{who: "sibling", from: sibling.ns, to: at(hostV4, 7001), want: "c1"},
+					visit{who: "itself", from: c.ns, to: at(hostV4, 7001), want: "c1"},
+					visit{who: "stranger", from: stranger.ns, to: at(hostV4, 7001), want: "c1"},
+					// The container sees the bridge's address where the port is forwarded.
+					visit{"host", h.own, at("::1", 7001), "c1", "10.99.1.1"},
+					visit{"host", h.own, at(hostV6, 7001), "c1", "10.99.1.1"},
+					visit{"lan", h.lan, at(hostV6, 7001), "c1", "10.99.1.1"},
+					visit{"stranger", stranger.ns, at(hostV6, 7001), "c1", "10.99.1.1"},
+				)
+				h.remove(c)
+				h.visit(visit{who: "lan", from: h.lan, to: at(hostV6, 7001)})
+				listenable(t, "tcp", "[::]:7001")
+				listenable(t, "udp", "[::]:7001")
+			})
+			t.Run("a container of both families by ::1", func(*testing.T) {
+				c := h.container("c2", both(nil, 7002, 0), dual)
+				h.visit(
+					visit{"host", h.own, at("::1", 7002), "c2", "fd99:0:0:2::1"},
+					visit{"lan", h.lan, at(hostV6, 7002), "c2", lanV6},
+					visit{who: "host", from: h.own, to: at(hostV6, 7002), want: "c2"},
+				)
+				h.remove(c)
+			})
+			for _, tt := range []struct{ name, host, asked, other string }{
+				{"an IPv4 container on ::1 alone", "::1", "::1", hostV6},
+				{"an IPv4 container on one IPv6 address", hostV6, hostV6, "::1"},
+			} {
+				t.Run(tt.name, func(*testing.T) {
+					c := h.container("c3", both(net.ParseIP(tt.host), 7003, 0), four)
+					h.visit(
+						visit{who: "host", from: h.own, to: at(tt.asked, 7003), want: "c3"},
+						visit{who: "host", from: h.own, to: at(tt.other, 7003)},
+						visit{who: "host", from: h.own, to: at(hostV4, 7003)},
+					)
+					h.remove(c)
+				})
+			}
+			t.Run("a container of both families on ::1 alone", func(*testing.T) {
+				c := h.container("c4", both(net.IPv6loopback, 7004, 0), dual)
+				h.visit(
+					visit{who: "host", from: h.own, to: at("::1", 7004), want: "c4"},
+					visit{who: "lan", from: h.lan, to: at(hostV6, 7004)},
+				)
+				h.remove(c)
+			})
+			t.Run("a network bound to an IPv4 address stays closed on IPv6", func(*testing.T) {
+				bound := h.network(3, only4, label(labelHostIP, hostV4))
+				c := h.container("c5", both(nil, 7005, 0), bound)
+				h.visit(
+					visit{who: "lan", from: h.lan, to: at(hostV4, 7005), want: "c5"},
+					visit{who: "lan", from: h.lan, to: at(hostV6, 7005)},
+				)
+				h.remove(c)
+				h.drop(bound)
+			})
+		})
+	}
+}
+
+// A port that somebody else has on IPv6 is refused as one on IPv4 is, and a free one
+// is found instead where it is ours to choose.
+func TestScenario11ForwardedConflict(t *testing.T) {
+	h := newHost(t)
+	four := h.network(1, only4)
+	l, err := net.Listen("tcp6", "[::1]:7001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, err = h.tryContainer("c1", publish(types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}), four)
+	failed(t, err, "Forbidden", "[::]:7001")
+	if free, err := net.Listen("tcp4", "0.0.0.0:7001"); err != nil {
+		t.Error(err)
+	} else {
+		_ = free.Close()
+	}
+	c := h.container("c1", publish(types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001, HostPortEnd: 7002}), four)
+	h.visitBy([]string{"tcp"},
+		visit{who: "lan", from: h.lan, to: at(hostV4, 7002), want: "c1"},
+		visit{who: "lan", from: h.lan, to: at(hostV6, 7002), want: "c1"})
+	h.remove(c)
+}
