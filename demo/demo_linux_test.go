@@ -129,8 +129,10 @@ code 125
 			echo > /run/go; wait %2; $dnet container ls -q`, "marked\nc1\ncode 4\n"},
 		{"the sandbox goes with the command while the daemon is dead", `begin
 			$dnet run --name c1 -- bash -c 'echo $$ > /run/pid; kill -STOP $$' &
+			run=$!
 			until [ -s /run/pid ]; do read -rt 0.02 <> <(:); done
-			kill -9 %2 $daemon; wait 2> /dev/null
+			# The stopped command becomes a child of this shell: a wait for all would not end.
+			kill -9 $run $daemon; wait $run $daemon 2> /dev/null
 			kill -9 $(cat /run/pid)
 			begin
 			while [ -n "$($dnet container ls -q)" ]; do read -rt 0.02 <> <(:); done
