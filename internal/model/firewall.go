@@ -168,7 +168,7 @@ func (Link) Order() Order { return OrderLink }
 // a network without ICC. Ports of such a network are isolated by the bridge
 // ([Veth].Isolated) and need no rules; this one is not, and so all frames that the
 // bridge forwards from or to it are dropped by rules (family bridge, hook forward),
-// but for ARP, IPv6 neighbour discovery (ICMPv6 types 133 to 137), what a [Link]
+// but for ARP, IPv6 neighbour discovery (ICMPv6 types 135 and 136), what a [Link]
 // lets pass, and fragments but the first one. Frames from and to the bridge itself
 // do not come through that hook and are not concerned.
 type LinkedPort struct {
