@@ -30,7 +30,7 @@ func TestConcurrentJoins(t *testing.T) {
 	watchdog(t)
 	c := newController(t)
 	nets := []libnetwork.Network{newNetwork(t, c, "a"), newNetwork(t, c, "b", dual("10.2.0.0/24", "fd00:2::/64")...)}
-	t.Run("CON-2 each with an endpoint and a sandbox of its own", func(t *testing.T) {
+	t.Run("CON-2 many goroutines join and leave endpoints and sandboxes of their own without an error", func(t *testing.T) {
 		const workers, rounds = 8, 5
 		var wg sync.WaitGroup
 		for w := range workers {
@@ -66,13 +66,15 @@ func TestConcurrentJoins(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		for _, n := range nets {
-			if eps := n.Endpoints(); len(eps) != 0 {
-				t.Errorf("EP-21: endpoints of %s are %v", n.Name(), eps)
+		t.Run("EP-21 after parallel creations and deletions each network has the endpoints that are left", func(t *testing.T) {
+			for _, n := range nets {
+				if eps := n.Endpoints(); len(eps) != 0 {
+					t.Errorf("endpoints of %s are %v", n.Name(), eps)
+				}
 			}
-		}
+		})
 	})
-	t.Run("CON-2 all with one sandbox and some endpoints", func(t *testing.T) {
+	t.Run("CON-2 many goroutines with one sandbox and a few endpoints get nothing but success and Forbidden", func(t *testing.T) {
 		sb := newSandbox(t, c, "shared")
 		var eps []libnetwork.Endpoint
 		for i := range 4 {
@@ -205,7 +207,7 @@ func TestStopDuringLoad(t *testing.T) {
 	d := newDirs(t)
 	c := d.open(t)
 	n := newNetwork(t, c, "web", subnet("10.1.0.0/24"))
-	t.Run("CTL-12 Stop while others work", func(t *testing.T) {
+	t.Run("CTL-12 Stop during other calls lets them end, each with success or one class of error", func(t *testing.T) {
 		var wg sync.WaitGroup
 		started := make(chan struct{}, 4)
 		for w := range 4 {

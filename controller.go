@@ -4,20 +4,25 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
 
 	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/driverapi"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/extkey"
 	"github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/ipamapi"
 	"github.com/libnetwork/libnetwork/types"
 )
 
 // NetworkController manages networks and sandboxes.
 type NetworkController interface {
-	// ID is unique to this controller.
+	// ID is unique to this controller. OCI hooks find the controller by it, see
+	// SetExternalKey.
 	ID() string
 
 	// Config is a copy of the configuration that the controller works with.
@@ -61,7 +66,7 @@ type NetworkController interface {
 	// error.
 	SandboxDestroy(id string) error
 
-	// Stop ends the controller, its goroutines and its sockets. Networks and
+	// Stop ends the controller, its goroutines, its sockets and its subscriptions. Networks and
 	// sandboxes stay in the kernel. A second Stop does nothing.
 	Stop()
 
@@ -106,10 +111,41 @@ type controller struct {
 	id      string
 	e       *engine.Engine
 	release func() error
+	hooks   *extkey.Server
 	stop    sync.Once
 
 	mu  sync.Mutex // guards cfg
 	cfg *config.Config
+
+	subs subscriptions
+}
+
+// The controller is where drivers register themselves: a value that New returned
+// can be asserted to be a driverapi.DriverCallback and an ipamapi.Callback.
+var (
+	_ driverapi.DriverCallback = (*controller)(nil)
+	_ ipamapi.Callback         = (*controller)(nil)
+)
+
+// RegisterDriver makes a network driver known by the name of its type. It fails
+// with ErrInvalidName for a blank name, driverapi.ErrActiveRegistration for one
+// that is taken, and BadRequest for a scope that is neither local nor global.
+// Networks of that type that an earlier controller made can be used from then on.
+func (c *controller) RegisterDriver(networkType string, driver driverapi.Driver, capability driverapi.Capability) error {
+	return c.e.RegisterDriver(c.ctx(), networkType, capability.DataScope, driver)
+}
+
+// RegisterIpamDriver makes an address manager known by a name. It fails with
+// ErrInvalidName for a blank name, Forbidden for one that is taken, and Internal
+// if the manager does not say its address spaces.
+func (c *controller) RegisterIpamDriver(name string, driver ipamapi.Ipam) error {
+	return c.e.RegisterIPAM(name, driver, false)
+}
+
+// RegisterIpamDriverWithCapabilities is RegisterIpamDriver for a manager that has
+// wishes.
+func (c *controller) RegisterIpamDriverWithCapabilities(name string, driver ipamapi.Ipam, caps *ipamapi.Capability) error {
+	return c.e.RegisterIPAM(name, driver, caps != nil && caps.RequiresMACAddress)
 }
 
 // New makes a controller. It fails with BadRequest for a configuration that
@@ -126,7 +162,12 @@ func New(cfgOptions ...config.Option) (NetworkController, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &controller{id: newControllerID(), cfg: cfg, e: e, release: release}, nil
+	id := newControllerID()
+	hooks, err := extkey.Listen(e.Context(), extkey.Config{RunDir: e.RunDir(), ID: id, SetKey: e.SetKey})
+	if err != nil {
+		return nil, engine.WithClass(err, "%w", errors.Join(err, release()))
+	}
+	return &controller{id: id, cfg: cfg, e: e, release: release, hooks: hooks}, nil
 }
 
 func newControllerID() string {
@@ -242,8 +283,9 @@ func (c *controller) SandboxDestroy(id string) error {
 }
 
 func (c *controller) Stop() {
+	c.subs.close()
 	c.stop.Do(func() {
-		if err := c.release(); err != nil {
+		if err := errors.Join(c.hooks.Close(), c.release()); err != nil {
 			slog.Error("stop the controller", "err", err)
 		}
 	})

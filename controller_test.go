@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/libnetwork/libnetwork"
 	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -25,7 +27,7 @@ func TestConstruct(t *testing.T) {
 	a := d.open(t)
 	n := newNetwork(t, a, "web")
 
-	t.Run("CTL-1 a second controller on the same directory sees the same objects", func(t *testing.T) {
+	t.Run("CTL-1 two controllers on one directory both start and see the same objects", func(t *testing.T) {
 		b := d.open(t)
 		if a.ID() == b.ID() {
 			t.Errorf("both controllers are %s", a.ID())
@@ -44,7 +46,7 @@ func TestConstruct(t *testing.T) {
 		}
 		newEndpoint(t, n, "still")
 	})
-	t.Run("CTL-1 controllers on two directories see their own objects", func(t *testing.T) {
+	t.Run("CTL-1 controllers on two directories see their own objects alone", func(t *testing.T) {
 		other := newController(t)
 		if nets := other.Networks(); len(nets) != 0 {
 			t.Errorf("a new directory has networks %v", nets)
@@ -61,7 +63,7 @@ func TestConstruct(t *testing.T) {
 		wantClass(t, ep.Leave(sb), "BadRequest")
 		ok(t, sb.Delete())
 	})
-	t.Run("CTL-3 id and configuration", func(t *testing.T) {
+	t.Run("CTL-3 the id of a controller stays the same, and its configuration says what it works with", func(t *testing.T) {
 		checkID(t, a.ID())
 		if again := a.ID(); again != a.ID() {
 			t.Errorf("id changes: %s, %s", again, a.ID())
@@ -97,43 +99,69 @@ func TestConfigIsACopy(t *testing.T) {
 		}
 	}
 	cfg.Scopes["other"] = &config.ScopeCfg{}
-	now := c.Config()
-	diff(t, "labels", []string{label}, now.Daemon.Labels)
-	diff(t, "driver configuration",
-		map[string]any{"bridge": map[string]any{netlabel.GenericData: map[string]any{"EnableIPForwarding": false}}}, now.Daemon.DriverCfg)
-	if len(now.Scopes) != 1 || now.Scopes["local"].Client.Provider == "changed" || now.Scopes["local"].Client.Config.Bucket == "changed" {
-		t.Errorf("scopes were changed from outside: %+v", now.Scopes["local"])
-	}
+	t.Run("CTL-3 what a caller does to the configuration it got changes nothing", func(t *testing.T) {
+		now := c.Config()
+		diff(t, "labels", []string{label}, now.Daemon.Labels)
+		diff(t, "driver configuration",
+			map[string]any{"bridge": map[string]any{netlabel.GenericData: map[string]any{"EnableIPForwarding": false}}}, now.Daemon.DriverCfg)
+		if len(now.Scopes) != 1 || now.Scopes["local"].Client.Provider == "changed" || now.Scopes["local"].Client.Config.Bucket == "changed" {
+			t.Errorf("scopes were changed from outside: %+v", now.Scopes["local"])
+		}
+	})
 }
 
 func TestConstructRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	ok(t, os.WriteFile(file, nil, 0o600))
-	for _, tt := range []struct {
+	rows := []struct {
 		name, class string
 		opts        []config.Option
 	}{
-		{"CTL-2 CFG-6 driver configuration of another type", "BadRequest", []config.Option{
+		{"driver configuration of another type", "BadRequest", []config.Option{
 			func(c *config.Config) { c.Daemon.DriverCfg = map[string]any{"bridge": 7} },
 		}},
-		{"CTL-2 driver option of another type", "BadRequest", []config.Option{
+		{"driver option of another type", "BadRequest", []config.Option{
 			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"EnableIPTables": "yes"}}),
 		}},
-		{"CTL-2 data directory is a file", "Internal", []config.Option{config.OptionDataDir(file)}},
-		{"CTL-2 run directory is a file", "Internal", []config.Option{config.OptionRunDir(file)}},
-		{"CTL-2 TLS files that cannot be read", "BadRequest", []config.Option{
+		{"data directory is a file", "Internal", []config.Option{config.OptionDataDir(file)}},
+		{"run directory is a file", "Internal", []config.Option{config.OptionRunDir(file)}},
+		{"unknown provider of a store", "BadRequest", []config.Option{config.OptionLocalKVProvider("x"), config.OptionLocalKVProviderURL("y")}},
+		{"provider that is not of this host", "NotImplemented", []config.Option{config.OptionLocalKVProvider("etcd"), config.OptionLocalKVProviderURL("y")}},
+		{"TLS files that cannot be read", "BadRequest", []config.Option{
 			config.OptionKVOpts(map[string]string{"kv.cacertfile": "/no/ca", "kv.certfile": "/no/cert", "kv.keyfile": "/no/key"}),
 		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			d := newDirs(t)
-			c, err := libnetwork.New(d.options(tt.opts...)...)
-			if err == nil {
-				c.Stop()
-			}
-			wantClass(t, err, tt.class)
-		})
 	}
+	refuses := func(t *testing.T, class string, opts ...config.Option) {
+		t.Helper()
+		d := newDirs(t)
+		c, err := libnetwork.New(d.options(opts...)...)
+		if err == nil {
+			c.Stop()
+		}
+		wantClass(t, err, class)
+	}
+	t.Run("CTL-2 a controller that cannot start leaves no file, socket or goroutine open", func(t *testing.T) {
+		for _, tt := range rows {
+			t.Run(tt.name, func(t *testing.T) { refuses(t, tt.class, tt.opts...) })
+		}
+	})
+	t.Run("OPT-1 a store for several hosts without an address is a BadRequest", func(t *testing.T) {
+		refuses(t, "BadRequest", config.OptionKVProvider("etcd"))
+	})
+	t.Run("OPT-1 a store for several hosts without a provider is a BadRequest", func(t *testing.T) {
+		refuses(t, "BadRequest", config.OptionKVProviderURL("192.0.2.1:2379"))
+	})
+	t.Run("CFG-6 a driver's configuration that is no map of options is a BadRequest", func(t *testing.T) {
+		for name, bad := range map[string]any{"number": 7, "text": "x", "generic part": map[string]any{netlabel.GenericData: 7}} {
+			t.Run(name, func(t *testing.T) { refuses(t, "BadRequest", driverConfig(bad)) })
+		}
+	})
+}
+
+// driverConfig sets the configuration of the bridge driver to what the options
+// would not let through.
+func driverConfig(v any) config.Option {
+	return func(c *config.Config) { c.Daemon.DriverCfg["bridge"] = v }
 }
 
 func TestSecondProcess(t *testing.T) {
@@ -154,7 +182,7 @@ func TestSecondProcess(t *testing.T) {
 			_ = cmd.Wait()
 		}
 	}
-	t.Run("CTL-1 D20 a directory of another process is refused", func(t *testing.T) {
+	t.Run("CTL-1 the directory of another process is refused", func(t *testing.T) {
 		line, end := start()
 		defer end()
 		if line != "ready\n" {
@@ -166,7 +194,7 @@ func TestSecondProcess(t *testing.T) {
 		}
 		wantClass(t, err, "Forbidden")
 	})
-	t.Run("CTL-1 D20 the error names the owner, and the directory is free after it", func(t *testing.T) {
+	t.Run("CTL-1 the refusal names the process that has the directory, which is free when that one stops", func(t *testing.T) {
 		c := d.open(t)
 		line, end := start()
 		end()
@@ -185,12 +213,12 @@ func TestSecondProcess(t *testing.T) {
 func TestNetworkLookups(t *testing.T) {
 	c := newController(t)
 	a, b := newNetwork(t, c, "a"), newNetwork(t, c, "b")
-	t.Run("CTL-4 list", func(t *testing.T) {
+	t.Run("CTL-4 all networks are listed, the oldest first", func(t *testing.T) {
 		if got := c.Networks(); !slices.Equal(got, []libnetwork.Network{a, b}) {
 			t.Errorf("networks are %v, want %v", got, []libnetwork.Network{a, b})
 		}
 	})
-	t.Run("CTL-5 by name", func(t *testing.T) {
+	t.Run("CTL-5 a network is found by its exact name; none is ErrNoSuchNetwork, and no name ErrInvalidName", func(t *testing.T) {
 		if got := must(c.NetworkByName("b"))(t); got != b {
 			t.Errorf("network is %v, want %v", got, b)
 		}
@@ -207,7 +235,7 @@ func TestNetworkLookups(t *testing.T) {
 			t.Errorf("network without name is %v, want nil", n)
 		}
 	})
-	t.Run("CTL-6 by id", func(t *testing.T) {
+	t.Run("CTL-6 a network is found by its whole id, neither by a part of it nor by a name", func(t *testing.T) {
 		if got := must(c.NetworkByID(b.ID()))(t); got != b {
 			t.Errorf("network is %v, want %v", got, b)
 		}
@@ -256,11 +284,11 @@ func TestHandlesAreEqual(t *testing.T) {
 			}
 		}
 	}
-	t.Run("CTL-7 before the join", check)
+	t.Run("CTL-7 all values for one object are equal, however it was looked up", check)
 	ok(t, ep.Join(sb))
-	t.Run("CTL-7 joined", check)
+	t.Run("CTL-7 all values for one object are equal while it is joined", check)
 	ok(t, ep.Leave(sb))
-	t.Run("CTL-7 after leaving", check)
+	t.Run("CTL-7 all values for one object are equal after it has left", check)
 }
 
 func TestWalk(t *testing.T) {
@@ -271,7 +299,7 @@ func TestWalk(t *testing.T) {
 		newEndpoint(t, n, "e2")
 		newSandbox(t, c, name)
 	}
-	t.Run("CTL-8 walks stop when told", func(t *testing.T) {
+	t.Run("CTL-8 a walk stops as soon as its walker says so", func(t *testing.T) {
 		calls := 0
 		c.WalkNetworks(func(n libnetwork.Network) bool {
 			calls++
@@ -289,7 +317,7 @@ func TestWalk(t *testing.T) {
 			t.Errorf("walkers were called %d times, want 2, 2 and 1", calls)
 		}
 	})
-	t.Run("CTL-8 a walker may delete and create", func(t *testing.T) {
+	t.Run("CTL-8 a walk goes over what there was at its start, and the walker may delete and create", func(t *testing.T) {
 		seen := []string{}
 		c.WalkSandboxes(func(sb libnetwork.Sandbox) bool {
 			ok(t, sb.Delete())
@@ -315,7 +343,7 @@ func TestWalk(t *testing.T) {
 func TestSandboxLookups(t *testing.T) {
 	c := newController(t)
 	a, b := newSandbox(t, c, "a"), newSandbox(t, c, "b")
-	t.Run("CTL-9 by id", func(t *testing.T) {
+	t.Run("CTL-9 a sandbox is found by its whole id, and all are listed, the oldest first", func(t *testing.T) {
 		if got := must(c.SandboxByID(b.ID()))(t); got != b {
 			t.Errorf("sandbox is %v, want %v", got, b)
 		}
@@ -332,7 +360,7 @@ func TestSandboxLookups(t *testing.T) {
 			t.Errorf("sandboxes are %v", got)
 		}
 	})
-	t.Run("CTL-11 walkers", func(t *testing.T) {
+	t.Run("CTL-11 the ready-made walkers find a sandbox by container or key, and leave their result alone if there is none", func(t *testing.T) {
 		var out libnetwork.Sandbox
 		c.WalkSandboxes(libnetwork.SandboxContainerWalker(&out, "none"))
 		c.WalkSandboxes(libnetwork.SandboxKeyWalker(&out, "none"))
@@ -348,7 +376,7 @@ func TestSandboxLookups(t *testing.T) {
 			t.Errorf("sandbox of key %s is %v", a.Key(), out)
 		}
 	})
-	t.Run("CTL-10 destroy by container id", func(t *testing.T) {
+	t.Run("CTL-10 a sandbox is destroyed by its container's id, and that there is none is no error", func(t *testing.T) {
 		ok(t, c.SandboxDestroy("none"))
 		ok(t, c.SandboxDestroy(a.ID()))
 		if len(c.Sandboxes()) != 2 {
@@ -364,7 +392,7 @@ func TestSandboxLookups(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	d := newDirs(t)
-	t.Run("CTL-12 everything ends, and stays in the kernel", func(t *testing.T) {
+	t.Run("CTL-12 Stop ends all goroutines, leaves networks and sandboxes in the kernel, and can be repeated", func(t *testing.T) {
 		// The check for leaks of newDirs would find this test's own things.
 		c := d.open(t)
 		n := newNetwork(t, c, "web")
@@ -405,25 +433,27 @@ func TestNewStart(t *testing.T) {
 	c.Stop()
 
 	c = d.open(t)
-	t.Run("CLN-1 sandboxes are gone", func(t *testing.T) {
+	t.Run("CLN-1 the sandboxes of an earlier process are removed, with namespaces and files", func(t *testing.T) {
 		if got := c.Sandboxes(); len(got) != 0 {
 			t.Errorf("sandboxes are %v", got)
 		}
 		d.empty(t)
 	})
-	t.Run("CLN-4 the network is there, as it was", func(t *testing.T) {
+	t.Run("CLN-4 a network is there after a new start, as it was, and can be deleted", func(t *testing.T) {
 		n := must(c.NetworkByName("web"))(t)
 		if n.ID() != id {
 			t.Errorf("id is %s, was %s", n.ID(), id)
 		}
 		now, _ := n.Info().IpamInfo()
-		diff(t, "PER-1 addresses", conf4, now)
-		diff(t, "PER-1 driver options", driverOpts, n.Info().DriverOptions())
-		diff(t, "PER-1 labels", map[string]string{"a": "b"}, n.Info().Labels())
-		if !n.Info().IPv6Enabled() {
-			t.Error("PER-1: IPv6 is not enabled any more")
-		}
-		t.Run("CLN-2 CLN-4 endpoints are gone and their addresses free", func(t *testing.T) {
+		t.Run("PER-1 subnets, driver options, labels and IPv6 of a network are read back", func(t *testing.T) {
+			diff(t, "addresses", conf4, now)
+			diff(t, "driver options", driverOpts, n.Info().DriverOptions())
+			diff(t, "labels", map[string]string{"a": "b"}, n.Info().Labels())
+			if !n.Info().IPv6Enabled() {
+				t.Error("IPv6 is not enabled any more")
+			}
+		})
+		t.Run("CLN-2 the endpoints of an earlier process are gone, and their names and addresses free", func(t *testing.T) {
 			if eps := n.Endpoints(); len(eps) != 0 {
 				t.Errorf("endpoints are %v", eps)
 			}
@@ -435,7 +465,7 @@ func TestNewStart(t *testing.T) {
 		})
 		ok(t, n.Delete())
 	})
-	t.Run("PER-3 a network that is not persistent is gone", func(t *testing.T) {
+	t.Run("PER-3 a network that is not to persist is gone with its endpoints after a new start", func(t *testing.T) {
 		_, err := c.NetworkByName("transient")
 		wantErr[libnetwork.ErrNoSuchNetwork](t, err, "NotFound")
 	})
@@ -455,8 +485,8 @@ func TestKilled(t *testing.T) {
 	ok(t, os.WriteFile(filepath.Join(dir, "hosts"), nil, 0o644))
 	ok(t, os.WriteFile(filepath.Join(d.run, "netns", stray[:12]), nil, 0o644))
 	c = d.open(t)
-	t.Run("CLN-6 what has no record is removed", func(t *testing.T) { d.empty(t) })
-	t.Run("CLN-6 the network works", func(t *testing.T) {
+	t.Run("CLN-6 namespaces and files without a record are removed by a start", func(t *testing.T) { d.empty(t) })
+	t.Run("CLN-6 the network of a process that was killed works", func(t *testing.T) {
 		n := must(c.NetworkByName("web"))(t)
 		sb := attach(t, c, "c1", n)
 		diff(t, "links inside", []string{"eth0"}, linkNames(t, inside(t, sb)))
@@ -472,7 +502,7 @@ func TestDamagedStore(t *testing.T) {
 	file := filepath.Join(d.data, "libnetwork.db")
 	read(t, file)
 	ok(t, os.WriteFile(file, []byte("damaged"), 0o600))
-	t.Run("CLN-5 a damaged file keeps nobody from starting", func(t *testing.T) {
+	t.Run("CLN-5 a damaged file keeps nobody from starting, and loses nothing that its copy has", func(t *testing.T) {
 		c := d.open(t)
 		n, err := c.NetworkByName("web")
 		if err != nil {
@@ -482,14 +512,31 @@ func TestDamagedStore(t *testing.T) {
 	})
 }
 
+func TestUnknownStore(t *testing.T) {
+	t.Run("DS-1 a controller with an unknown store is refused, and the known one named", func(t *testing.T) {
+		c, err := libnetwork.New(config.OptionDataDir(t.TempDir()), config.OptionLocalKVProvider("punchcards"), config.OptionLocalKVProviderURL("drawer 7"))
+		wantClass(t, err, "BadRequest")
+		if c != nil || err == nil || !strings.Contains(err.Error(), "punchcards") || !strings.Contains(err.Error(), "boltdb") {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
+}
+
 func TestReloadRefuses(t *testing.T) {
 	d := newDirs(t)
 	c := d.open(t)
-	t.Run("CTL-16 no change", func(t *testing.T) { ok(t, c.ReloadConfiguration(d.options()...)) })
-	t.Run("CTL-16 another provider", func(t *testing.T) {
+	t.Run("DS-7 a reload cannot change the store of a scope", func(t *testing.T) {
+		wantClass(t, c.ReloadConfiguration(d.options(config.OptionLocalKVProviderURL("/x"))...), "Forbidden")
+	})
+	t.Run("CTL-16 a configuration with the same stores changes nothing", func(t *testing.T) {
+		before := c.Config()
+		ok(t, c.ReloadConfiguration(d.options(config.OptionLabels([]string{"com.docker.network.x=y"}), config.OptionDefaultDriver("other"))...))
+		diff(t, "configuration", before, c.Config(), cmpopts.IgnoreUnexported(config.Config{}))
+	})
+	t.Run("CTL-16 another provider of a store is Forbidden", func(t *testing.T) {
 		wantClass(t, c.ReloadConfiguration(d.options(config.OptionLocalKVProvider("other"), config.OptionLocalKVProviderURL(c.Config().Scopes["local"].Client.Address))...), "Forbidden")
 	})
-	t.Run("CTL-16 another address", func(t *testing.T) {
+	t.Run("CTL-16 another address of a store is Forbidden", func(t *testing.T) {
 		wantClass(t, c.ReloadConfiguration(d.options(config.OptionLocalKVProviderURL("/x"))...), "Forbidden")
 	})
 }

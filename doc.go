@@ -22,6 +22,9 @@
 // type assertion and errors.As both find. An operation that fails has changed
 // nothing.
 //
+// The controller is an EventSource, which tells of every change. The guide
+// docs/embedding.md goes through a whole container runner.
+//
 // State survives the end of the process, at any moment: networks come back with
 // the next controller on the same directory. Sandboxes do not, since the
 // containers of a library's user end with it; those of an earlier process are

@@ -87,6 +87,7 @@ type endpoint struct {
 	join    engine.JoinRequest
 	exposed []types.TransportPort
 	sysctls string
+	generic map[string]any
 }
 
 func newEndpointRequest(options []EndpointOption) *endpoint {
@@ -96,6 +97,7 @@ func newEndpointRequest(options []EndpointOption) *endpoint {
 			o(ep)
 		}
 	}
+	ep.req.Generic = ep.generic
 	for _, p := range ep.exposed {
 		ep.req.Exposed = append(ep.req.Exposed, model.Expose{Proto: uint8(p.Proto), Port: p.Port})
 	}
@@ -149,7 +151,24 @@ func (h endpointHandle) DriverInfo() (map[string]interface{}, error) {
 	if !h.ep.Alive() {
 		return nil, types.NotFoundErrorf("endpoint %s (%s) does not exist any more", h.Name(), h.ID()[:12])
 	}
-	rec := h.ep.Record()
+	ep := h.ep
+	if sb := ep.Sandbox(); sb != nil {
+		// What leads to the sandbox from outside is what people ask for.
+		for _, other := range sb.Endpoints() {
+			if other.Record().Gateway {
+				ep = other
+			}
+		}
+	}
+	if info, outside, err := ep.Info(); outside || err != nil {
+		return info, err
+	}
+	return driverInfo(ep), nil
+}
+
+// driverInfo is what the built-in drivers know of an endpoint.
+func driverInfo(ep *engine.Endpoint) map[string]interface{} {
+	rec := ep.Record()
 	out := make(map[string]interface{})
 	if mac, err := net.ParseMAC(rec.MAC); err == nil {
 		out[netlabel.MacAddress] = mac
@@ -158,12 +177,12 @@ func (h endpointHandle) DriverInfo() (map[string]interface{}, error) {
 	for _, x := range rec.Exposed {
 		exposed = append(exposed, types.TransportPort{Proto: types.Protocol(x.Proto), Port: x.Port})
 	}
-	sb := h.ep.Sandbox()
+	sb := ep.Sandbox()
 	if sb == nil {
 		if exposed != nil {
 			out[netlabel.ExposedPorts] = exposed
 		}
-		return out, nil
+		return out
 	}
 	for _, x := range sb.Record().Exposed {
 		exposed = append(exposed, types.TransportPort{Proto: types.Protocol(x.Proto), Port: x.Port})
@@ -174,7 +193,7 @@ func (h endpointHandle) DriverInfo() (map[string]interface{}, error) {
 	if bindings := portBindings(sb.Record(), rec); bindings != nil {
 		out[netlabel.PortMap] = bindings
 	}
-	return out, nil
+	return out
 }
 
 // portBindings are the ports of a sandbox that lead to this endpoint.
@@ -210,17 +229,22 @@ func (i endpointInfo) Gateway() net.IP { return i.gateway(false) }
 func (i endpointInfo) GatewayIPv6() net.IP { return i.gateway(true) }
 
 func (i endpointInfo) gateway(v6 bool) net.IP {
-	has := i.rec.V4.IsValid()
-	if v6 {
-		has = i.rec.V6.IsValid()
-	}
-	if i.rec.Attached == nil || !has {
+	if i.rec.Attached == nil {
 		return nil
 	}
-	return ip(i.ep.Network().Gateway(v6))
+	return ip(i.ep.Gateway(v6))
 }
 
-func (endpointInfo) StaticRoutes() []*types.StaticRoute { return nil }
+func (i endpointInfo) StaticRoutes() []*types.StaticRoute {
+	if i.rec.Attached == nil || i.rec.Attached.Outside == nil {
+		return nil
+	}
+	var out []*types.StaticRoute
+	for _, r := range i.rec.Attached.Outside.Static {
+		out = append(out, &types.StaticRoute{Destination: ipNet(r.Dst), RouteType: types.NEXTHOP, NextHop: ip(r.Via)})
+	}
+	return out
+}
 
 func (i endpointInfo) Sandbox() Sandbox {
 	if s := i.ep.Sandbox(); s != nil {

@@ -2,48 +2,40 @@ package libnetwork
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"io"
-	"net"
-	"path/filepath"
-	"time"
 
+	"github.com/libnetwork/libnetwork/internal/extkey"
 	"github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/types"
 )
-
-// externalKeyTime is how long SetExternalKey waits for a controller.
-const externalKeyTime = 30 * time.Second
 
 // SetExternalKey tells the controller of another process which network namespace
 // the sandbox of a container is to use: key is its path. The controller is found
-// by its id in the default run directory, or in LIBNETWORK_RUN_DIR.
+// by its id in the default run directory, or in LIBNETWORK_RUN_DIR. It returns when
+// the sandbox has the namespace, with all that is joined to it.
 func SetExternalKey(controllerID string, containerID string, key string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), externalKeyTime)
-	defer cancel()
-	path := filepath.Join(host.RunDirFromEnv(), controllerID[:min(12, len(controllerID))]+".sock")
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", path)
+	path, err := extkey.SocketPath(host.RunDirFromEnv(), controllerID)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := c.SetDeadline(deadline); err != nil {
-			return err
-		}
+	return extkey.Send(context.Background(), path, containerID, key)
+}
+
+// SetKeyHook makes the calling program an OCI hook (createRuntime, or prestart)
+// that hands a container's network namespace to its controller, for a sandbox made
+// with OptionUseExternalKey. args are those of the program,
+//
+//	libnetwork-setkey [-exec-root DIR] CONTAINER_ID CONTROLLER_ID
+//
+// and stdin has the container's state. DIR is the controller's run directory, by
+// default as for SetExternalKey.
+//
+// No program needs it: the hook may be the program dnet, under the name
+// libnetwork-setkey, for any controller. It is for those that bring one program
+// alone; they call it, and exit, when they find that name in os.Args[0].
+func SetKeyHook(args []string, stdin io.Reader) error {
+	if len(args) == 0 {
+		return types.BadRequestErrorf("no arguments; usage: %s", extkey.Usage)
 	}
-	request := struct{ ContainerID, Key string }{containerID, key}
-	if err := json.NewEncoder(c).Encode(request); err != nil {
-		return err
-	}
-	const most = 64 << 10
-	reply, err := io.ReadAll(io.LimitReader(c, most))
-	if err != nil {
-		return err
-	}
-	if string(reply) != "success" {
-		return errors.New(string(reply))
-	}
-	return nil
+	return extkey.Hook(context.Background(), args[1:], stdin, host.RunDirFromEnv())
 }

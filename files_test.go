@@ -47,7 +47,7 @@ func TestHostsFile(t *testing.T) {
 		p, placed := newPaths(t)
 		return newSandbox(t, c, fmt.Sprint("c", count), append(placed, opts...)...), p
 	}
-	t.Run("HST-1 at NewSandbox", func(t *testing.T) {
+	t.Run("HST-1 a new sandbox has a hosts file of six default lines and its extra hosts in order", func(t *testing.T) {
 		_, p := made(t, libnetwork.OptionHostname("h"), libnetwork.OptionExtraHost("b", "192.0.2.2"), libnetwork.OptionExtraHost("a", "192.0.2.1"), libnetwork.OptionExtraHost("six", "fd00::1"))
 		diff(t, "file", defaultHosts+"192.0.2.2\tb\n192.0.2.1\ta\nfd00::1\tsix\n", read(t, p.hosts))
 		if m := mode(t, p.hosts); m != 0o644 {
@@ -57,7 +57,7 @@ func TestHostsFile(t *testing.T) {
 			t.Errorf("OPT: mode of the directory is %o", m)
 		}
 	})
-	t.Run("OPT HST-1 at the default path", func(t *testing.T) {
+	t.Run("HST-1 without a path of the user the file is in the data directory", func(t *testing.T) {
 		sb := newSandbox(t, c, "default")
 		dir := filepath.Join(c.Config().Daemon.DataDir, "network", "files", sb.ID())
 		diff(t, "file", defaultHosts, read(t, filepath.Join(dir, "hosts")))
@@ -68,11 +68,11 @@ func TestHostsFile(t *testing.T) {
 		opts []libnetwork.SandboxOption
 		want []string
 	}{
-		{"HST-3 host name", []libnetwork.SandboxOption{libnetwork.OptionHostname("h")}, []string{"10.6.0.2\th", "fd00:6::2\th"}},
-		{"HST-3 with a domain", []libnetwork.SandboxOption{libnetwork.OptionHostname("h"), libnetwork.OptionDomainname("ex.test")}, []string{"10.6.0.2\th.ex.test h", "fd00:6::2\th.ex.test h"}},
-		{"HST-2 the host name holds the domain", []libnetwork.SandboxOption{libnetwork.OptionHostname("h.ex.test")}, []string{"10.6.0.2\th.ex.test h", "fd00:6::2\th.ex.test h"}},
-		{"HST-3 no host name", nil, nil},
-		{"HST-3 a domain alone", []libnetwork.SandboxOption{libnetwork.OptionDomainname("ex.test")}, nil},
+		{"HST-3 a join adds a line of address and host name for each family", []libnetwork.SandboxOption{libnetwork.OptionHostname("h")}, []string{"10.6.0.2\th", "fd00:6::2\th"}},
+		{"HST-3 a joined line has host.domain and host", []libnetwork.SandboxOption{libnetwork.OptionHostname("h"), libnetwork.OptionDomainname("ex.test")}, []string{"10.6.0.2\th.ex.test h", "fd00:6::2\th.ex.test h"}},
+		{"HST-2 a host name that holds its domain gives both names", []libnetwork.SandboxOption{libnetwork.OptionHostname("h.ex.test")}, []string{"10.6.0.2\th.ex.test h", "fd00:6::2\th.ex.test h"}},
+		{"HST-3 without a host name a join adds no line", nil, nil},
+		{"HST-3 a domain alone adds no line", []libnetwork.SandboxOption{libnetwork.OptionDomainname("ex.test")}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			sb, p := made(t, tt.opts...)
@@ -89,7 +89,7 @@ func TestHostsFile(t *testing.T) {
 			ok(t, ep.Delete(false))
 		})
 	}
-	t.Run("HST-4 lines for other networks and of the user stay", func(t *testing.T) {
+	t.Run("HST-4 leaving a network removes its own lines alone, not those of other networks or of the user", func(t *testing.T) {
 		sb, p := made(t, libnetwork.OptionHostname("h"), libnetwork.OptionExtraHost("h", "192.0.2.1"))
 		e1, e2 := newEndpoint(t, n, "e1", address("10.1.0.2")), newEndpoint(t, six, "e2", address("10.6.0.2"))
 		ok(t, e1.Join(sb))
@@ -102,7 +102,7 @@ func TestHostsFile(t *testing.T) {
 		ok(t, e1.Leave(sb))
 		diff(t, "file", defaultHosts+"192.0.2.1\th\n10.6.0.2\th\n"+v6+"\th\n# mine\n10.1.0.2\th2\n10.1.0.2\tother h\n", read(t, p.hosts))
 	})
-	t.Run("OPT a copy of another file gets no line", func(t *testing.T) {
+	t.Run("HST-1 a file copied from an origin gets no line of ours", func(t *testing.T) {
 		origin := filepath.Join(t.TempDir(), "origin")
 		ok(t, os.WriteFile(origin, []byte("127.0.0.1 mine\n"), 0o600))
 		sb, p := made(t, libnetwork.OptionOriginHostsPath(origin), libnetwork.OptionHostname("h"), libnetwork.OptionExtraHost("a", "192.0.2.1"))
@@ -111,46 +111,52 @@ func TestHostsFile(t *testing.T) {
 		_, p = made(t, libnetwork.OptionOriginHostsPath("/no/such/file"))
 		diff(t, "file without its origin", defaultHosts, read(t, p.hosts))
 	})
-	t.Run("HST-5 OPT OptionParentUpdate", func(t *testing.T) {
+	t.Run("HST-5 an update of a parent changes the lines of that very name alone", func(t *testing.T) {
 		parent, p := made(t, libnetwork.OptionExtraHost("db", "192.0.2.1"), libnetwork.OptionExtraHost("db2", "192.0.2.2"), libnetwork.OptionExtraHost("x", "192.0.2.3"))
 		made(t, libnetwork.OptionParentUpdate(parent.ContainerID(), "db", "192.0.2.9"), libnetwork.OptionParentUpdate("unknown", "x", "192.0.2.9"))
 		diff(t, "the parent's file", defaultHosts+"192.0.2.9\tdb\n192.0.2.2\tdb2\n192.0.2.3\tx\n", read(t, p.hosts))
 	})
-	t.Run("HST-6 one file for its whole life, whole at any time", func(t *testing.T) {
-		sb, p := made(t, libnetwork.OptionHostname("h"))
-		f := must(os.Open(p.hosts))(t)
-		defer f.Close()
-		done := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
+	for _, dir := range []string{os.TempDir(), "/run"} {
+		t.Run("HST-6 a reader sees one and the same file, whole at any time, below "+dir, func(t *testing.T) {
+			tmp := must(os.MkdirTemp(dir, "hosts"))(t) //nolint:usetesting // a certain file system
+			t.Cleanup(func() { ok(t, os.RemoveAll(tmp)) })
+			path := filepath.Join(tmp, "hosts")
+			sb, _ := made(t, libnetwork.OptionHostname("h"), libnetwork.OptionHostsPath(path))
+			before := must(os.Stat(path))(t)
+			ep := newEndpoint(t, n, "inode")
+			own := ep.Info().Iface().Address().IP.String() + "\th\n"
+			done := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+					}
+					text, err := os.ReadFile(path)
+					rest, found := strings.CutPrefix(string(text), defaultHosts)
+					rest = strings.TrimRight(rest, " \n") // blank lines
+					if err != nil || !found || rest != "" && rest[0] != '#' && rest+"\n" != own || !strings.HasSuffix(string(text), "\n") {
+						t.Errorf("a reader saw %q (%v)", text, err)
+						return
+					}
 				}
-				text, err := os.ReadFile(p.hosts)
-				// See package inplace: where a longer text ended there may be zero bytes,
-				// behind a last line that is whole.
-				lines := strings.TrimRight(string(text), "\x00")
-				if err != nil || !strings.HasPrefix(lines, defaultHosts) || !strings.HasSuffix(lines, "\n") {
-					t.Errorf("a reader saw %q (%v)", text, err)
-					return
-				}
+			})
+			for range 50 {
+				ok(t, ep.Join(sb))
+				ok(t, ep.Leave(sb))
 			}
+			close(done)
+			wg.Wait()
+			diff(t, "file", defaultHosts, read(t, path))
+			if !os.SameFile(before, must(os.Stat(path))(t)) {
+				t.Error("the file is another one")
+			}
+			ok(t, ep.Delete(false))
 		})
-		ep := newEndpoint(t, n, "inode")
-		for range 20 {
-			ok(t, ep.Join(sb))
-			ok(t, ep.Leave(sb))
-		}
-		close(done)
-		wg.Wait()
-		if !os.SameFile(must(f.Stat())(t), must(os.Stat(p.hosts))(t)) {
-			t.Error("the file is another one")
-		}
-	})
-	t.Run("HST-6 joins of several networks at once", func(t *testing.T) {
+	}
+	t.Run("HST-6 parallel joins of one sandbox lose no line", func(t *testing.T) {
 		sb, p := made(t, libnetwork.OptionHostname("h"))
 		var wg sync.WaitGroup
 		for i := range 8 {
@@ -182,44 +188,44 @@ func TestResolvConf(t *testing.T) {
 		joined     string
 	}{
 		{
-			"RES-8 RES-7 IPv6 network", host, v6, nil, host,
+			"RES-8 on an IPv6 network the file keeps IPv6 servers behind 127.0.0.11", host, v6, nil, host,
 			"search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n",
 		},
 		{
-			"RES-8 RES-6 IPv4 network", host, v4, nil, host,
+			"RES-8 on an IPv4 network the file names 127.0.0.11 alone", host, v4, nil, host,
 			"search ex.test\nnameserver 127.0.0.11\noptions ndots:0\n",
 		},
 		{
-			"RES-3 loopback servers go, other lines stay",
+			"RES-3 servers on loopback go and all other lines of the host stay",
 			"# comment\nsortlist 10.0.0.0\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.53\noptions edns0\n", v4, nil,
 			"# comment\nsortlist 10.0.0.0\nnameserver 192.0.2.53\noptions edns0\n",
 			"nameserver 127.0.0.11\noptions edns0 ndots:0\n",
 		},
 		{
-			"RES-4 W-16 no public server", "nameserver 127.0.0.53\n", v4, nil, "",
+			"RES-4 no public server takes the place of a loopback one", "nameserver 127.0.0.53\n", v4, nil, "",
 			"nameserver 127.0.0.11\noptions ndots:0\n",
 		},
-		{"RES-9 ndots of the host", "nameserver 192.0.2.53\noptions ndots:3\n", v4, nil, "nameserver 192.0.2.53\noptions ndots:3\n", "nameserver 127.0.0.11\noptions ndots:3\n"},
+		{"RES-9 ndots of the host stays and ndots:0 is not added", "nameserver 192.0.2.53\noptions ndots:3\n", v4, nil, "nameserver 192.0.2.53\noptions ndots:3\n", "nameserver 127.0.0.11\noptions ndots:3\n"},
 		{
-			"RES-2 servers of the user", host, v6,
+			"RES-2 servers of the user stand for those of the host, unfiltered", host, v6,
 			[]libnetwork.SandboxOption{dns("192.0.2.1"), dns("127.0.0.1")},
 			"search ex.test\nnameserver 192.0.2.1\nnameserver 127.0.0.1\n",
 			"search ex.test\nnameserver 127.0.0.11\noptions ndots:0\n",
 		},
 		{
-			"RES-2 search list and options of the user, RES-9 ndots", host, v4,
+			"RES-9 ndots of the user stays and ndots:0 is not added", host, v4,
 			[]libnetwork.SandboxOption{search("a.test"), search("b.test"), options("ndots:2"), options("rotate")},
 			"search a.test b.test\nnameserver 192.0.2.53\nnameserver 2001:db8::53\noptions ndots:2 rotate\n",
 			"search a.test b.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:2 rotate\n",
 		},
 		{
-			"RES-2 no search list", host, v4,
+			"RES-2 the search list . leaves no search line", host, v4,
 			[]libnetwork.SandboxOption{search(".")},
 			"nameserver 192.0.2.53\nnameserver 2001:db8::53\n",
 			"nameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n",
 		},
 		{
-			"RES-10 comments, indented lines, several search lines",
+			"RES-10 comments and indented lines are understood, and the last search line wins",
 			"; a\nsearch old.test\n  search new.test # b\n\tnameserver 192.0.2.53 # c\n", v4, nil,
 			"; a\nsearch old.test\n  search new.test # b\n\tnameserver 192.0.2.53 # c\n",
 			"search new.test\nnameserver 127.0.0.11\noptions ndots:0\n",
@@ -231,20 +237,21 @@ func TestResolvConf(t *testing.T) {
 			name := fmt.Sprint("c", i)
 			sb := newSandbox(t, c, name, append(placed, tt.opts...)...)
 			diff(t, "file at NewSandbox", tt.made, read(t, p.resolv))
-			sum := sha256.Sum256([]byte(tt.made))
-			diff(t, "RES-5 digest", "sha256:"+hex.EncodeToString(sum[:]), read(t, p.resolv+".hash"))
-			if m, h := mode(t, p.resolv), mode(t, p.resolv+".hash"); m != 0o644 || h != 0o644 {
-				t.Errorf("modes are %o and %o", m, h)
-			}
-			open := must(os.Open(p.resolv))(t)
-			defer open.Close()
+			t.Run("RES-5 beside the file is its digest, both of mode 0644", func(t *testing.T) {
+				sum := sha256.Sum256([]byte(tt.made))
+				diff(t, "digest", "sha256:"+hex.EncodeToString(sum[:]), read(t, p.resolv+".hash"))
+				if m, h := mode(t, p.resolv), mode(t, p.resolv+".hash"); m != 0o644 || h != 0o644 {
+					t.Errorf("modes are %o and %o", m, h)
+				}
+			})
+			before := must(os.Stat(p.resolv))(t)
 			ep := newEndpoint(t, tt.net, name)
 			ok(t, ep.Join(sb))
 			diff(t, "file at Join", tt.joined, read(t, p.resolv))
-			if !os.SameFile(must(open.Stat())(t), must(os.Stat(p.resolv))(t)) {
+			if !os.SameFile(before, must(os.Stat(p.resolv))(t)) {
 				t.Error("HST-6: the file is another one")
 			}
-			t.Run("RES-7 the user's changes stay", func(t *testing.T) {
+			t.Run("RES-7 what the user writes into the file survives leave and join", func(t *testing.T) {
 				ok(t, os.WriteFile(p.resolv, []byte("# mine\n"+tt.joined), 0o644))
 				ok(t, ep.Leave(sb))
 				ok(t, ep.Join(sb))
@@ -252,7 +259,7 @@ func TestResolvConf(t *testing.T) {
 			})
 		})
 	}
-	t.Run("RES-1 a copy of another file is left alone", func(t *testing.T) {
+	t.Run("RES-1 a copy of an origin is byte for byte, without digest, and left alone", func(t *testing.T) {
 		origin := filepath.Join(t.TempDir(), "origin")
 		ok(t, os.WriteFile(origin, []byte("nameserver 127.0.0.1"), 0o600))
 		p, placed := newPaths(t)
@@ -266,7 +273,7 @@ func TestResolvConf(t *testing.T) {
 			t.Errorf("there is a digest: %v", err)
 		}
 	})
-	t.Run("RES-4 the host has no file", func(t *testing.T) {
+	t.Run("RES-4 a host without resolv.conf counts as an empty one", func(t *testing.T) {
 		ok(t, unix.Mount("tmpfs", "/etc", "tmpfs", 0, ""))
 		defer func() { ok(t, unix.Unmount("/etc", unix.MNT_DETACH)) }()
 		if _, err := resolvconf.Get(); err == nil {
@@ -278,7 +285,7 @@ func TestResolvConf(t *testing.T) {
 		ok(t, newEndpoint(t, v4, "none").Join(sb))
 		diff(t, "file at Join", "nameserver 127.0.0.11\noptions ndots:0\n", read(t, p.resolv))
 	})
-	t.Run("RES-6 an edited file is left alone but for the server", func(t *testing.T) {
+	t.Run("RES-6 a join leaves a file alone that the user has edited", func(t *testing.T) {
 		bind(t, "/etc/resolv.conf", host)
 		p, placed := newPaths(t)
 		sb := newSandbox(t, c, "edited", placed...)
@@ -288,7 +295,7 @@ func TestResolvConf(t *testing.T) {
 		ok(t, newEndpoint(t, v4, "edited2").Join(sb))
 		diff(t, "file with it", "search mine.test\nnameserver 127.0.0.11\nnameserver 2001:db8::99\noptions ndots:0\n", read(t, p.resolv))
 	})
-	t.Run("RES-6 no digest counts as not edited", func(t *testing.T) {
+	t.Run("RES-6 without a digest the file counts as unedited and is filtered", func(t *testing.T) {
 		bind(t, "/etc/resolv.conf", host)
 		p, placed := newPaths(t)
 		sb := newSandbox(t, c, "nohash", placed...)

@@ -3,7 +3,6 @@
 package libnetwork_test
 
 import (
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -34,7 +33,7 @@ func hostLinks(t testing.TB) []string {
 
 func TestNewNetwork(t *testing.T) {
 	c := newController(t)
-	t.Run("NET-1 visible to all look-ups", func(t *testing.T) {
+	t.Run("NET-1 a new network is found by every look-up, has no endpoints, and the scope of its driver", func(t *testing.T) {
 		n := newNetwork(t, c, "web", subnet("10.1.0.0/24"))
 		checkID(t, n.ID())
 		if n.Name() != "web" || n.Type() != "bridge" || n.Info().Scope() != "local" {
@@ -51,7 +50,7 @@ func TestNewNetwork(t *testing.T) {
 		}
 		ok(t, n.Delete())
 		if got := hostLinks(t); len(got) != 0 {
-			t.Errorf("NET-14: links are left: %v", got)
+			t.Errorf("links are left: %v", got)
 		}
 	})
 	for _, tt := range []struct {
@@ -59,18 +58,18 @@ func TestNewNetwork(t *testing.T) {
 		opts                []libnetwork.NetworkOption
 		class               string
 	}{
-		{"MOD-4 unknown type", "no-such-driver", "n", nil, "NotFound"},
-		{"NET-5 unknown address manager", "bridge", "n", []libnetwork.NetworkOption{libnetwork.NetworkOptionIpam("none", "", nil, nil, nil)}, "BadRequest"},
-		{"NET-5 unknown address space", "bridge", "n", []libnetwork.NetworkOption{libnetwork.NetworkOptionIpam("", "none", nil, nil, nil)}, "BadRequest"},
-		{"NET-7 gateway is no address", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", Gateway: "x"}}, nil)}, "BadRequest"},
-		{"NET-7 subnet is none", "bridge", "n", []libnetwork.NetworkOption{subnet("10.1.0.0")}, "BadRequest"},
-		{"NET-7 sub-pool is none", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", SubPool: "x"}}, nil)}, "BadRequest"},
-		{"NET-8 gateway outside the subnet", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", Gateway: "10.1.1.1"}}, nil)}, "BadRequest"},
-		{"NET-9 auxiliary address is none", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", AuxAddresses: map[string]string{"a": "x"}}}, nil)}, "BadRequest"},
-		{"NET-9 auxiliary address outside the subnet", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", AuxAddresses: map[string]string{"a": "10.1.1.2"}}}, nil)}, "Forbidden"},
-		{"NET-9 auxiliary address is the gateway", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", AuxAddresses: map[string]string{"a": "10.1.0.1"}}}, nil)}, "Internal"},
-		{"NET-10 IPv6 fails after IPv4", "bridge", "n", dual("10.1.0.0/24", "fd00::/129"), "BadRequest"},
-		{"NET-10 the second subnet fails", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24"}, {PreferredPool: "10.1.0.0/25"}}, nil)}, "Forbidden"},
+		{"MOD-4 a type that no driver is registered for is NotFound", "no-such-driver", "n", nil, "NotFound"},
+		{"NET-5 an unknown address manager is a BadRequest", "bridge", "n", []libnetwork.NetworkOption{libnetwork.NetworkOptionIpam("none", "", nil, nil, nil)}, "BadRequest"},
+		{"NET-5 an unknown address space is a BadRequest", "bridge", "n", []libnetwork.NetworkOption{libnetwork.NetworkOptionIpam("", "none", nil, nil, nil)}, "BadRequest"},
+		{"NET-7 a gateway that is no address is a BadRequest", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", Gateway: "x"}}, nil)}, "BadRequest"},
+		{"NET-7 a subnet that is none is a BadRequest", "bridge", "n", []libnetwork.NetworkOption{subnet("10.1.0.0")}, "BadRequest"},
+		{"NET-7 a part of a subnet that is no subnet is a BadRequest", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", SubPool: "x"}}, nil)}, "BadRequest"},
+		{"NET-8 a gateway outside the subnet is a BadRequest", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", Gateway: "10.1.1.1"}}, nil)}, "BadRequest"},
+		{"NET-9 an auxiliary address that is none is a BadRequest", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", AuxAddresses: map[string]string{"a": "x"}}}, nil)}, "BadRequest"},
+		{"NET-9 an auxiliary address outside the subnet is Forbidden", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", AuxAddresses: map[string]string{"a": "10.1.1.2"}}}, nil)}, "Forbidden"},
+		{"NET-9 an auxiliary address that is taken is an Internal error", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24", AuxAddresses: map[string]string{"a": "10.1.0.1"}}}, nil)}, "Internal"},
+		{"NET-10 when the IPv6 side fails, the IPv4 side is given back", "bridge", "n", dual("10.1.0.0/24", "fd00::/129"), "BadRequest"},
+		{"NET-10 when one subnet fails, those before it are given back", "bridge", "n", []libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24"}, {PreferredPool: "10.1.0.0/25"}}, nil)}, "Forbidden"},
 		{"OPT EnableIPv6 of another type", "bridge", "n", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{netlabel.EnableIPv6: "true"})}, "BadRequest"},
 		{"OPT Internal of another type", "bridge", "n", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{netlabel.Internal: 1})}, "BadRequest"},
 		{"OPT driver option that cannot be", "bridge", "n", []libnetwork.NetworkOption{libnetwork.NetworkOptionDriverOpts(map[string]string{"com.docker.network.bridge.enable_icc": "perhaps"})}, "BadRequest"},
@@ -81,7 +80,7 @@ func TestNewNetwork(t *testing.T) {
 			if n != nil {
 				t.Errorf("network is %v, want nil", n)
 			}
-			t.Run("NET-2 nothing is left", func(t *testing.T) {
+			t.Run("NET-2 after a refusal nothing is left, and the same network can be made", func(t *testing.T) {
 				if nets, links := c.Networks(), hostLinks(t); len(nets) > 0 || len(links) > 0 {
 					t.Errorf("networks %v and links %v are left", nets, links)
 				}
@@ -91,7 +90,7 @@ func TestNewNetwork(t *testing.T) {
 		})
 	}
 	for _, name := range []string{"", " ", "\t\n"} {
-		t.Run(fmt.Sprintf("ERR-1 blank name %q", name), func(t *testing.T) {
+		t.Run("NET-1 a blank name is ErrInvalidName", func(t *testing.T) {
 			_, err := c.NewNetwork("bridge", name)
 			wantErr[libnetwork.ErrInvalidName](t, err, "BadRequest")
 		})
@@ -103,7 +102,7 @@ func TestNewNetwork(t *testing.T) {
 
 func TestNetworkNames(t *testing.T) {
 	c := newController(t)
-	t.Run("NET-3 a name is taken once", func(t *testing.T) {
+	t.Run("NET-3 a name that is taken is refused with NetworkNameError, whatever the type", func(t *testing.T) {
 		n := newNetwork(t, c, "web")
 		_, err := c.NewNetwork("bridge", "web")
 		wantErr[libnetwork.NetworkNameError](t, err, "Forbidden")
@@ -112,7 +111,7 @@ func TestNetworkNames(t *testing.T) {
 		ok(t, n.Delete())
 		ok(t, newNetwork(t, c, "web").Delete())
 	})
-	t.Run("NET-3 of 100 creations at once one succeeds", func(t *testing.T) {
+	t.Run("NET-3 of 100 creations of one name at once one succeeds", func(t *testing.T) {
 		const many = 100
 		errs := make([]error, many)
 		var wg sync.WaitGroup
@@ -137,7 +136,7 @@ func TestNetworkNames(t *testing.T) {
 func TestSingleNetworks(t *testing.T) {
 	c := newController(t)
 	for _, kind := range []string{"host", "null"} {
-		t.Run("NET-4 one network of type "+kind, func(t *testing.T) {
+		t.Run("NET-4 there is one network of type "+kind+", which has no subnets and stays", func(t *testing.T) {
 			n := must(c.NewNetwork(kind, kind))(t)
 			_, err := c.NewNetwork(kind, "second")
 			wantClass(t, err, "Forbidden")
@@ -146,12 +145,12 @@ func TestSingleNetworks(t *testing.T) {
 				t.Errorf("it has the subnets %v and %v", v4, v6)
 			}
 			wantClass(t, n.Delete(), "Forbidden")
-			t.Run("NET-13 usable after a refused deletion", func(t *testing.T) {
+			t.Run("NET-13 a network whose deletion was refused is found and works as before", func(t *testing.T) {
 				if got := must(c.NetworkByName(kind))(t); got != n || !slices.Contains(c.Networks(), n) {
 					t.Error("the network cannot be looked up any more")
 				}
 				ep := newEndpoint(t, n, "e")
-				t.Run("EP-1 no address", func(t *testing.T) {
+				t.Run("EP-1 endpoints on networks of type "+kind+" have no address", func(t *testing.T) {
 					if i := ep.Info().Iface(); i.Address() != nil || i.AddressIPv6() != nil {
 						t.Errorf("endpoint has the addresses %v and %v", i.Address(), i.AddressIPv6())
 					}
@@ -184,13 +183,13 @@ func TestNetworkAddresses(t *testing.T) {
 		v4, v6 info
 	}{
 		{
-			"NET-8 the first address is the gateway",
+			"NET-8 the gateway is the first address of the subnet",
 			[]libnetwork.NetworkOption{subnet("10.1.0.0/24")},
 			info{pools: []string{"10.1.0.0/24"}, gateways: []string{"10.1.0.1/24"}},
 			info{},
 		},
 		{
-			"NET-8 the user's gateway, NET-9 an auxiliary address outside the sub-pool",
+			"NET-9 an auxiliary address may lie outside the part of the subnet that containers get addresses from",
 			[]libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{
 				PreferredPool: "10.1.0.0/24", SubPool: "10.1.0.128/25", Gateway: "10.1.0.254",
 				AuxAddresses: map[string]string{"a": "10.1.0.5"},
@@ -199,19 +198,19 @@ func TestNetworkAddresses(t *testing.T) {
 			info{},
 		},
 		{
-			"NET-6 both families",
+			"NET-6 with IPv6 a network has the subnets asked for of both families",
 			dual("10.1.0.0/24", "fd00:1::/64"),
 			info{pools: []string{"10.1.0.0/24"}, gateways: []string{"10.1.0.1/24"}},
 			info{pools: []string{"fd00:1::/64"}, gateways: []string{"fd00:1::1/64"}},
 		},
 		{
-			"NET-6 no IPv6 unless it is enabled",
+			"NET-6 IPv6 subnets are left out unless IPv6 is enabled",
 			[]libnetwork.NetworkOption{ipam([]*libnetwork.IpamConf{{PreferredPool: "10.1.0.0/24"}}, []*libnetwork.IpamConf{{PreferredPool: "fd00:1::/64"}})},
 			info{pools: []string{"10.1.0.0/24"}, gateways: []string{"10.1.0.1/24"}},
 			info{},
 		},
 		{
-			"NET-6 IPv6 with nothing asked for",
+			"NET-6 IPv6 without a subnet asked for is no error and gives none",
 			[]libnetwork.NetworkOption{subnet("10.1.0.0/24"), libnetwork.NetworkOptionEnableIPv6(true)},
 			info{pools: []string{"10.1.0.0/24"}, gateways: []string{"10.1.0.1/24"}},
 			info{},
@@ -225,7 +224,7 @@ func TestNetworkAddresses(t *testing.T) {
 			ok(t, n.Delete())
 		})
 	}
-	t.Run("NET-6 an empty list is one pool of the manager's choice", func(t *testing.T) {
+	t.Run("NET-6 no IPv4 subnet asked for means one of the address manager's choice", func(t *testing.T) {
 		a, b := newNetwork(t, c, "a"), newNetwork(t, c, "b")
 		ia, _ := a.Info().IpamInfo()
 		ib, _ := b.Info().IpamInfo()
@@ -235,6 +234,9 @@ func TestNetworkAddresses(t *testing.T) {
 		if ia[0].AddressSpace == "" || ia[0].PoolID == "" {
 			t.Errorf("address space %q and pool id %q are not given", ia[0].AddressSpace, ia[0].PoolID)
 		}
+		t.Run("NET-5 no address space means the local default one of the address manager", func(t *testing.T) {
+			diff(t, "address space", "LocalDefault", ia[0].AddressSpace)
+		})
 	})
 }
 
@@ -242,22 +244,22 @@ func TestNetworkDelete(t *testing.T) {
 	c := newController(t)
 	n := newNetwork(t, c, "web", subnet("10.1.0.0/24"))
 	ep := newEndpoint(t, n, "api")
-	t.Run("NET-11 with endpoints", func(t *testing.T) {
+	t.Run("NET-12 a network whose deletion was refused for its endpoints, which are named, is not hidden", func(t *testing.T) {
 		err := n.Delete()
 		wantErr[*libnetwork.ActiveEndpointsError](t, err, "Forbidden")
 		if !strings.Contains(err.Error(), "web") || !strings.Contains(err.Error(), "api") {
 			t.Errorf("error %q does not name network and endpoint", err)
 		}
 		if must(c.NetworkByName("web"))(t) != n {
-			t.Error("NET-12: the network is hidden after a refused deletion")
+			t.Error("the network is hidden after a refused deletion")
 		}
 	})
 	ok(t, ep.Delete(false))
 	ok(t, n.Delete())
-	t.Run("NET-11 again", func(t *testing.T) {
+	t.Run("NET-11 a second deletion is an UnknownNetworkError", func(t *testing.T) {
 		wantErr[*libnetwork.UnknownNetworkError](t, n.Delete(), "NotFound")
 	})
-	t.Run("NET-12 gone from all look-ups", func(t *testing.T) {
+	t.Run("NET-12 a deleted network is found by no look-up", func(t *testing.T) {
 		_, err := c.NetworkByID(n.ID())
 		wantErr[libnetwork.ErrNoSuchNetwork](t, err, "NotFound")
 		_, err = c.NetworkByName("web")
@@ -266,14 +268,19 @@ func TestNetworkDelete(t *testing.T) {
 			t.Errorf("networks are %v", nets)
 		}
 	})
-	t.Run("EP-4 no endpoint on a network that is gone", func(t *testing.T) {
+	t.Run("NET-12 an endpoint on a network that is gone is NotFound", func(t *testing.T) {
 		_, err := n.CreateEndpoint("late")
 		wantClass(t, err, "NotFound")
 	})
-	t.Run("NET-2 the subnet is free", func(t *testing.T) {
-		ok(t, newNetwork(t, c, "other", subnet("10.1.0.0/24")).Delete())
+	t.Run("NET-10 the subnet of a deleted network is free", func(t *testing.T) {
+		// The same subnet could be shared, an overlapping one could not.
+		ok(t, newNetwork(t, c, "other", subnet("10.1.0.0/16")).Delete())
+		again := newNetwork(t, c, "again", subnet("10.1.0.0/24"))
+		v4, _ := again.Info().IpamInfo()
+		diff(t, "gateway", "10.1.0.1/24", v4[0].Gateway.String())
+		ok(t, again.Delete())
 	})
-	t.Run("W-33 one of many deletions succeeds", func(t *testing.T) {
+	t.Run("NET-11 of many deletions at once one succeeds", func(t *testing.T) {
 		n := newNetwork(t, c, "web")
 		var wg sync.WaitGroup
 		errs := make([]error, 16)
@@ -319,8 +326,8 @@ func TestNetworkInfo(t *testing.T) {
 		diff(t, "driver options", map[string]string{"com.docker.network.driver.mtu": "1400"}, n.Info().DriverOptions())
 		diff(t, "labels", map[string]string{"l": "v"}, n.Info().Labels())
 	}
-	t.Run("NET-15 what was asked for and given", check)
-	t.Run("NET-15 W-28 what the caller does with arguments and results", func(t *testing.T) {
+	t.Run("NET-15 a network tells what was asked for and what the address manager gave", check)
+	t.Run("NET-15 what a caller does to arguments and results changes nothing", func(t *testing.T) {
 		conf.AuxAddresses["a"], ipamOpts["o"], labels["l"] = "x", "x", "x"
 		driverOpts["com.docker.network.driver.mtu"] = "x"
 		_, opts, c4, _ := n.Info().IpamConfig()
@@ -356,10 +363,10 @@ func TestNetworkOptions(t *testing.T) {
 		{"OPT nil driver options", []libnetwork.NetworkOption{
 			libnetwork.NetworkOptionDriverOpts(map[string]string{"a": "1"}), libnetwork.NetworkOptionDriverOpts(nil),
 		}, result{Options: map[string]string{}}},
-		{"NET-15 driver options in options.Generic", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{
+		{"NET-15 driver options may come as options.Generic, of which the text entries count", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{
 			netlabel.GenericData: options.Generic{"a": "1", "other": 7},
 		})}, result{Options: map[string]string{"a": "1"}}},
-		{"NET-15 driver options in a map", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{
+		{"NET-15 driver options may come as a map of text", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{
 			netlabel.GenericData: map[string]string{"a": "1"},
 		})}, result{Options: map[string]string{"a": "1"}}},
 		{"OPT internal", []libnetwork.NetworkOption{libnetwork.NetworkOptionInternalNetwork()}, result{Internal: true, Options: map[string]string{}}},
@@ -406,7 +413,7 @@ func TestIpamValues(t *testing.T) {
 		copied.Meta["m"], copied.Pool.IP[0], copied.AuxAddresses["a"].IP[0] = "2", 11, 11
 		diff(t, "source", "1 10.0.0.0/8 10.0.0.0/8", info.Meta["m"]+" "+info.Pool.String()+" "+info.AuxAddresses["a"].String())
 	})
-	t.Run("PER-2 JSON", func(t *testing.T) {
+	t.Run("PER-2 IPAM information is read back from its JSON, and what cannot be decoded changes nothing", func(t *testing.T) {
 		info := &libnetwork.IpamInfo{PoolID: "p", Meta: map[string]string{"m": "1"}}
 		info.AddressSpace = "s"
 		info.Pool = &net.IPNet{IP: net.IP{10, 0, 0, 0}, Mask: net.IPMask{255, 0, 0, 0}}

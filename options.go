@@ -16,7 +16,8 @@ type NetworkOption func(n *network)
 
 // NetworkOptionGeneric sets options by label: netlabel.EnableIPv6 and
 // netlabel.Internal, which are bools, and netlabel.GenericData, the options for
-// the driver as a map. Another type makes NewNetwork fail with BadRequest.
+// the driver as a map. Another type makes NewNetwork fail with BadRequest. All
+// other labels are for drivers that register themselves.
 func NetworkOptionGeneric(generic map[string]interface{}) NetworkOption {
 	return func(n *network) {
 		for label, v := range generic {
@@ -38,12 +39,24 @@ func (n *network) setGeneric(label string, v any) {
 		n.req.Internal, ok = v.(bool)
 	case netlabel.GenericData:
 		n.req.Options, ok = driverOptions(v)
+		if m, mixed := generic(v); mixed && len(m) != len(n.req.Options) {
+			n.keep(label, v)
+		}
 	default:
-		ok = true // for other drivers
+		ok = true
+		n.keep(label, v)
 	}
 	if !ok && n.err == nil {
 		n.err = types.BadRequestErrorf("network %s: option %s cannot be a %T", n.req.Name, label, v)
 	}
+}
+
+// keep keeps an option for a driver that registers itself.
+func (n *network) keep(label string, v any) {
+	if n.req.Generic == nil {
+		n.req.Generic = make(map[string]any)
+	}
+	n.req.Generic[label] = v
 }
 
 // driverOptions reads a driver's options from the kinds of maps that callers
@@ -133,9 +146,10 @@ type EndpointOption func(ep *endpoint)
 // com.docker.network.endpoint.ifname, the name of the interface inside, and
 // com.docker.network.endpoint.sysctls, settings of that interface such as
 // "net.ipv4.conf.IFNAME.log_martians=1" with commas between them, in which IFNAME
-// stands for its name. Values of another type are for other drivers.
+// stands for its name. All of them are handed to drivers that register themselves.
 func EndpointOptionGeneric(generic map[string]interface{}) EndpointOption {
 	return func(ep *endpoint) {
+		ep.keep(generic)
 		if mac, ok := generic[netlabel.MacAddress].(net.HardwareAddr); ok {
 			ep.req.MAC = slices.Clone(mac)
 		}
@@ -151,6 +165,14 @@ func EndpointOptionGeneric(generic map[string]interface{}) EndpointOption {
 	}
 }
 
+// keep keeps options for a driver that registers itself.
+func (ep *endpoint) keep(options map[string]any) {
+	if ep.generic == nil {
+		ep.generic = make(map[string]any, len(options))
+	}
+	maps.Copy(ep.generic, options)
+}
+
 // CreateOptionIpam sets the addresses that the endpoint shall have, nil for any,
 // and options for the address manager.
 func CreateOptionIpam(ipV4, ipV6 net.IP, ipamOptions map[string]string) EndpointOption {
@@ -163,13 +185,18 @@ func CreateOptionIpam(ipV4, ipV6 net.IP, ipamOptions map[string]string) Endpoint
 // CreateOptionExposedPorts sets the ports that the container listens on.
 func CreateOptionExposedPorts(exposedPorts []types.TransportPort) EndpointOption {
 	exposedPorts = slices.Clone(exposedPorts)
-	return func(ep *endpoint) { ep.exposed = exposedPorts }
+	return func(ep *endpoint) {
+		ep.exposed = exposedPorts
+		ep.keep(map[string]any{netlabel.ExposedPorts: exposedPorts})
+	}
 }
 
-// CreateOptionPortMapping is for drivers that publish ports by endpoint. The
-// bridge driver does so by sandbox: see OptionPortMapping.
-func CreateOptionPortMapping([]types.PortBinding) EndpointOption {
-	return func(*endpoint) {}
+// CreateOptionPortMapping is for drivers that publish ports by endpoint and
+// register themselves. The bridge driver does so by sandbox: see
+// OptionPortMapping.
+func CreateOptionPortMapping(portBindings []types.PortBinding) EndpointOption {
+	portBindings = slices.Clone(portBindings)
+	return func(ep *endpoint) { ep.keep(map[string]any{netlabel.PortMap: portBindings}) }
 }
 
 // CreateOptionAnonymous keeps the endpoint's own name out of name resolution.

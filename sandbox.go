@@ -4,9 +4,7 @@ import (
 	"context"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/engine"
@@ -230,42 +228,7 @@ func (h sandboxHandle) ResolveName(name string, iplen int) ([]net.IP, bool) {
 }
 
 func (h sandboxHandle) ResolveIP(name string) string {
-	a, ok := parseReverse(name)
-	if !ok {
-		return ""
-	}
-	return h.s.ResolveAddr(a)
-}
-
-// parseReverse reads an address as PTR records write it: 4.3.2.1, or 32 hex
-// digits between dots (RFC 1035, 3.5, and RFC 3596, 2.5).
-func parseReverse(name string) (netip.Addr, bool) {
-	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
-	const v4, v6 = 4, 32
-	switch len(labels) {
-	case v4:
-		var b [4]byte
-		for i, l := range labels {
-			n, err := strconv.ParseUint(l, 10, 8)
-			if err != nil {
-				return netip.Addr{}, false
-			}
-			b[v4-1-i] = byte(n)
-		}
-		return netip.AddrFrom4(b), true
-	case v6:
-		var b [16]byte
-		for i, l := range labels {
-			n, err := strconv.ParseUint(l, 16, 4)
-			if err != nil || len(l) != 1 {
-				return netip.Addr{}, false
-			}
-			pos := v6 - 1 - i
-			b[pos/2] |= byte(n) << (4 * (1 - pos%2))
-		}
-		return netip.AddrFrom16(b), true
-	}
-	return netip.Addr{}, false
+	return h.s.ResolveReverse(name)
 }
 
 func (h sandboxHandle) Endpoints() []Endpoint {

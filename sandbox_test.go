@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +25,7 @@ func TestNewSandbox(t *testing.T) {
 	d := newDirs(t)
 	c := d.open(t)
 	for _, id := range []string{"", " "} {
-		t.Run(fmt.Sprintf("SB-1 container id %q", id), func(t *testing.T) {
+		t.Run(fmt.Sprintf("SB-1 a container id of %q is refused", id), func(t *testing.T) {
 			sb, err := c.NewSandbox(id)
 			wantClass(t, err, "BadRequest")
 			if sb != nil {
@@ -34,19 +33,21 @@ func TestNewSandbox(t *testing.T) {
 			}
 		})
 	}
-	t.Run("SB-1 a container has one sandbox", func(t *testing.T) {
+	t.Run("SB-1 a second sandbox of a container is refused", func(t *testing.T) {
 		sb := newSandbox(t, c, "c1")
 		checkID(t, sb.ID())
 		if sb.ContainerID() != "c1" {
 			t.Errorf("container is %s", sb.ContainerID())
 		}
-		diff(t, "OSL-1 key", filepath.Join(d.run, "netns", sb.ID()[:12]), sb.Key())
+		t.Run("OSL-1 the key is in the run directory's netns and has the id's first 12 digits", func(t *testing.T) {
+			diff(t, "key", filepath.Join(d.run, "netns", sb.ID()[:12]), sb.Key())
+		})
 		_, err := c.NewSandbox("c1")
 		wantClass(t, err, "BadRequest")
 		ok(t, sb.Delete())
 		ok(t, newSandbox(t, c, "c1").Delete())
 	})
-	t.Run("SB-1 of many creations one succeeds", func(t *testing.T) {
+	t.Run("SB-1 of many creations at once one succeeds", func(t *testing.T) {
 		errs := make([]error, 16)
 		var wg sync.WaitGroup
 		for i := range errs {
@@ -66,12 +67,12 @@ func TestNewSandbox(t *testing.T) {
 		name string
 		opt  libnetwork.SandboxOption
 	}{
-		{"RES-1 missing origin of resolv.conf", libnetwork.OptionOriginResolvConfPath("/no/such/file")},
-		{"OPT labels: ports of another type", libnetwork.OptionGeneric(map[string]any{netlabel.PortMap: "80"})},
-		{"OPT labels: exposed ports of another type", libnetwork.OptionGeneric(map[string]any{netlabel.ExposedPorts: "80"})},
-		{"RES-2 name server is no address", libnetwork.OptionDNS("name")},
+		{"that is to copy a missing resolv.conf", libnetwork.OptionOriginResolvConfPath("/no/such/file")},
+		{"whose ports are of another type", libnetwork.OptionGeneric(map[string]any{netlabel.PortMap: "80"})},
+		{"whose exposed ports are of another type", libnetwork.OptionGeneric(map[string]any{netlabel.ExposedPorts: "80"})},
+		{"whose name server is no address", libnetwork.OptionDNS("name")},
 	} {
-		t.Run("SB-3 "+tt.name, func(t *testing.T) {
+		t.Run("SB-3 a sandbox "+tt.name+" leaves neither files nor a namespace", func(t *testing.T) {
 			_, err := c.NewSandbox("bad", tt.opt)
 			if got := classesOf(err, false); len(got) != 1 {
 				t.Errorf("error %v is of the classes %v, want one", err, got)
@@ -97,8 +98,8 @@ func TestSandboxLabels(t *testing.T) {
 			netlabel.ExposedPorts: []types.TransportPort{{Proto: types.TCP, Port: 80}},
 		}
 	}
-	t.Run("SB-4 what was given", func(t *testing.T) { diff(t, "labels", want(), sb.Labels()) })
-	t.Run("SB-4 W-28 what the caller does with arguments and results", func(t *testing.T) {
+	t.Run("SB-4 labels are what was given with the ports", func(t *testing.T) { diff(t, "labels", want(), sb.Labels()) })
+	t.Run("SB-4 labels are a copy, and so are arguments", func(t *testing.T) {
 		given["label"], ports[0].Port, exposed[0].Port = "x", 81, 81
 		labels := sb.Labels()
 		labels["label"] = "x"
@@ -115,7 +116,7 @@ func TestSandboxDelete(t *testing.T) {
 	sb := attach(t, c, "c1", a, b)
 	free := newEndpoint(t, a, "free")
 	eps := sb.Endpoints()
-	t.Run("SB-6 with its endpoints", func(t *testing.T) {
+	t.Run("SB-6 a sandbox is deleted with the endpoints joined to it, and no others", func(t *testing.T) {
 		ok(t, sb.Delete())
 		if got := c.Sandboxes(); len(got) != 0 {
 			t.Errorf("sandboxes are %v", got)
@@ -129,14 +130,14 @@ func TestSandboxDelete(t *testing.T) {
 			}
 		}
 	})
-	t.Run("SB-7 its files and its namespace are gone", func(t *testing.T) { d.empty(t) })
-	t.Run("SB-6 again", func(t *testing.T) {
+	t.Run("SB-7 a deleted sandbox leaves no directory and no namespace", func(t *testing.T) { d.empty(t) })
+	t.Run("SB-6 what is done to a deleted sandbox is Forbidden", func(t *testing.T) {
 		wantClass(t, sb.Delete(), "Forbidden")
 		wantClass(t, sb.Refresh(), "Forbidden")
 		wantClass(t, sb.Rename("x"), "Forbidden")
 		wantClass(t, sb.SetKey("/proc/self/ns/net"), "Forbidden")
 	})
-	t.Run("SB-6 one of many deletions succeeds", func(t *testing.T) {
+	t.Run("SB-6 of many deletions at once one succeeds", func(t *testing.T) {
 		sb := attach(t, c, "c2", a, b)
 		errs := make([]error, 16)
 		var wg sync.WaitGroup
@@ -152,7 +153,7 @@ func TestSandboxDelete(t *testing.T) {
 			wantClass(t, err, "Forbidden")
 		}
 	})
-	t.Run("SB-6 files that the user has placed stay", func(t *testing.T) {
+	t.Run("SB-6 files that the user has placed outlive the sandbox", func(t *testing.T) {
 		dir := t.TempDir()
 		hosts, resolv := filepath.Join(dir, "h", "hosts"), filepath.Join(dir, "r", "resolv.conf")
 		sb := newSandbox(t, c, "c3", libnetwork.OptionHostsPath(hosts), libnetwork.OptionResolvConfPath(resolv))
@@ -177,18 +178,22 @@ func TestSeveralNetworks(t *testing.T) {
 		return strings.Join(out, " ")
 	}
 	for _, order := range []string{"outer web inner", "web inner outer", "inner web outer", "inner outer web", "web outer inner", "outer inner web"} {
-		t.Run("OSL-20 OSL-21 joined in the order "+order, func(t *testing.T) {
+		t.Run("OSL-20 internal networks come last, the others by name, if joined in the order "+order, func(t *testing.T) {
 			sb := newSandbox(t, c, "c1")
 			ns := inside(t, sb)
 			for name := range strings.FieldsSeq(order) {
 				ok(t, newEndpoint(t, nets[name], "e").Join(sb))
 			}
-			diff(t, "SB-5 order", "outer web inner", names(sb))
-			routes := defaults(t, ns)
-			if len(routes) != 2 || !strings.HasPrefix(routes[0], "10.1.0.1 ") || !strings.HasPrefix(routes[1], "fd00:1::1 ") {
-				t.Errorf("default routes are %v, want those of outer", routes)
-			}
-			t.Run("OSL-21 the next one takes over", func(t *testing.T) {
+			t.Run("SB-5 the first endpoint is the highest in order", func(t *testing.T) {
+				diff(t, "order", "outer web inner", names(sb))
+			})
+			t.Run("OSL-21 the first with a gateway gives the default routes", func(t *testing.T) {
+				routes := defaults(t, ns)
+				if len(routes) != 2 || !strings.HasPrefix(routes[0], "10.1.0.1 ") || !strings.HasPrefix(routes[1], "fd00:1::1 ") {
+					t.Errorf("default routes are %v, want those of outer", routes)
+				}
+			})
+			t.Run("OSL-21 when the provider leaves the next one takes over", func(t *testing.T) {
 				ok(t, must(outer.EndpointByName("e"))(t).Delete(true))
 				routes := defaults(t, ns)
 				if len(routes) != 1 || !strings.HasPrefix(routes[0], "10.2.0.1 ") {
@@ -200,7 +205,7 @@ func TestSeveralNetworks(t *testing.T) {
 			ok(t, sb.Delete())
 		})
 	}
-	t.Run("OSL-20 priority goes first, but for internal networks", func(t *testing.T) {
+	t.Run("OSL-20 a higher priority goes first, but for internal networks", func(t *testing.T) {
 		sb := newSandbox(t, c, "c1")
 		ok(t, newEndpoint(t, outer, "e").Join(sb))
 		ok(t, newEndpoint(t, inner, "e").Join(sb, libnetwork.JoinOptionPriority(nil, 9)))
@@ -212,7 +217,7 @@ func TestSeveralNetworks(t *testing.T) {
 		}
 		ok(t, sb.Delete())
 	})
-	t.Run("OSL-20 ties are broken by the endpoint's id, MOD-2 two endpoints of one network", func(t *testing.T) {
+	t.Run("OSL-20 two endpoints of one network are ordered by their ids", func(t *testing.T) {
 		sb := newSandbox(t, c, "c1")
 		e1, e2 := newEndpoint(t, web, "e1"), newEndpoint(t, web, "e2")
 		ok(t, e1.Join(sb))
@@ -225,7 +230,7 @@ func TestSeveralNetworks(t *testing.T) {
 		diff(t, "links", []string{"eth0", "eth1"}, linkNames(t, inside(t, sb)))
 		ok(t, sb.Delete())
 	})
-	t.Run("OSL-21 a network of type null provides nothing", func(t *testing.T) {
+	t.Run("OSL-21 a network of type null provides no default route", func(t *testing.T) {
 		sb := newSandbox(t, c, "c1")
 		ok(t, newEndpoint(t, null, "e").Join(sb))
 		ok(t, newEndpoint(t, web, "e").Join(sb))
@@ -234,7 +239,7 @@ func TestSeveralNetworks(t *testing.T) {
 		}
 		ok(t, sb.Delete())
 	})
-	t.Run("OSL-12 W-12 leaving and joining IPv6 networks", func(t *testing.T) {
+	t.Run("OSL-12 default routes of both families are replaced and taken back as networks come and go", func(t *testing.T) {
 		other := newNetwork(t, c, "other", dual("10.4.0.0/24", "fd00:4::/64")...)
 		sb := newSandbox(t, c, "c1")
 		ns := inside(t, sb)
@@ -286,7 +291,7 @@ func TestTraffic(t *testing.T) {
 		talk(t, inside(t, a), inside(t, b), info.Address().IP)
 		talk(t, inside(t, a), inside(t, b), info.AddressIPv6().IP)
 	})
-	t.Run("OSL-15 SB-11 statistics", func(t *testing.T) {
+	t.Run("SB-11 statistics are by the names inside, without the loopback, and empty without a namespace", func(t *testing.T) {
 		st := must(a.Statistics())(t)
 		if len(st) != 1 || st["eth0"] == nil || st["eth0"].TxBytes == 0 || st["eth0"].RxPackets == 0 {
 			t.Errorf("statistics are %v, want traffic on eth0 alone", st)
@@ -300,8 +305,8 @@ func TestTraffic(t *testing.T) {
 			t.Errorf("without a namespace they are %v, want an empty map", empty)
 		}
 	})
-	t.Run("OSL-3 threads are where they were", func(t *testing.T) { nstest.Threads(t) })
-	t.Run("OSL-3 the key is the sandbox", func(t *testing.T) {
+	t.Run("OSL-3 all threads are in the namespace that they were in", func(t *testing.T) { nstest.Threads(t) })
+	t.Run("OSL-3 the key file is the namespace of the sandbox", func(t *testing.T) {
 		if !netns.IsNamespace(a.Key()) || netns.Same(inside(t, a), inside(t, b)) {
 			t.Error("the keys are not the namespaces of two sandboxes")
 		}
@@ -313,7 +318,7 @@ func TestIPv6DisabledInside(t *testing.T) {
 	c := newController(t)
 	v4, v6 := newNetwork(t, c, "v4", subnet("10.1.0.0/24")), newNetwork(t, c, "v6", dual("10.2.0.0/24", "fd00:2::/64")...)
 	for _, value := range []string{"0", "1"} {
-		t.Run("OSL-14 disable_ipv6 is "+value, func(t *testing.T) {
+		t.Run("OSL-14 an IPv6 address works, and a link without one keeps the setting, if disable_ipv6 is "+value, func(t *testing.T) {
 			given := nstest.New(t)
 			ns := must(netns.Open(nil, given.Path()))(t)
 			defer ns.Close()
@@ -343,7 +348,7 @@ func TestDefaultSandbox(t *testing.T) {
 	n := newNetwork(t, c, "web", subnet("10.1.0.0/24"))
 	before := hostLinks(t)
 	sb := newSandbox(t, c, "c1", libnetwork.OptionUseDefaultSandbox())
-	t.Run("SB-3 OSL-1 the host's namespace", func(t *testing.T) {
+	t.Run("SB-3 OptionUseDefaultSandbox uses the host's namespace", func(t *testing.T) {
 		if host := must(netns.OpenSelf(nil))(t); !netns.Same(inside(t, sb), host) {
 			t.Errorf("%s is not the host's namespace", sb.Key())
 			_ = host.Close()
@@ -351,26 +356,30 @@ func TestDefaultSandbox(t *testing.T) {
 			_ = host.Close()
 		}
 		ok(t, newEndpoint(t, n, "e").Join(sb))
-		if got := hostLinks(t); len(got) != len(before)+2 {
-			t.Errorf("OSL-8: links are %v, were %v, want both ends of a pair more", got, before)
-		}
+		t.Run("OSL-8 links stay in the host's namespace", func(t *testing.T) {
+			if got := hostLinks(t); len(got) != len(before)+2 {
+				t.Errorf("links are %v, were %v, want both ends of a pair more", got, before)
+			}
+		})
 		host := must(netns.Host(nil))(t)
 		defer host.Close()
 		diff(t, "the host's default routes", []string{}, defaults(t, host))
 	})
-	t.Run("SB-10 it has no other one", func(t *testing.T) {
+	t.Run("SB-10 a sandbox of the host's namespace gets no other one", func(t *testing.T) {
 		wantClass(t, sb.SetKey(nstest.New(t).Path()), "Forbidden")
 	})
-	t.Run("OSL-6 two containers share it", func(t *testing.T) {
+	t.Run("OSL-6 two containers share the host's namespace", func(t *testing.T) {
 		second := newSandbox(t, c, "c2", libnetwork.OptionUseDefaultSandbox())
-		if second.Key() == sb.Key() {
-			t.Errorf("OSL-1: both have the key %s", sb.Key())
-		}
+		t.Run("OSL-1 two sandboxes of the host's namespace have keys of their own", func(t *testing.T) {
+			if second.Key() == sb.Key() {
+				t.Errorf("both have the key %s", sb.Key())
+			}
+		})
 		host := must(c.NewNetwork("host", "host"))(t)
 		ok(t, newEndpoint(t, host, "c2").Join(second))
 		ok(t, second.Delete())
 	})
-	t.Run("SB-6 the host's links stay", func(t *testing.T) {
+	t.Run("SB-6 the host's namespace outlives its sandboxes", func(t *testing.T) {
 		ok(t, sb.Delete())
 		host := must(netns.Host(nil))(t)
 		defer host.Close()
@@ -378,193 +387,4 @@ func TestDefaultSandbox(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestSetKey(t *testing.T) {
-	c := newController(t)
-	n := newNetwork(t, c, "web", subnet("10.1.0.0/24"))
-	given := nstest.New(t)
-	ns := must(netns.Open(nil, given.Path()))(t)
-	defer ns.Close()
-	sb := newSandbox(t, c, "c1", libnetwork.OptionUseExternalKey())
-	file := filepath.Join(t.TempDir(), "file")
-	ok(t, os.WriteFile(file, nil, 0o600))
-	refused := func(t *testing.T) {
-		t.Helper()
-		for _, path := range []string{"", "/no/such/file", file, t.TempDir(), "/proc/self/ns/mnt"} {
-			wantClass(t, sb.SetKey(path), "BadRequest")
-		}
-	}
-	t.Run("SB-10 without an endpoint", refused)
-	ep := newEndpoint(t, n, "e")
-	ok(t, ep.Join(sb))
-	key := sb.Key()
-	t.Run("OSL-18 a join before it waits", func(t *testing.T) {
-		if ep.Info().Sandbox() != sb {
-			t.Errorf("sandbox is %v", ep.Info().Sandbox())
-		}
-		diff(t, "links of the host", []string{"br-" + n.ID()[:12]}, hostLinks(t))
-		refused(t)
-	})
-	t.Run("OSL-18 takes effect", func(t *testing.T) {
-		ok(t, sb.SetKey(given.Path()))
-		diff(t, "links", []string{"eth0"}, linkNames(t, ns))
-		diff(t, "routes", []string{"10.1.0.1 eth0"}, defaults(t, ns))
-		diff(t, "OSL-17 key", key, sb.Key())
-		if !netns.Same(inside(t, sb), ns) {
-			t.Error("the key is not the namespace given")
-		}
-		ok(t, newEndpoint(t, n, "e2").Join(sb))
-		diff(t, "links after one more join", []string{"eth0", "eth1"}, linkNames(t, ns))
-		ask(t, ns, "udp", "e2.", "A")
-	})
-	t.Run("SB-10 the former one stays after a failure", func(t *testing.T) {
-		refused(t)
-		diff(t, "links", []string{"eth0", "eth1"}, linkNames(t, ns))
-		ask(t, ns, "tcp", "e2.", "A")
-	})
-	t.Run("OSL-17 a second one", func(t *testing.T) {
-		next := nstest.New(t)
-		ok(t, sb.SetKey(next.Path()))
-		in := inside(t, sb)
-		diff(t, "links", []string{"eth0", "eth1"}, linkNames(t, in))
-		ask(t, in, "udp", "e2.", "A")
-		eventually(t, "the former one keeps its links", func() bool { return len(linkNames(t, ns)) == 0 })
-		diff(t, "routes of the former one", []string{}, defaults(t, ns))
-	})
-	t.Run("OSL-17 in place of an own one", func(t *testing.T) {
-		own := attach(t, c, "c2", n)
-		next := nstest.New(t)
-		ok(t, own.SetKey(next.Path()))
-		diff(t, "links", []string{"eth0"}, linkNames(t, inside(t, own)))
-		ask(t, inside(t, own), "udp", "c2.", "A")
-	})
-	t.Run("SB-6 the namespace of somebody else stays", func(t *testing.T) {
-		ok(t, sb.Delete())
-		ok(t, given.Do(func() error { return nil }))
-	})
-}
-
-func TestRefresh(t *testing.T) {
-	c := newController(t)
-	n := newNetwork(t, c, "web", dual("10.1.0.0/24", "fd00:1::/64")...)
-	other := newNetwork(t, c, "a", subnet("10.2.0.0/24"))
-	newEndpoint(t, n, "db")
-	dir := t.TempDir()
-	hosts, resolv := filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf")
-	paths := []libnetwork.SandboxOption{libnetwork.OptionHostsPath(hosts), libnetwork.OptionResolvConfPath(resolv)}
-	sb := newSandbox(t, c, "c1", append(paths, libnetwork.OptionHostname("old"), libnetwork.OptionGeneric(map[string]any{"l": "1"}))...)
-	ep := newEndpoint(t, n, "e")
-	ok(t, ep.Join(sb, libnetwork.JoinOptionPriority(nil, 1), libnetwork.CreateOptionAlias("db", "store")))
-	ok(t, newEndpoint(t, other, "e").Join(sb))
-	ns := inside(t, sb)
-	eps, key := sb.Endpoints(), sb.Key()
-	open := must(os.Open(hosts))(t) // so that its inode is not used again
-	defer open.Close()
-	t.Run("SB-8 with other options", func(t *testing.T) {
-		ok(t, sb.Refresh(append(paths, libnetwork.OptionHostname("new"), libnetwork.OptionExtraHost("x", "192.0.2.1"), libnetwork.OptionDNSSearch("ex.test"))...))
-		text := read(t, hosts)
-		if strings.Contains(text, "old") || !strings.Contains(text, "192.0.2.1\tx\n") || !strings.Contains(text, "10.1.0.3\tnew\n") {
-			t.Errorf("hosts file is\n%s", text)
-		}
-		diff(t, "resolv.conf", "search ex.test\nnameserver 127.0.0.11\noptions ndots:0\n", read(t, resolv))
-		diff(t, "labels", map[string]any{}, sb.Labels())
-		if !os.SameFile(must(open.Stat())(t), must(os.Stat(hosts))(t)) {
-			t.Error("HST-6: the hosts file is another one")
-		}
-	})
-	kept := func(t *testing.T) {
-		t.Helper()
-		if !slices.Equal(sb.Endpoints(), eps) || sb.Key() != key || !netns.Same(ns, inside(t, sb)) {
-			t.Errorf("endpoints are %v, key is %s", sb.Endpoints(), sb.Key())
-		}
-		diff(t, "links", []string{"eth0", "eth1"}, linkNames(t, ns))
-		diff(t, "default routes", []string{"10.1.0.1 eth0", "fd00:1::1 eth0"}, defaults(t, ns))
-		if ips, _ := sb.ResolveName("store", 1); len(ips) != 1 {
-			t.Errorf("the alias resolves to %v", ips)
-		}
-		ask(t, ns, "udp", "store.", "A")
-	}
-	t.Run("SB-8 namespace, endpoints, aliases, priorities stay", kept)
-	t.Run("SB-8 W-17 again, with none", func(t *testing.T) {
-		ok(t, sb.Refresh(paths...))
-		kept(t)
-		if text := read(t, resolv); !strings.Contains(text, "nameserver 127.0.0.11\n") {
-			t.Errorf("resolv.conf is\n%s", text)
-		}
-		if text := read(t, hosts); strings.Contains(text, "new") {
-			t.Errorf("hosts file is\n%s", text)
-		}
-	})
-	t.Run("SB-8 HST-6 at the default paths", func(t *testing.T) {
-		sb := newSandbox(t, c, "c2", libnetwork.OptionHostname("old"))
-		ok(t, newEndpoint(t, n, "c2").Join(sb))
-		dir := filepath.Join(c.Config().Daemon.DataDir, "network", "files", sb.ID())
-		var open []*os.File // so that their inodes are not used again
-		for _, name := range []string{"hosts", "resolv.conf"} {
-			f := must(os.Open(filepath.Join(dir, name)))(t)
-			defer f.Close()
-			open = append(open, f)
-		}
-		ok(t, sb.Refresh(libnetwork.OptionHostname("new")))
-		for _, f := range open {
-			if !os.SameFile(must(f.Stat())(t), must(os.Stat(f.Name()))(t)) {
-				t.Errorf("%s is another file", f.Name())
-			}
-		}
-		if text := read(t, filepath.Join(dir, "hosts")); !strings.Contains(text, "\tnew\n") {
-			t.Errorf("hosts file is\n%s", text)
-		}
-	})
-	t.Run("SB-8 a failure changes nothing", func(t *testing.T) {
-		err := sb.Refresh(append(paths, libnetwork.OptionOriginResolvConfPath("/no/such/file"))...)
-		if got := classesOf(err, false); len(got) != 1 {
-			t.Errorf("error %v is of the classes %v, want one", err, got)
-		}
-		kept(t)
-		if text := read(t, resolv); !strings.Contains(text, "nameserver 127.0.0.11\n") {
-			t.Errorf("resolv.conf is\n%s", text)
-		}
-	})
-}
-
-func TestRename(t *testing.T) {
-	c := newController(t)
-	a, b := newNetwork(t, c, "a"), newNetwork(t, c, "b")
-	sb := newSandbox(t, c, "c1")
-	ea, eb := newEndpoint(t, a, "old"), newEndpoint(t, b, "old", libnetwork.CreateOptionAnonymous(), libnetwork.CreateOptionMyAlias("also"))
-	ok(t, ea.Join(sb))
-	ok(t, eb.Join(sb))
-	t.Run("SB-9 all endpoints", func(t *testing.T) {
-		ok(t, sb.Rename("new"))
-		if ea.Name() != "new" || eb.Name() != "new" || must(a.EndpointByName("new"))(t) != ea {
-			t.Errorf("names are %s and %s", ea.Name(), eb.Name())
-		}
-		_, err := a.EndpointByName("old")
-		wantErr[libnetwork.ErrNoSuchEndpoint](t, err, "NotFound")
-		newEndpoint(t, a, "old")
-	})
-	t.Run("SB-9 an anonymous one is published under the new name", func(t *testing.T) {
-		for _, name := range []string{"new.a", "new.b", "also.b"} {
-			if ips, _ := sb.ResolveName(name, 1); len(ips) != 1 {
-				t.Errorf("%s resolves to %v", name, ips)
-			}
-		}
-	})
-	t.Run("SB-9 the same name", func(t *testing.T) { ok(t, sb.Rename("new")) })
-	t.Run("SB-9 a name that is taken changes nothing", func(t *testing.T) {
-		newEndpoint(t, b, "taken")
-		wantClass(t, sb.Rename("taken"), "Forbidden")
-		if ea.Name() != "new" || eb.Name() != "new" {
-			t.Errorf("names are %s and %s", ea.Name(), eb.Name())
-		}
-		if ips, _ := sb.ResolveName("new.a", 1); len(ips) != 1 {
-			t.Errorf("the old name resolves to %v", ips)
-		}
-	})
-	t.Run("SB-9 no name", func(t *testing.T) {
-		wantErr[libnetwork.ErrInvalidName](t, sb.Rename(""), "BadRequest")
-		wantErr[libnetwork.ErrInvalidName](t, sb.Rename(" "), "BadRequest")
-	})
-	t.Run("SB-9 no endpoint", func(t *testing.T) { ok(t, newSandbox(t, c, "c2").Rename("x")) })
 }

@@ -28,10 +28,8 @@ func hostOptions(cfg *config.Config) (host.Options, error) {
 	if err := cfg.Err(); err != nil {
 		return host.Options{}, err
 	}
-	for name := range cfg.Scopes {
-		if name != "local" {
-			return host.Options{}, noGlobalScope(name)
-		}
+	if err := checkScopes(cfg); err != nil {
+		return host.Options{}, err
 	}
 	b, err := bridgeConfig(cfg)
 	if err != nil {
@@ -41,6 +39,23 @@ func hostOptions(cfg *config.Config) (host.Options, error) {
 		DataDir: cfg.Daemon.DataDir, RunDir: cfg.Daemon.RunDir,
 		Forwarding: b.EnableIPForwarding, NoFirewall: !b.EnableIPTables,
 	}, nil
+}
+
+// checkScopes refuses stores that there are none of.
+func checkScopes(cfg *config.Config) error {
+	for name, scope := range cfg.Scopes {
+		switch {
+		case !scope.IsValid():
+			return types.BadRequestErrorf("scope %s: a store needs a provider and an address", name)
+		case !slices.Contains([]string{"boltdb", "consul", "etcd", "zk"}, scope.Client.Provider):
+			return types.BadRequestErrorf("scope %s: unknown store provider %q: there are boltdb, consul, etcd, zk", name, scope.Client.Provider)
+		case name != "local":
+			return noGlobalScope(name)
+		case scope.Client.Provider != "boltdb":
+			return types.NotImplementedErrorf("scope local: the state of one host is kept in files: the provider is boltdb, not %s", scope.Client.Provider)
+		}
+	}
+	return nil
 }
 
 func noGlobalScope(name string) error {

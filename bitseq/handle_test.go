@@ -3,6 +3,7 @@ package bitseq
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -113,7 +114,7 @@ func TestOrdinals(t *testing.T) {
 				t.Errorf("got %v, want ErrBitAllocated", err)
 			}
 		})
-		t.Run("BS-4 free bits are counted once", func(t *testing.T) {
+		t.Run("BS-4 freeing a bit again does not change the number of free ones", func(t *testing.T) {
 			for range 3 {
 				if err := h.Unset(33); err != nil {
 					t.Fatal(err)
@@ -143,13 +144,13 @@ func TestSetAnyInRange(t *testing.T) {
 			want       uint64
 			class      func(error) bool // nil for success
 		}{
-			{name: "BS-5 leaps over what is set", start: 10, end: 63, want: 40},
-			{name: "BS-5 and again", start: 10, end: 63, want: 41},
-			{name: "BS-5 honours the end", start: 10, end: 39, class: isFull},
-			{name: "one bit", start: 255, end: 255, want: 255},
-			{name: "one bit that is set", start: 255, end: 255, class: isFull},
-			{name: "BS-6 reversed", start: 63, end: 10, class: isBadRequest},
-			{name: "end behind the last bit", start: 10, end: 256, class: isBadRequest},
+			{name: "BS-5 a search in a range leaps over bits that are set", start: 10, end: 63, want: 40},
+			{name: "BS-5 a second search in a range goes on behind the first", start: 10, end: 63, want: 41},
+			{name: "BS-5 a search in a full range never goes past its end", start: 10, end: 39, class: isFull},
+			{name: "BS-5 a range may be one bit", start: 255, end: 255, want: 255},
+			{name: "BS-5 a range of one bit that is set is full", start: 255, end: 255, class: isFull},
+			{name: "BS-6 a reversed range is refused", start: 63, end: 10, class: isBadRequest},
+			{name: "BS-6 a range that ends behind the last bit is refused", start: 10, end: 256, class: isBadRequest},
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				got, err := h.SetAnyInRange(c.start, c.end)
@@ -188,30 +189,44 @@ func TestEmptyHandles(t *testing.T) {
 func TestAgainstModel(t *testing.T) {
 	stores(t, func(t *testing.T, s Store) {
 		for _, n := range []int{1, 31, 32, 33, 512, 1000} {
-			rnd := rand.New(rand.NewPCG(7, uint64(n)))
-			h, err := NewHandle("app", s, "model"+string(rune('a'+n%26)), uint64(n))
-			if err != nil {
-				t.Fatal(err)
-			}
-			model := make([]bool, n)
-			for range 500 {
-				step(t, h, model, rnd.IntN(4), uint64(rnd.IntN(n)), uint64(rnd.IntN(n)))
-			}
-			compare(t, h, model)
-			raw, _ := h.ToByteArray()
-			again := mustHandle(t, nil, 0)
-			if err := again.FromByteArray(raw); err != nil {
-				t.Fatal(err)
-			}
-			compare(t, again, model)
-			if s != nil {
-				if again, err = NewHandle("app", s, h.Key()[1], 1); err != nil {
-					t.Fatal(err)
-				}
-				compare(t, again, model) // the record wins over the size of 1
-			}
+			t.Run(fmt.Sprintf("BS-4 of %d bits the free ones are exactly those that a naive set has", n), func(t *testing.T) {
+				againstModel(t, s, n)
+			})
 		}
 	})
+}
+
+func againstModel(t *testing.T, s Store, n int) {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(7, uint64(n)))
+	h, err := NewHandle("app", s, fmt.Sprint("model", n), uint64(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := 5_000
+	if s != nil {
+		steps = 500 // each of them writes a record
+	}
+	model := make([]bool, n)
+	for i := range steps {
+		step(t, h, model, rnd.IntN(4), uint64(rnd.IntN(n)), uint64(rnd.IntN(n)))
+		if i%250 == 0 {
+			compare(t, h, model)
+		}
+	}
+	compare(t, h, model)
+	raw, _ := h.ToByteArray()
+	again := mustHandle(t, nil, 0)
+	if err := again.FromByteArray(raw); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, again, model)
+	if s != nil {
+		if again, err = NewHandle("app", s, h.Key()[1], 1); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, again, model) // the record wins over the size of 1
+	}
 }
 
 // step does one change on both and compares the answers.
@@ -263,7 +278,7 @@ func compare(t *testing.T, h *Handle, model []bool) {
 		}
 	}
 	if diff := cmp.Diff([]uint64{uint64(len(model)), free}, []uint64{h.Bits(), h.Unselected()}); diff != "" {
-		t.Fatalf("BS-4 bits and free bits (-want +got):\n%s", diff)
+		t.Fatalf("bits and free bits (-want +got):\n%s", diff)
 	}
 }
 
@@ -289,26 +304,32 @@ func FuzzAgainstModel(f *testing.F) {
 func TestPermutation(t *testing.T) {
 	h := mustHandle(t, nil, 512)
 	rnd := rand.New(rand.NewPCG(5, 6))
-	for _, set := range []bool{true, false} {
-		for _, i := range rnd.Perm(512) {
-			var err error
-			if set {
-				err = h.Set(uint64(i))
-			} else {
-				err = h.Unset(uint64(i))
+	for _, c := range []struct {
+		name   string
+		change func(uint64) error
+	}{
+		{"BS-7 bits that were set in any order are one run", h.Set},
+		{"BS-7 bits that were freed in any order are one run", h.Unset},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, i := range rnd.Perm(512) {
+				if err := c.change(uint64(i)); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if err != nil {
-				t.Fatal(err)
+			raw, _ := h.ToByteArray()
+			if len(raw) != headerLen+runLen {
+				t.Errorf("a record of %d bytes, want one run", len(raw))
 			}
-		}
-		raw, _ := h.ToByteArray()
-		if len(raw) != headerLen+runLen {
-			t.Errorf("BS-7 set %v: record of %d bytes, want one run", set, len(raw))
-		}
+		})
 	}
 }
 
 func TestTwoHandles(t *testing.T) {
+	t.Run("BS-3 two handles on one record never get the same bit", testTwoHandles)
+}
+
+func testTwoHandles(t *testing.T) {
 	s := newStore()
 	const each, workers, n = 25, 4, 128
 	handles := []*Handle{mustHandle(t, s, n), mustHandle(t, s, n)}
@@ -331,17 +352,17 @@ func TestTwoHandles(t *testing.T) {
 	}
 	wg.Wait()
 	if len(seen) != each*workers {
-		t.Errorf("BS-3 %d different bits for %d requests", len(seen), each*workers)
+		t.Errorf("%d different bits for %d requests", len(seen), each*workers)
 	}
 	if got := mustHandle(t, s, n).Unselected(); got != n-each*workers {
-		t.Errorf("BS-3 the record has %d free bits, want %d", got, n-each*workers)
+		t.Errorf("the record has %d free bits, want %d", got, n-each*workers)
 	}
 }
 
 func TestStore(t *testing.T) {
 	down := errors.New("store is down")
 
-	t.Run("BS-2 a conflict starts over", func(t *testing.T) {
+	t.Run("BS-2 a change that meets another one starts over", func(t *testing.T) {
 		s := newStore()
 		h, other := mustHandle(t, s, 8), mustHandle(t, s, 8)
 		s.before = func() {
@@ -353,7 +374,7 @@ func TestStore(t *testing.T) {
 			t.Errorf("got %d, %v, want 1, since 0 was taken meanwhile", got, err)
 		}
 	})
-	t.Run("BS-2 a failed change changes nothing", func(t *testing.T) {
+	t.Run("BS-2 a change that fails leaves the handle as it was", func(t *testing.T) {
 		s := newStore()
 		h := mustHandle(t, s, 8)
 		s.fail = down
@@ -372,7 +393,7 @@ func TestStore(t *testing.T) {
 			t.Errorf("new: got %v, want the error of the store", err)
 		}
 	})
-	t.Run("two make the record at once", func(t *testing.T) {
+	t.Run("BS-2 of two that make the record at once the second takes that of the first", func(t *testing.T) {
 		s := newStore()
 		s.before = func() {
 			if err := mustHandle(t, s, 4).Set(2); err != nil {
@@ -413,7 +434,7 @@ func TestStore(t *testing.T) {
 			t.Error("no error")
 		}
 	})
-	t.Run("BS-12 a damaged record is repaired", func(t *testing.T) {
+	t.Run("BS-12 a damaged record is repaired and written back, once", func(t *testing.T) {
 		s := newStore()
 		h := mustHandle(t, s, 64)
 		raw, _ := json.Marshal(record{"id", sequence(64, 1, 0xffffffff, 0, 0x80000000, 1, 0, 1)})

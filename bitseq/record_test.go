@@ -39,7 +39,7 @@ func TestEncode(t *testing.T) {
 		{"several in one block", 32, [][2]uint64{{0, 1}, {4, 7}, {31, 31}}, sequence(32, 25, 0xcf000001, 1)},
 		{"a hole of blocks", 1 << 16, [][2]uint64{{0, 0}, {1<<16 - 1, 1<<16 - 1}}, sequence(1<<16, 1<<16-2, 0x80000000, 1, 0, 2046, 1, 1)},
 	} {
-		t.Run("2.4 "+c.name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			h := mustHandle(t, nil, c.n)
 			for _, r := range c.set {
 				for i := r[0]; i <= r[1]; i++ {
@@ -71,14 +71,14 @@ func TestDecodeDamaged(t *testing.T) {
 		name      string
 		raw, want []byte
 	}{
-		{"BS-12 runs of length 0", sequence(1<<16, 5, 0x80000001, 1, 0xffffffff, 0, 0, 2046, 0x80000000, 0, 1, 1), sequence(1<<16, 1<<16-3, 0x80000001, 1, 0, 2046, 1, 1)},
-		{"BS-12 equal neighbours", sequence(96, 95, 0x80000000, 1, 0, 1, 0, 1), sequence(96, 95, 0x80000000, 1, 0, 2)},
-		{"BS-12 neighbours equal without what is between", sequence(96, 95, 0x80000000, 1, 0, 1, 7, 0, 0, 1), sequence(96, 95, 0x80000000, 1, 0, 2)},
-		{"BS-12 count of free bits", sequence(64, 1, 0xffffffff, 1, 0, 1), sequence(64, 32, 0xffffffff, 1, 0, 1)},
-		{"BS-1 bits behind the last one", sequence(40, 0, 0xffffffff, 2), sequence(40, 0, 0xffffffff, 1, 0xff000000, 1)},
-		{"BS-1 lone bits behind the last one", sequence(40, 0, 0, 1, 0x8000000f, 1), sequence(40, 39, 0, 1, 0x80000000, 1)},
-		{"BS-12 too many blocks", sequence(32, 31, 0x80000000, 1, 1, 1<<60), sequence(32, 31, 0x80000000, 1)},
-		{"BS-12 blocks are missing", sequence(64, 31, 0x80000000, 1), sequence(64, 63, 0x80000000, 1, 0, 1)},
+		{"BS-12 runs of length 0 are dropped", sequence(1<<16, 5, 0x80000001, 1, 0xffffffff, 0, 0, 2046, 0x80000000, 0, 1, 1), sequence(1<<16, 1<<16-3, 0x80000001, 1, 0, 2046, 1, 1)},
+		{"BS-12 equal neighbours are merged", sequence(96, 95, 0x80000000, 1, 0, 1, 0, 1), sequence(96, 95, 0x80000000, 1, 0, 2)},
+		{"BS-12 neighbours are merged that only a run of length 0 kept apart", sequence(96, 95, 0x80000000, 1, 0, 1, 7, 0, 0, 1), sequence(96, 95, 0x80000000, 1, 0, 2)},
+		{"BS-12 the number of free bits is counted anew", sequence(64, 1, 0xffffffff, 1, 0, 1), sequence(64, 32, 0xffffffff, 1, 0, 1)},
+		{"BS-1 bits of a record behind the last one are dropped", sequence(40, 0, 0xffffffff, 2), sequence(40, 0, 0xffffffff, 1, 0xff000000, 1)},
+		{"BS-1 lone bits of a record behind the last one are dropped", sequence(40, 0, 0, 1, 0x8000000f, 1), sequence(40, 39, 0, 1, 0x80000000, 1)},
+		{"BS-12 blocks behind the last bit are dropped", sequence(32, 31, 0x80000000, 1, 1, 1<<60), sequence(32, 31, 0x80000000, 1)},
+		{"BS-12 blocks that are missing are free", sequence(64, 31, 0x80000000, 1), sequence(64, 63, 0x80000000, 1, 0, 1)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b, damaged, err := decode(c.raw)
@@ -93,7 +93,7 @@ func TestDecodeDamaged(t *testing.T) {
 				t.Errorf("repaired (-want +got):\n%s", diff)
 			}
 			if _, damaged, err := decode(got); damaged || err != nil {
-				t.Errorf("BS-12 second check: damaged %v, %v", damaged, err)
+				t.Errorf("second check: damaged %v, %v", damaged, err)
 			}
 		})
 	}
@@ -120,15 +120,22 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestLargest(t *testing.T) {
+	t.Run("BS-7 a few bits of 2^64 cost bytes", testLargest)
+}
+
+func testLargest(t *testing.T) {
 	h := mustHandle(t, nil, ^uint64(0))
 	for _, o := range []uint64{0, 1 << 63, ^uint64(0) - 1} {
 		if err := h.Set(o); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if runs := h.bits.set.Runs(); runs != 3 {
+		t.Errorf("three bits take %d runs", runs)
+	}
 	raw, _ := h.ToByteArray()
 	if len(raw) > 100 {
-		t.Errorf("BS-7 three bits of 2^64 take %d bytes", len(raw))
+		t.Errorf("three bits of 2^64 take %d bytes", len(raw))
 	}
 	full := sequence(^uint64(0), 0, 0xffffffff, 1<<59-1, 0xfffffffe, 1)
 	for _, want := range [][]byte{raw, full} {
@@ -193,7 +200,7 @@ func TestJSON(t *testing.T) {
 	}
 	const want = `{"id":"id","sequence":"AAAAAAAAACAAAAAAAAAAH4AAAAAAAAAAAAAAAQ=="}`
 	if diff := cmp.Diff(want, string(raw)); diff != "" {
-		t.Errorf("2.4 (-want +got):\n%s", diff)
+		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
 	var again Handle
 	if err := json.Unmarshal(raw, &again); err != nil {

@@ -46,7 +46,7 @@ func TestDefaults(t *testing.T) {
 		Daemon: DaemonCfg{DataDir: "/var/lib/libnetwork", RunDir: "/run/libnetwork", DriverCfg: map[string]interface{}{}},
 		Scopes: map[string]*ScopeCfg{"local": localDefault("/var/lib/libnetwork")},
 	}
-	t.Run("CFG-3 of options", func(t *testing.T) {
+	t.Run("CFG-3 options alone give the local store by default and no other", func(t *testing.T) {
 		got := ParseConfigOptions()
 		if diff := cmp.Diff(want, got, public()); diff != "" {
 			t.Errorf("ParseConfigOptions (-want +got):\n%s", diff)
@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("CFG-3 of a file", func(t *testing.T) {
+	t.Run("CFG-3 an empty file gives the local store by default and no other", func(t *testing.T) {
 		got, err := ParseConfig(write(t, "empty.toml", ""))
 		if err != nil {
 			t.Fatal(err)
@@ -75,13 +75,22 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("LoadDefaultScopes again (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("CFG-5 one does not change the other", func(t *testing.T) {
+	t.Run("CFG-5 paths belong to one configuration and do not change another", func(t *testing.T) {
 		a, b := ParseConfigOptions(OptionDataDir("/a")), ParseConfigOptions(OptionDataDir("/b"))
 		if a.Daemon.DataDir == b.Daemon.DataDir || a.Daemon.RunDir == b.Daemon.RunDir || a.Scopes["local"].Client.Address == b.Scopes["local"].Client.Address {
 			t.Errorf("two data directories share a path:\n%+v\n%+v", a.Daemon, b.Daemon)
 		}
 		if got := ParseConfigOptions(); got.Scopes["local"].Client.Address != "/var/lib/libnetwork/libnetwork.db" {
 			t.Errorf("the default has become %s", got.Scopes["local"].Client.Address)
+		}
+	})
+}
+
+func TestLabels(t *testing.T) {
+	t.Run("DS-6 of labels as options those of com.docker.network alone are kept", func(t *testing.T) {
+		got := ParseConfigOptions(OptionLabels([]string{"com.docker.network.a=1", "org.example=2", "com.docker.networ=3"}))
+		if diff := cmp.Diff([]string{"com.docker.network.a=1"}, got.Daemon.Labels); diff != "" {
+			t.Errorf("labels (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -144,10 +153,10 @@ func TestLocalScopeIsCompleted(t *testing.T) {
 		opts []Option
 		want ScopeClientCfg
 	}{
-		{"OPT-1 no address", []Option{OptionLocalKVProvider("boltdb")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
-		{"OPT-1 blank address", []Option{OptionLocalKVProvider("boltdb"), OptionLocalKVProviderURL("  ")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
-		{"OPT-1 other provider without address", []Option{OptionLocalKVProvider("consul")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
-		{"OPT-1 no provider", []Option{OptionLocalKVProviderURL("/x.db")}, client("boltdb", "/x.db", "libnetwork")},
+		{"OPT-1 a local store without an address is the default one", []Option{OptionLocalKVProvider("boltdb")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
+		{"OPT-1 a local store with a blank address is the default one", []Option{OptionLocalKVProvider("boltdb"), OptionLocalKVProviderURL("  ")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
+		{"OPT-1 a local store of another provider without an address is the default one", []Option{OptionLocalKVProvider("consul")}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
+		{"OPT-1 a local store without a provider is of the default one", []Option{OptionLocalKVProviderURL("/x.db")}, client("boltdb", "/x.db", "libnetwork")},
 		{"given bucket", []Option{OptionLocalKVProviderConfig(&StoreConfig{Bucket: "b"})}, client("boltdb", "/d/libnetwork.db", "b")},
 		{"nil details", []Option{OptionLocalKVProviderConfig(nil)}, client("boltdb", "/d/libnetwork.db", "libnetwork")},
 		{"other provider", []Option{OptionLocalKVProvider("consul"), OptionLocalKVProviderURL("192.0.2.1:8500")}, client("consul", "192.0.2.1:8500", "")},
@@ -241,7 +250,7 @@ title = "a sample"
 `
 
 func TestParseConfig(t *testing.T) {
-	t.Run("CFG-1 CFG-2 keys in any case, others ignored", func(t *testing.T) {
+	t.Run("CFG-1 a file has the names of the fields as keys, in any case", func(t *testing.T) {
 		got, err := ParseConfig(write(t, "c.toml", sample+"[filled]\nrundir='x'\n[err]\n"))
 		if err != nil {
 			t.Fatal(err)
@@ -267,6 +276,40 @@ func TestParseConfig(t *testing.T) {
 		}
 		if got.Err() != nil || got.filled.runDir != "" {
 			t.Errorf("a file reaches what is not exported: %+v", got)
+		}
+	})
+	t.Run("DS-6 a file tells of the daemon, the cluster and the store of each scope", func(t *testing.T) {
+		got, err := ParseConfig(write(t, "c.toml", sample))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"/data", "net1", "bridge", "consul://192.0.2.1:8500", "192.0.2.9:1", "etcd", "192.0.2.1:2379"}, []string{
+			got.Daemon.DataDir, got.Daemon.DefaultNetwork, got.Daemon.DefaultDriver, got.Cluster.Discovery, got.Cluster.Address,
+			got.Scopes["global"].Client.Provider, got.Scopes["global"].Client.Address,
+		}); diff != "" {
+			t.Errorf("settings (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("DS-6 a scope that a file leaves out has its default store", func(t *testing.T) {
+		got, err := ParseConfig(write(t, "c.toml", "[daemon]\ndatadir = '/data'\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]*ScopeCfg{"local": localDefault("/data")}, got.Scopes, public()); diff != "" {
+			t.Errorf("scopes (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("CFG-2 keys and tables that are not known are ignored", func(t *testing.T) {
+		want, err := ParseConfig(write(t, "empty.toml", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseConfig(write(t, "c.toml", "title = 'x'\nfilled = 1\n[datastore]\nembedded = false\n[daemon]\nnone = 1\n[cluster]\nwatcher = 'x'\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, public()); diff != "" {
+			t.Errorf("ParseConfig (-want +got):\n%s", diff)
 		}
 	})
 	t.Run("missing", func(t *testing.T) {
@@ -343,21 +386,21 @@ func TestOptionKVOpts(t *testing.T) {
 			t.Errorf("TLS = %+v", c)
 		}
 	}
-	t.Run("all", func(t *testing.T) {
+	t.Run("DS-4 the three TLS files as options make the client's TLS", func(t *testing.T) {
 		cfg := ParseConfigOptions(OptionKVProvider("etcd"), OptionKVOpts(kvOpts(files)))
 		if err := cfg.Err(); err != nil {
 			t.Fatal(err)
 		}
 		check(t, cfg.Scopes["global"])
 	})
-	t.Run("all in a file", func(t *testing.T) {
+	t.Run("DS-4 the three TLS files of a configuration file make the client's TLS", func(t *testing.T) {
 		cfg, err := ParseConfig(write(t, "c.toml", "[scopes.global.client.config.clienttls]\ncertfile='"+files.CertFile+"'\nkeyfile='"+files.KeyFile+"'\ncacertfile='"+files.CACertFile+"'"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		check(t, cfg.Scopes["global"])
 	})
-	t.Run("not all", func(t *testing.T) {
+	t.Run("DS-4 without all three TLS options there is no TLS", func(t *testing.T) {
 		for _, key := range []string{"kv.certfile", "kv.keyfile", "kv.cacertfile"} {
 			opts := kvOpts(files)
 			opts[key] = ""
@@ -373,7 +416,7 @@ func TestOptionKVOpts(t *testing.T) {
 		"no authority file":   func(f *ClientTLSConfig) { f.CACertFile += ".none" },
 		"authority is a key":  func(f *ClientTLSConfig) { f.CACertFile = f.KeyFile },
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run("DS-4 TLS that cannot be loaded is an error and no plain text: "+name, func(t *testing.T) {
 			bad := files
 			change(&bad)
 			cfg := ParseConfigOptions(OptionKVOpts(kvOpts(bad)), OptionKVOpts(kvOpts(ClientTLSConfig{"second", "second", "second"})))
@@ -398,18 +441,21 @@ func TestIsValid(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct {
+		name  string
 		scope *ScopeCfg
 		want  bool
 	}{
-		{nil, false},
-		{&ScopeCfg{}, false},
-		{&ScopeCfg{Client: ScopeClientCfg{Provider: "etcd", Address: " "}}, false},
-		{&ScopeCfg{Client: ScopeClientCfg{Address: "x"}}, false},
-		{&ScopeCfg{Client: ScopeClientCfg{Provider: "etcd", Address: "x"}}, true},
+		{"DS-1 no scope is none to use", nil, false},
+		{"DS-1 a scope without provider and address is none to use", &ScopeCfg{}, false},
+		{"DS-1 a scope with a blank address is none to use", &ScopeCfg{Client: ScopeClientCfg{Provider: "etcd", Address: " "}}, false},
+		{"DS-1 a scope without a provider is none to use", &ScopeCfg{Client: ScopeClientCfg{Address: "x"}}, false},
+		{"DS-1 a scope with provider and address can be used", &ScopeCfg{Client: ScopeClientCfg{Provider: "etcd", Address: "x"}}, true},
 	} {
-		if got := tt.scope.IsValid(); got != tt.want {
-			t.Errorf("IsValid of %+v = %v, want %v", tt.scope, got, tt.want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.scope.IsValid(); got != tt.want {
+				t.Errorf("IsValid of %+v = %v, want %v", tt.scope, got, tt.want)
+			}
+		})
 	}
 }
 

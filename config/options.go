@@ -83,13 +83,15 @@ func OptionKVOpts(opts map[string]string) Option {
 	}
 }
 
-// OptionLocalKVProvider sets the provider of the local store.
+// OptionLocalKVProvider sets the provider of the local store; it can only be
+// boltdb.
 func OptionLocalKVProvider(provider string) Option {
 	return optionProvider(localScope, provider)
 }
 
 // OptionLocalKVProviderURL sets the address of the local store, in the form of its
-// provider.
+// provider. It moves nothing: the files of the local store are in the data
+// directory and the run directory.
 func OptionLocalKVProviderURL(url string) Option {
 	return optionAddress(localScope, url)
 }

@@ -9,9 +9,11 @@ import (
 )
 
 func TestNames(t *testing.T) {
-	if DefaultIPAM != "default" || PluginEndpointType != "IpamDriver" || RequestAddressType != "RequestAddressType" {
-		t.Errorf("IP-2: names are %q, %q, %q", DefaultIPAM, PluginEndpointType, RequestAddressType)
-	}
+	t.Run("IP-2 the names are default, IpamDriver and RequestAddressType", func(t *testing.T) {
+		if DefaultIPAM != "default" || PluginEndpointType != "IpamDriver" || RequestAddressType != "RequestAddressType" {
+			t.Errorf("names are %q, %q, %q", DefaultIPAM, PluginEndpointType, RequestAddressType)
+		}
+	})
 }
 
 func is[T any](err error) bool {
@@ -48,7 +50,7 @@ func TestErrorClasses(t *testing.T) {
 }
 
 func TestErrorsAreRecognised(t *testing.T) {
-	t.Run("IP-4 class and identity survive", func(t *testing.T) {
+	t.Run("IP-4 class and identity of an error survive wrapping", func(t *testing.T) {
 		for _, want := range []error{ErrNoAvailableIPs, ErrIPOutOfRange} {
 			err := types.InternalErrorf("pool 10.0.0.0/8: %w", want)
 			if !errors.Is(err, want) || !is[types.InternalError](err) {

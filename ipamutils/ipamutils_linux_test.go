@@ -43,9 +43,9 @@ func TestElectInterfaceAddresses(t *testing.T) {
 		v4         string
 		v6         []string
 	}{
-		{name: "IP-22 no such interface", link: "br", v4: "172.17.0.0/16"},
+		{name: "IP-22 without an interface the first broad network is elected", link: "br", v4: "172.17.0.0/16"},
 		{
-			name: "IP-24 no such interface, another has the first network", link: "br",
+			name: "IP-24 the network of another interface is not elected", link: "br",
 			have: map[string][]string{"other": {"172.17.5.1/24"}}, v4: "172.18.0.0/16",
 		},
 		{
@@ -84,18 +84,19 @@ func TestElectInterfaceAddresses(t *testing.T) {
 
 func TestFindAvailableNetwork(t *testing.T) {
 	nstest.Require(t, nstest.Bridge)
-	nstest.Run(t, func() {
-		list := []*net.IPNet{network(10, 1, 0, 24), network(10, 1, 1, 24)}
-		// IP-26: what was added a moment ago is seen.
-		for i, want := range []string{"10.1.0.0/24", "10.1.1.0/24"} {
-			got, err := FindAvailableNetwork(list)
-			if err != nil || got.String() != want {
-				t.Errorf("got %v, %v, want %s", got, err, want)
+	t.Run("IP-26 an address that was added a moment ago is seen", func(t *testing.T) {
+		nstest.Run(t, func() {
+			list := []*net.IPNet{network(10, 1, 0, 24), network(10, 1, 1, 24)}
+			for i, want := range []string{"10.1.0.0/24", "10.1.1.0/24"} {
+				got, err := FindAvailableNetwork(list)
+				if err != nil || got.String() != want {
+					t.Errorf("got %v, %v, want %s", got, err, want)
+				}
+				bridges(t, map[string][]string{[]string{"a", "bb"}[i]: {strings.Replace(want, ".0/", ".9/", 1)}})
 			}
-			bridges(t, map[string][]string{[]string{"a", "bb"}[i]: {strings.Replace(want, ".0/", ".9/", 1)}})
-		}
-		if got, err := FindAvailableNetwork(list); err == nil {
-			t.Errorf("got %s, want an error: all are taken", got)
-		}
+			if got, err := FindAvailableNetwork(list); err == nil {
+				t.Errorf("got %s, want an error: all are taken", got)
+			}
+		})
 	})
 }

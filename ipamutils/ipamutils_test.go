@@ -20,8 +20,8 @@ func TestInitNetworks(t *testing.T) {
 		first, last string
 		seam        map[int]string
 	}{
-		{"IP-22 broad", PredefinedBroadNetworks, 31, "172.17.0.0/16", "192.168.240.0/20", map[int]string{14: "172.31.0.0/16", 15: "192.168.0.0/20", 16: "192.168.16.0/20"}},
-		{"IP-22 granular", PredefinedGranularNetworks, 65536, "10.0.0.0/24", "10.255.255.0/24", map[int]string{1: "10.0.1.0/24", 256: "10.1.0.0/24"}},
+		{"IP-22 the broad networks are 15 of /16 and 16 of /20, in order", PredefinedBroadNetworks, 31, "172.17.0.0/16", "192.168.240.0/20", map[int]string{14: "172.31.0.0/16", 15: "192.168.0.0/20", 16: "192.168.16.0/20"}},
+		{"IP-22 the granular networks are the 65536 of /24 in 10.0.0.0/8, in order", PredefinedGranularNetworks, 65536, "10.0.0.0/24", "10.255.255.0/24", map[int]string{1: "10.0.1.0/24", 256: "10.1.0.0/24"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if len(c.list) != c.count {
@@ -49,10 +49,10 @@ func TestFirstFree(t *testing.T) {
 		want  string
 	}{
 		{"nothing taken", nil, "10.1.0.0/16"},
-		{"IP-24 smaller inside", []string{"10.1.255.0/24"}, "10.2.0.0/16"},
-		{"IP-24 wider around", []string{"10.1.0.0/16", "10.2.0.0/15"}, ""},
-		{"IP-24 default routes do not count", []string{"0.0.0.0/0", "::/0"}, "10.1.0.0/16"},
-		{"IP-24 name server", []string{"10.1.0.53/32", "10.2.0.53/32"}, "10.3.0.0/16"},
+		{"IP-24 a network with a smaller one of the host in it is passed over", []string{"10.1.255.0/24"}, "10.2.0.0/16"},
+		{"IP-24 networks inside wider ones of the host are passed over", []string{"10.1.0.0/16", "10.2.0.0/15"}, ""},
+		{"IP-24 default routes take no network", []string{"0.0.0.0/0", "::/0"}, "10.1.0.0/16"},
+		{"IP-24 networks of name servers are passed over", []string{"10.1.0.53/32", "10.2.0.53/32"}, "10.3.0.0/16"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var h host

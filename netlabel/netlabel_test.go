@@ -1,6 +1,9 @@
 package netlabel
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestValues(t *testing.T) {
 	for want, got := range map[string]string{
@@ -54,4 +57,20 @@ func TestKeyValue(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A label is its key, a =, and its value; without a = it is all key.
+func FuzzKeyValue(f *testing.F) {
+	for _, s := range []string{"a=b=c", "a", "=", "", "com.docker.network.driver.mtu=1400", "a=\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, label string) {
+		key, value := KeyValue(label)
+		if key != Key(label) || value != Value(label) || strings.Contains(key, "=") {
+			t.Fatalf("%q: %q and %q, or %q and %q", label, key, value, Key(label), Value(label))
+		}
+		if whole := key + "=" + value; whole != label && (key != label || value != "") {
+			t.Fatalf("%q is %q and %q", label, key, value)
+		}
+	})
 }

@@ -89,7 +89,7 @@ func add(t *testing.T, sb osl.Sandbox, name string) osl.Interface {
 
 func TestKeys(t *testing.T) {
 	for _, tc := range []struct{ name, id, want string }{
-		{"OSL-1 first 12 characters", "0123456789abcdef", "/run/libnetwork/netns/0123456789ab"},
+		{"OSL-1 a key ends with the first 12 characters of the id", "0123456789abcdef", "/run/libnetwork/netns/0123456789ab"},
 		{"short", "abc", "/run/libnetwork/netns/abc"},
 		{"not out of the directory", "../../../etc", "/run/libnetwork/netns/..-..-..-etc"},
 		{"not the directory above", "..", "/run/libnetwork/netns/-.."},
@@ -100,7 +100,7 @@ func TestKeys(t *testing.T) {
 			}
 		})
 	}
-	t.Run("OSL-1 configurable directory", func(t *testing.T) {
+	t.Run("OSL-1 the directory of keys is configurable", func(t *testing.T) {
 		t.Setenv("LIBNETWORK_RUN_DIR", "/x")
 		if got := osl.GenerateKey("abc"); got != "/x/netns/abc" {
 			t.Errorf("key %s", got)
@@ -112,16 +112,27 @@ func TestLife(t *testing.T) {
 	nstest.Require(t, nstest.Root)
 	nstest.Leaks(t)
 	sb := sandbox(t)
-	t.Run("OSL-2 the same key again is fresh", func(t *testing.T) {
+	t.Run("OSL-2 a second sandbox of one key is a fresh and empty namespace", func(t *testing.T) {
+		pair(t, "vfresh")
+		if err := sb.AddInterface("vfresh", "eth"); err != nil {
+			t.Fatal(err)
+		}
 		again, err := osl.NewSandbox(sb.Key(), true)
 		if err != nil {
 			t.Fatal(err)
 		}
+		inside(t, again, func() error {
+			links, err := netlink.LinkList()
+			if len(links) != 1 || links[0].Attrs().Name != "lo" || links[0].Attrs().Flags&net.FlagUp == 0 {
+				t.Errorf("links are %v, want lo alone, up", links)
+			}
+			return err
+		})
 		if err := again.Destroy(); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Run("OSL-5 destroyed twice", func(t *testing.T) {
+	t.Run("OSL-5 a destroyed sandbox leaves no file, and a second Destroy is an error", func(t *testing.T) {
 		other, err := osl.NewSandbox(osl.GenerateKey("other"), true)
 		if err != nil {
 			t.Fatal(err)
@@ -137,7 +148,7 @@ func TestLife(t *testing.T) {
 			t.Error("the file is left")
 		}
 	})
-	t.Run("OSL-16 InvokeFunc is inside and back", func(t *testing.T) {
+	t.Run("OSL-16 InvokeFunc runs inside, and the thread is back", func(t *testing.T) {
 		unlock := osl.InitOSContext()
 		defer unlock()
 		inside(t, sb, func() error {
@@ -149,7 +160,7 @@ func TestLife(t *testing.T) {
 		})
 		nstest.Threads(t)
 	})
-	t.Run("external key", func(t *testing.T) {
+	t.Run("OSL-6a GetSandboxForExternalKey pins somebody else's namespace to the key", func(t *testing.T) {
 		ns := nstest.New(t)
 		key := filepath.Join(t.TempDir(), "key")
 		ext, err := osl.GetSandboxForExternalKey(ns.Path(), key)
@@ -176,13 +187,49 @@ func TestLife(t *testing.T) {
 	})
 }
 
+// TestNoChild makes a namespace as a program does that has called nothing before.
+func TestNoChild(t *testing.T) {
+	nstest.Require(t, nstest.Root)
+	children := func() (u unix.Rusage) {
+		if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &u); err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	t.Run("OSL-4 a namespace is made without a call at the program's start and without another process", func(t *testing.T) {
+		before := children()
+		sb := sandbox(t)
+		if !netns.IsNamespace(sb.Key()) {
+			t.Errorf("%s is no namespace", sb.Key())
+		}
+		if diff := cmp.Diff(before, children()); diff != "" {
+			t.Errorf("a child has run (-before +after):\n%s", diff)
+		}
+	})
+	t.Run("OSL-6a InitOSContext locks the thread, which is in the first namespace", func(t *testing.T) {
+		unlock := osl.InitOSContext()
+		defer unlock()
+		thread, err := os.Readlink("/proc/thread-self/ns/net")
+		if home, _ := os.Readlink("/proc/self/ns/net"); err != nil || thread != home {
+			t.Errorf("the thread is in %s, the process in %s, %v", thread, home, err)
+		}
+		id := unix.Gettid()
+		for range 100 {
+			runtime.Gosched()
+		}
+		if unix.Gettid() != id {
+			t.Error("the goroutine has changed its thread")
+		}
+	})
+}
+
 func TestInterfaces(top *testing.T) {
 	t := top // subtests hand links on, which end with the whole test
 	nstest.Require(t, nstest.Root)
 	nstest.Leaks(t)
 	sb := sandbox(t)
 	i := add(t, sb, "va")
-	t.Run("OSL-7 moved, named, addressed, up, routes", func(t *testing.T) {
+	t.Run("OSL-7 a link is moved in, named by prefix and number, addressed, raised, and has its routes", func(t *testing.T) {
 		inside(t, sb, func() error {
 			l, err := netlink.LinkByName("eth0")
 			if err != nil {
@@ -201,12 +248,12 @@ func TestInterfaces(top *testing.T) {
 			t.Errorf("interface %s %s %s", i.DstName(), i.Address(), i.AddressIPv6())
 		}
 	})
-	t.Run("OSL-15 counters", func(t *testing.T) {
+	t.Run("OSL-15 an interface has counters", func(t *testing.T) {
 		if _, err := i.Statistics(); err != nil {
 			t.Error(err)
 		}
 	})
-	t.Run("OSL-11 a failure puts the link back and uses no index", func(t *testing.T) {
+	t.Run("OSL-11 a failure puts the link back and uses up no number", func(t *testing.T) {
 		pair(top, "vb")
 		o := sb.InterfaceOptions()
 		// A route that the first interface has already cannot be added.
@@ -224,7 +271,7 @@ func TestInterfaces(top *testing.T) {
 			t.Errorf("next name %s, want eth1", got)
 		}
 	})
-	t.Run("OSL-10 removed links are back under their names", func(t *testing.T) {
+	t.Run("OSL-10 a removed link is back under its former name", func(t *testing.T) {
 		for _, i := range sb.Info().Interfaces() {
 			if err := i.Remove(); err != nil {
 				t.Fatal(err)
@@ -240,12 +287,12 @@ func TestInterfaces(top *testing.T) {
 			t.Error("counters of a removed interface")
 		}
 	})
-	t.Run("OSL-7 numbers are not used again", func(t *testing.T) {
+	t.Run("OSL-7 numbers of interfaces are not used again", func(t *testing.T) {
 		if i := add(top, sb, "vc"); i.DstName() != "eth2" {
 			t.Errorf("name %s, want eth2", i.DstName())
 		}
 	})
-	t.Run("OSL-8 bridge and master", func(t *testing.T) {
+	t.Run("OSL-8 a bridge is made inside, and a master must be one that was added", func(t *testing.T) {
 		pair(top, "vd")
 		o := sb.InterfaceOptions()
 		if err := sb.AddInterface("vd", "p", o.Master("br")); err == nil {
@@ -289,8 +336,8 @@ func TestGateways(t *testing.T) {
 		a, b, far   string
 		otherFamily string
 	}{
-		{"OSL-12 IPv4", sb.SetGateway, sb.UnsetGateway, sb.Info().Gateway, "10.1.0.1", "10.1.0.9", "192.0.2.1", "fd00:1::1"},
-		{"OSL-12 IPv6", sb.SetGatewayIPv6, sb.UnsetGatewayIPv6, sb.Info().GatewayIPv6, "fd00:1::1", "fd00:1::9", "2001:db8::1", "10.1.0.1"},
+		{"OSL-12 an IPv4 gateway replaces another one, must be reachable, and is unset", sb.SetGateway, sb.UnsetGateway, sb.Info().Gateway, "10.1.0.1", "10.1.0.9", "192.0.2.1", "fd00:1::1"},
+		{"OSL-12 an IPv6 gateway replaces another one, must be reachable, and is unset", sb.SetGatewayIPv6, sb.UnsetGatewayIPv6, sb.Info().GatewayIPv6, "fd00:1::1", "fd00:1::9", "2001:db8::1", "10.1.0.1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if err := errors.Join(tc.set(nil), tc.unset()); err != nil || tc.get() != nil {
@@ -324,7 +371,34 @@ func TestGateways(t *testing.T) {
 			}
 		})
 	}
-	t.Run("OSL-12 unset after the link has gone", func(t *testing.T) {
+	t.Run("OSL-16 Info tells interfaces, gateways and routes, as copies", func(t *testing.T) {
+		r := &types.StaticRoute{Destination: cidr(t, "10.60.0.0/16"), NextHop: net.ParseIP("10.1.0.1")}
+		if err := errors.Join(sb.SetGateway(net.ParseIP("10.1.0.1")), sb.SetGatewayIPv6(net.ParseIP("fd00:1::1")), sb.AddStaticRoute(r)); err != nil {
+			t.Fatal(err)
+		}
+		said := func() []string {
+			in := sb.Info()
+			return []string{
+				in.Interfaces()[0].DstName(), in.Interfaces()[0].Address().String(),
+				in.Gateway().String(), in.GatewayIPv6().String(), in.StaticRoutes()[0].Destination.String(),
+			}
+		}
+		want := []string{"eth0", "10.1.0.2/24", "10.1.0.1", "fd00:1::1", "10.60.0.0/16"}
+		if diff := cmp.Diff(want, said()); diff != "" {
+			t.Errorf("info (-want +got):\n%s", diff)
+		}
+		in := sb.Info()
+		in.Gateway()[len(in.Gateway())-1]++
+		in.Interfaces()[0].Address().IP[0]++
+		in.StaticRoutes()[0].Destination.IP[0]++
+		if diff := cmp.Diff(want, said()); diff != "" {
+			t.Errorf("info after the caller has changed it (-want +got):\n%s", diff)
+		}
+		if err := errors.Join(sb.UnsetGateway(), sb.UnsetGatewayIPv6(), sb.RemoveStaticRoute(r)); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("OSL-12 a gateway can be unset when its link has gone", func(t *testing.T) {
 		if err := errors.Join(sb.SetGateway(net.ParseIP("10.1.0.1")), i.Remove(), sb.UnsetGateway()); err != nil {
 			t.Error(err)
 		}
@@ -337,8 +411,8 @@ func TestRoutesAndNeighbors(t *testing.T) {
 	sb := sandbox(t)
 	add(t, sb, "va")
 	for _, tc := range []struct{ name, dst, via string }{
-		{"OSL-13 IPv4", "10.50.0.0/16", "10.1.0.1"},
-		{"OSL-13 IPv6", "fd00:50::/64", "fd00:1::1"},
+		{"OSL-13 an IPv4 route goes by its next hop, a neighbour is added twice and deleted once", "10.50.0.0/16", "10.1.0.1"},
+		{"OSL-13 an IPv6 route goes by its next hop, a neighbour is added twice and deleted once", "fd00:50::/64", "fd00:1::1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := &types.StaticRoute{Destination: cidr(t, tc.dst), NextHop: net.ParseIP(tc.via)}
@@ -368,7 +442,7 @@ func TestRoutesAndNeighbors(t *testing.T) {
 			}
 		})
 	}
-	t.Run("OSL-13 options", func(t *testing.T) {
+	t.Run("OSL-13 a neighbour may name its link and family", func(t *testing.T) {
 		o, mac := sb.NeighborOptions(), net.HardwareAddr{2, 0, 0, 0, 0, 2}
 		if err := sb.AddNeighbor(net.IPv4(192, 0, 2, 1), mac, o.LinkName("nothing")); err == nil {
 			t.Error("an unknown link is taken")
@@ -389,9 +463,18 @@ func TestHostSandbox(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Run("OSL-2 without creation the key pins the caller's own namespace", func(t *testing.T) {
+		inside(t, sb, func() error {
+			in, err := os.Readlink("/proc/thread-self/ns/net")
+			if out, _ := os.Readlink("/proc/self/ns/net"); in != out {
+				t.Errorf("inside is %s, the caller is in %s", in, out)
+			}
+			return err
+		})
+	})
 	pair(t, "va")
 	o := sb.InterfaceOptions()
-	t.Run("OSL-8 links are neither moved nor renamed", func(t *testing.T) {
+	t.Run("OSL-8 in the host's namespace links are neither moved nor renamed", func(t *testing.T) {
 		if err := sb.AddInterface("va", "eth", o.Address(cidr(t, "10.1.0.2/24"))); err != nil {
 			t.Fatal(err)
 		}
@@ -403,7 +486,7 @@ func TestHostSandbox(t *testing.T) {
 			t.Error(err)
 		}
 		if _, err := net.InterfaceByName("va"); err != nil {
-			t.Error("OSL-10 the link of the host does not stay")
+			t.Errorf("the link of the host does not stay: %v", err)
 		}
 	})
 	if err := sb.Destroy(); err != nil {

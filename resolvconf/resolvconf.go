@@ -82,10 +82,13 @@ func GetLastModified() *File {
 }
 
 // Build writes a configuration of the given servers, search domains and options
-// to path, mode 0644, and returns what it wrote. A file that exists keeps its
-// inode, and its readers never meet a torn line. The lines come in the order search, nameserver, options, each ended by
-// LF. There is no search line if dnsSearch is empty or the single domain ".",
-// and no options line if all options are blank.
+// to path, mode 0644, and returns what it wrote. The lines come in the order
+// search, nameserver, options, each ended by LF. There is no search line if
+// dnsSearch is empty or the single domain ".", and no options line if all options
+// are blank.
+//
+// A file that exists keeps its inode, and its readers never meet a torn line. If
+// it was longer and somebody keeps it open, a blank line follows.
 //
 // An entry that would break its line gives a BadRequest error, and nothing is
 // written.

@@ -26,27 +26,27 @@ func TestParse(t *testing.T) {
 			name: "empty",
 		},
 		{
-			name: "RES-10 usual file",
+			name: "RES-10 servers, search domains and options are read, and /32 is put behind each server",
 			in:   "search ex.test b.test\nnameserver 192.0.2.53\nnameserver 2001:db8::53\noptions ndots:2 edns0\n",
 			any:  []string{"192.0.2.53", "2001:db8::53"}, v4: []string{"192.0.2.53"}, v6: []string{"2001:db8::53"},
 			cidr: []string{"192.0.2.53/32", "2001:db8::53/32"}, search: []string{"ex.test", "b.test"}, options: []string{"ndots:2", "edns0"},
 		},
 		{
-			name: "RES-10 comments anywhere",
+			name: "RES-10 # starts a comment anywhere and ; at the start of a line",
 			in:   "#nameserver 1.1.1.1\nnameserver 192.0.2.1 # first\nsearch a.test#b.test\n;nameserver 192.0.2.9\n ; options x\n",
 			any:  []string{"192.0.2.1"}, v4: []string{"192.0.2.1"}, cidr: []string{"192.0.2.1/32"}, search: []string{"a.test"},
 		},
 		{
-			name: "RES-10 indented lines, tabs, no LF at the end",
+			name: "RES-10 lines may be indented, and the last one may lack its LF",
 			in:   "  nameserver\t192.0.2.1\n\tsearch a.test\n  options  x\ty",
 			any:  []string{"192.0.2.1"}, v4: []string{"192.0.2.1"}, cidr: []string{"192.0.2.1/32"}, search: []string{"a.test"}, options: []string{"x", "y"},
 		},
 		{
-			name: "RES-10 the last line wins", in: "search a.test\noptions x\nsearch b.test\noptions y z\n",
+			name: "RES-10 of several search or options lines the last one wins", in: "search a.test\noptions x\nsearch b.test\noptions y z\n",
 			search: []string{"b.test"}, options: []string{"y", "z"},
 		},
 		{
-			name: "RES-10 scoped IPv6", in: "nameserver fe80::1%eth0\n",
+			name: "RES-10 a server may be an IPv6 address with a zone", in: "nameserver fe80::1%eth0\n",
 			any: []string{"fe80::1%eth0"}, v6: []string{"fe80::1%eth0"}, cidr: []string{"fe80::1/32"},
 		},
 		{name: "domain stands in for search", in: "domain d.test\n", search: []string{"d.test"}},
@@ -81,15 +81,15 @@ func TestFilterResolvDNS(t *testing.T) {
 		want     string
 		wantHash string
 	}{
-		{name: "RES-3 loopback servers go", in: "# top\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.1\nsearch a.test\n", ipv6: true, want: "# top\nnameserver 192.0.2.1\nsearch a.test\n"},
-		{name: "RES-4 nothing is put in their place", in: "nameserver 127.0.0.1\noptions x", ipv6: true, want: "options x"},
-		{name: "RES-4 empty file", ipv6: true, wantHash: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
-		{name: "RES-6 IPv6 off", in: "nameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver fe80::1%eth0\n", want: "nameserver 192.0.2.1\n"},
-		{name: "RES-6 IPv6 on", in: "nameserver 192.0.2.1\nnameserver 2001:db8::1\n", ipv6: true, want: "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"},
-		{name: "RES-10 comment behind the address, indented", in: "  nameserver 127.0.0.53 # stub\n", ipv6: true},
+		{name: "RES-3 filtering removes servers on loopback and nothing else", in: "# top\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.1\nsearch a.test\n", ipv6: true, want: "# top\nnameserver 192.0.2.1\nsearch a.test\n"},
+		{name: "RES-4 filtering puts no server in the place of what it removed", in: "nameserver 127.0.0.1\noptions x", ipv6: true, want: "options x"},
+		{name: "RES-4 an empty file stays empty", ipv6: true, wantHash: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+		{name: "RES-6 without IPv6 its servers are filtered out", in: "nameserver 192.0.2.1\nnameserver 2001:db8::1\nnameserver fe80::1%eth0\n", want: "nameserver 192.0.2.1\n"},
+		{name: "RES-6 with IPv6 its servers stay", in: "nameserver 192.0.2.1\nnameserver 2001:db8::1\n", ipv6: true, want: "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"},
+		{name: "RES-10 an indented server line with a comment is filtered, too", in: "  nameserver 127.0.0.53 # stub\n", ipv6: true},
 		{name: "comments that name loopback stay", in: "# nameserver 127.0.0.53\n;nameserver ::1\n", want: "# nameserver 127.0.0.53\n;nameserver ::1\n"},
 		{name: "no server, kept", in: "nameserver 127.0.0.1.test\n", want: "nameserver 127.0.0.1.test\n"},
-		{name: "RES-11 hash", in: "nameserver 127.0.0.1\nabc", want: "abc", wantHash: "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+		{name: "RES-11 filtering returns the content with its digest", in: "nameserver 127.0.0.1\nabc", want: "abc", wantHash: "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -113,9 +113,9 @@ func TestBuild(t *testing.T) {
 		dns, search, options []string
 		want                 string
 	}{
-		{name: "RES-11 order of the lines", dns: []string{"192.0.2.1", "::1"}, search: []string{"a.test", "b.test"}, options: []string{"x", "y"}, want: "search a.test b.test\nnameserver 192.0.2.1\nnameserver ::1\noptions x y\n"},
-		{name: "RES-2 no search line for .", dns: []string{"192.0.2.1"}, search: []string{"."}, want: "nameserver 192.0.2.1\n"},
-		{name: "RES-2 no options line for blank options", dns: []string{"192.0.2.1"}, options: []string{"", " "}, want: "nameserver 192.0.2.1\n"},
+		{name: "RES-11 a built file has search, servers and options in that order, each ended by LF, and its digest", dns: []string{"192.0.2.1", "::1"}, search: []string{"a.test", "b.test"}, options: []string{"x", "y"}, want: "search a.test b.test\nnameserver 192.0.2.1\nnameserver ::1\noptions x y\n"},
+		{name: "RES-2 the search list . leaves no search line", dns: []string{"192.0.2.1"}, search: []string{"."}, want: "nameserver 192.0.2.1\n"},
+		{name: "RES-2 blank options leave no options line", dns: []string{"192.0.2.1"}, options: []string{"", " "}, want: "nameserver 192.0.2.1\n"},
 		{name: "nothing"},
 	}
 	for _, tt := range tests {
@@ -218,6 +218,12 @@ func FuzzParse(f *testing.F) {
 		}
 		if got := GetNameservers(built.Content, IP); !slices.Equal(servers, got) {
 			t.Errorf("servers (-want +got):\n%s", cmp.Diff(servers, got))
+		}
+		if got := GetSearchDomains(built.Content); !slices.Equal(search, got) && !slices.Equal(search, []string{"."}) {
+			t.Errorf("search domains (-want +got):\n%s", cmp.Diff(search, got))
+		}
+		if got := GetOptions(built.Content); !slices.Equal(options, got) {
+			t.Errorf("options (-want +got):\n%s", cmp.Diff(options, got))
 		}
 	})
 }

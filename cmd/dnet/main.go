@@ -4,10 +4,13 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/libnetwork/libnetwork/internal/cli"
 	"github.com/libnetwork/libnetwork/internal/daemon"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/extkey"
 	"github.com/libnetwork/libnetwork/internal/run"
 )
 
@@ -21,8 +24,12 @@ func main() {
 		listen() // this is the daemon
 		return openEngine(ctx, cfg)
 	}
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == extkey.Name {
+		args = slices.Insert(args, 0, extkey.Name)
+	}
 	code := cli.Main(ctx, cli.Env{
-		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
 		Version: version, Open: open, Reload: reload,
 	})
 	stop()

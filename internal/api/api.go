@@ -194,6 +194,10 @@ type Port struct {
 	IP          netip.Addr `json:"ip"`
 	Port        uint16     `json:"port"`
 	PortEnd     uint16     `json:"port_end"`
+	// Kept says how the host's port is kept from other programs: "held" by a socket,
+	// "checked" to be free when it was published, "rule" where the kernel has no
+	// sockets of the protocol, "taken" by another program while the daemon was down.
+	Kept string `json:"kept"`
 }
 
 // Container is a container's network as the daemon shows it.
@@ -251,7 +255,7 @@ type Event struct {
 	// Version is the version of this shape, 1.
 	Version int `json:"version"`
 	// Type is network, endpoint or container; Action is create, destroy, connect,
-	// disconnect or rename.
+	// disconnect, rename, refresh or setkey.
 	Type   string `json:"Type"`
 	Action string `json:"Action"`
 	Actor  Actor  `json:"Actor"`
@@ -264,7 +268,9 @@ type Event struct {
 // Actor is what an event is about.
 type Actor struct {
 	ID string `json:"ID"`
-	// Attributes hold the name and what belongs to the action.
+	// Attributes hold the name and what belongs to the action: type is the driver of
+	// a network, network the one of an endpoint, container and endpoint who connects,
+	// old and new are names.
 	Attributes map[string]string `json:"Attributes"`
 }
 
@@ -276,6 +282,8 @@ type Version struct {
 	Arch      string `json:"arch"`
 	// API is the newest prefix that is spoken, without slashes.
 	API string `json:"api"`
+	// Controller is the id by which OCI hooks find the daemon.
+	Controller string `json:"controller,omitempty"`
 }
 
 // Health is the answer of a daemon that works.

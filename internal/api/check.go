@@ -380,9 +380,7 @@ func (p *Publish) Check() error {
 		}
 	}
 	switch p.Protocol {
-	case "", "tcp", "udp":
-	case "sctp":
-		return bad("protocol sctp is not supported: use tcp or udp")
+	case "", "tcp", "udp", "sctp":
 	default:
 		return bad("unknown protocol %q: use tcp or udp", p.Protocol)
 	}

@@ -75,7 +75,6 @@ func TestParsePublish(t *testing.T) {
 		{"8000:80-81", "2 ports"},
 		{"80/", "slash"},
 		{"80/icmp", `"icmp"`},
-		{"80/sctp", "sctp"},
 		{"80/tcp/udp", `"tcp/udp"`},
 		{"1.2.3:80:80", `"1.2.3"`},
 		{"host:80:80", `"host"`},

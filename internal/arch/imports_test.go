@@ -25,17 +25,19 @@ var floors = [][]string{
 	},
 	{ // kernel and store floor: one facility each
 		"internal/sysctl", "internal/conntrack", "internal/hostport", "internal/store/...",
+		"internal/unixsock",
 	},
 	{"internal/rtnl", "internal/nft", "internal/ipt"},
 	{"internal/netns"}, // opens the others' sockets in a namespace
 	{ // what is built of them
 		"osl", "ipamutils", "internal/apply", "internal/kernel", "internal/dnsserver/...", "internal/run",
+		"internal/extkey",
 	},
 	{"internal/engine"},
 	{"internal/engine/enginetest"},
 	{"internal/host"},     // assembles an engine for this machine
 	{".", "internal/api"}, // the two faces of the engine: the library, and what the daemon speaks
-	{"internal/api/server", "internal/client", "bench/...", "internal/crash", "internal/scenario"},
+	{"internal/api/server", "internal/client", "bench/...", "docs/...", "internal/crash", "internal/scenario"},
 	{"internal/daemon"},
 	{"internal/cli"},
 	{"cmd/..."},
@@ -53,7 +55,8 @@ var sameFloor = map[[2]string]string{
 var kernelFloor = []string{
 	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/hostport", "internal/conntrack",
 	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "internal/kernel", "internal/run",
-	"osl", "ipamutils", "cmd/...",
+	"internal/extkey", "internal/hostsfile/inplace", "osl", "ipamutils", "cmd/...",
+	"docs/runner", "docs/mutants", // an example of what users do, and a tool that runs tests
 }
 
 // kernelImports are what only the kernel floor imports, with all below them.

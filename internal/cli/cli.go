@@ -76,8 +76,8 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringArrayVarP(&a.hosts, "host", "H", nil,
 		"`address` of the daemon, unix:///PATH or tcp://HOST:PORT (default $"+client.HostEnv+" or "+api.DefaultHost+")")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
-	root.AddCommand(a.daemonCommand(), a.networkCommand(), a.containerCommand(),
-		a.runCommand(), a.execCommand(), a.eventsCommand(), a.versionCommand(), completionCommand(),
+	root.AddCommand(a.daemonCommand(), a.networkCommand(), a.containerCommand(), a.ipamCommand(),
+		a.runCommand(), a.execCommand(), a.eventsCommand(), a.setKeyCommand(), a.versionCommand(), completionCommand(),
 		a.demoServer(), a.demoGet(), a.demoLoopback())
 	return root
 }

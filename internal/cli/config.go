@@ -24,6 +24,8 @@ type configFile struct {
 		DataDir, RunDir, LogLevel string
 		Debug, Insecure           bool
 		Hosts                     []string
+		// HeldPorts is how many published ports are held by a socket at most.
+		HeldPorts *int
 		// KeepAlive and Forwarding are on unless said otherwise.
 		KeepAlive, Forwarding *bool
 	}

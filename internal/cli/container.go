@@ -113,11 +113,27 @@ func (a *app) containerPort() *cobra.Command {
 			k, err := c.Container(cmd.Context(), args[0])
 			for _, p := range k.Ports {
 				inside, outside := portText(p)
+				if p.Kept != "held" {
+					outside += " (" + kept(p.Kept) + ")"
+				}
 				fmt.Fprintf(a.Stdout, "%s -> %s\n", inside, outside)
 			}
 			return err
 		}),
 	}
+}
+
+// kept says in words how a port that is not held is kept from other programs.
+func kept(how string) string {
+	switch how {
+	case "checked":
+		return "checked, not held"
+	case "rule":
+		return "by the rule alone, not held"
+	case "taken":
+		return "taken by another program"
+	}
+	return how
 }
 
 // portText shows both sides of a published port.

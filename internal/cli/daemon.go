@@ -13,6 +13,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/client"
 	"github.com/libnetwork/libnetwork/internal/daemon"
+	"github.com/libnetwork/libnetwork/internal/hostport"
 )
 
 // firewallBackend is the one backend of the firewall that there is.
@@ -21,6 +22,9 @@ const firewallBackend = "nftables"
 // daemonFlags are the flags of the daemon.
 type daemonFlags struct {
 	configFile, dataDir, runDir, logLevel, firewall string
+
+	heldPorts    int
+	heldPortsSet bool
 
 	debug, insecure, noKeepAlive, removeUnowned bool
 }
@@ -31,13 +35,17 @@ func (a *app) daemonCommand() *cobra.Command {
 		Use: "daemon [flags]", Short: "Run the daemon until a signal ends it; networks and containers stay", Args: args(0, 0),
 		Example: `  sudo dnet daemon &
   sudo dnet daemon --data-dir /srv/net -H unix:///run/net.sock -H tcp://127.0.0.1:2385`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDaemon(cmd.Context(), &f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.heldPortsSet = cmd.Flags().Changed("held-ports")
+			return a.runDaemon(cmd.Context(), &f)
+		},
 	}
 	fs := cmd.Flags()
 	fs.StringVar(&f.configFile, "config", "", "configuration `file` (default $"+configEnv+" or "+defaultConfig+" if it exists)")
 	fs.StringVar(&f.dataDir, "data-dir", "", "`directory` of what outlives a boot (default "+config.DefaultDataDir+")")
 	fs.StringVar(&f.runDir, "run-dir", "", "`directory` of what does not (default "+config.DefaultRunDir+", or one below it for another data directory)")
 	fs.StringVar(&f.firewall, "firewall-backend", firewallBackend, "`backend` of the firewall")
+	fs.IntVar(&f.heldPorts, "held-ports", hostport.DefaultLimit, "`number` of published ports that are held by a socket at most, one descriptor each; those above it are checked to be free when they are published")
 	fs.StringVar(&f.logLevel, "log-level", "", "`level` of messages: debug, info, warn or error (default info)")
 	fs.BoolVarP(&f.debug, "debug", "D", false, "the same as --log-level debug")
 	fs.BoolVar(&f.insecure, "insecure", false, "let tcp:// be reached from other hosts, without any protection")
@@ -136,16 +144,39 @@ func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 			hosts[0] = "unix://" + filepath.Join(dirs.Daemon.RunDir, "dnet.sock")
 		}
 	}
+	held, err := heldPorts(f, file)
+	if err != nil {
+		return nil, err
+	}
 	s.daemon = daemon.Config{
 		Engine: daemon.EngineConfig{
 			DataDir: dirs.Daemon.DataDir, RunDir: dirs.Daemon.RunDir,
 			KeepAlive:     !f.noKeepAlive && (d.KeepAlive == nil || *d.KeepAlive),
-			RemoveUnowned: f.removeUnowned,
-			Forwarding:    d.Forwarding == nil || *d.Forwarding,
+			RemoveUnowned: f.removeUnowned, HeldPorts: held,
+			Forwarding: d.Forwarding == nil || *d.Forwarding,
 		},
 		Open: a.Open, Hosts: hosts, Insecure: f.insecure || d.Insecure, Version: a.Version, Getenv: a.Getenv,
 	}
 	return s, nil
+}
+
+// heldPorts is how many ports are held as the engine wants it: for it 0 is the
+// default, less than 0 none.
+func heldPorts(f *daemonFlags, file *configFile) (int, error) {
+	held := hostport.DefaultLimit
+	switch {
+	case f.heldPortsSet:
+		held = f.heldPorts
+	case file.Daemon.HeldPorts != nil:
+		held = *file.Daemon.HeldPorts
+	}
+	if held < 0 {
+		return 0, usageError{fmt.Errorf("the number of held ports is %d: it cannot be less than 0", held)}
+	}
+	if held == 0 {
+		held = -1
+	}
+	return held, nil
 }
 
 // first is the first that is not empty.

@@ -137,3 +137,30 @@ func TestSettings(t *testing.T) {
 		}
 	})
 }
+
+func TestHeldPorts(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		flags daemonFlags
+		file  string
+		want  int
+		bad   bool
+	}{
+		{name: "by default 1024", want: 1024},
+		{name: "the configuration", file: "[daemon]\nheldports = 10\n", want: 10},
+		{name: "the flag wins", flags: daemonFlags{heldPorts: 20, heldPortsSet: true}, file: "[daemon]\nheldports = 10\n", want: 20},
+		{name: "0 is none", file: "[daemon]\nheldports = 0\n", want: -1},
+		{name: "less than 0", flags: daemonFlags{heldPorts: -1, heldPortsSet: true}, bad: true},
+	} {
+		t.Run("how many ports are held can be said: "+tt.name, func(t *testing.T) {
+			file, err := parseConfig("dnet.toml", []byte(tt.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := heldPorts(&tt.flags, file)
+			if got != tt.want || (err != nil) != tt.bad {
+				t.Errorf("got %d, %v; want %d, an error %t", got, err, tt.want, tt.bad)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,17 +16,24 @@ import (
 
 func (a *app) eventsCommand() *cobra.Command {
 	var o output
+	var since, until string
 	cmd := &cobra.Command{
 		Use: "events [flags]", Short: "Print what happens, as it happens", Args: args(0, 0),
+		Long: "Print what happens, as it happens.\n\n" +
+			"The daemon remembers the last 1024 events since it started: with --since, those come\n" +
+			"first. Times are durations such as 10m, which is ten minutes ago, dates and times such\n" +
+			"as 2006-01-02T15:04:05Z, or seconds since 1970. Values of one --filter key are\n" +
+			"alternatives; all keys must fit.",
 		Example: `  dnet events
+  dnet events --since 10m --until 0s
   dnet events --format json --filter type=network --filter action=connect`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := o.filter("type", "action", "name", "id")
+			q, err := eventQuery(since, until, o.filters, time.Now())
 			if err != nil {
 				return err
 			}
 			return a.ask(func(c *client.Client) error {
-				events, err := c.Events(cmd.Context())
+				events, err := c.Events(cmd.Context(), q)
 				if err != nil {
 					return err
 				}
@@ -33,11 +41,8 @@ func (a *app) eventsCommand() *cobra.Command {
 					if err != nil {
 						return err
 					}
-					if f.is("type", ev.Type) && f.is("action", ev.Action) && f.contains("name", ev.Actor.Attributes["name"]) &&
-						f.begins("id", ev.Actor.ID) {
-						if err := a.printEvent(ev, &o); err != nil {
-							return err
-						}
+					if err := a.printEvent(ev, &o); err != nil {
+						return err
 					}
 				}
 				return nil
@@ -45,8 +50,40 @@ func (a *app) eventsCommand() *cobra.Command {
 		},
 	}
 	o.addFormat(cmd.Flags())
-	cmd.Flags().StringArrayVarP(&o.filters, "filter", "f", nil, "print what fits `KEY=VALUE` only; keys are type, action, name, id")
+	cmd.Flags().StringVar(&since, "since", "", "begin with what has happened since `TIME`")
+	cmd.Flags().StringVar(&until, "until", "", "end at `TIME`")
+	cmd.Flags().StringArrayVarP(&o.filters, "filter", "f", nil,
+		"print what fits `KEY=VALUE` only; keys are type, action, name, id, network, container, endpoint, scope")
 	return cmd
+}
+
+// eventQuery reads the flags. Durations are against the clock of this machine.
+func eventQuery(since, until string, filters []string, now time.Time) (q api.EventQuery, err error) {
+	for _, f := range []struct {
+		flag, text string
+		to         *string
+	}{{"--since", since, &q.Since}, {"--until", until, &q.Until}} {
+		if f.text == "" {
+			continue
+		}
+		t, err := api.ParseTime(f.text, now)
+		if err != nil {
+			return q, usageError{fmt.Errorf("%s: %w", f.flag, err)}
+		}
+		*f.to = api.FormatTime(t)
+	}
+	q.Filters = make(api.EventFilter)
+	for _, s := range filters {
+		k, v, found := strings.Cut(s, "=")
+		if !found || v == "" {
+			return q, usageError{fmt.Errorf("--filter %q is not KEY=VALUE", s)}
+		}
+		q.Filters[k] = append(q.Filters[k], v)
+	}
+	if err := q.Filters.Check(); err != nil {
+		return q, usageError{fmt.Errorf("--filter: %w", err)}
+	}
+	return q, nil
 }
 
 func (a *app) printEvent(ev api.Event, o *output) error {
@@ -101,6 +138,7 @@ func (a *app) versionCommand() *cobra.Command {
 			fmt.Fprintf(a.Stdout, "Client: dnet %s (%s, %s/%s)\n", v.Client.Version, v.Client.GoVersion, v.Client.OS, v.Client.Arch)
 			if s := v.Server; s != nil {
 				fmt.Fprintf(a.Stdout, "Daemon: dnet %s (%s, %s/%s), API %s\n", s.Version, s.GoVersion, s.OS, s.Arch, s.API)
+				fmt.Fprintf(a.Stdout, "Controller: %s\n", s.Controller)
 			}
 			return failed
 		},

@@ -166,3 +166,39 @@ func FuzzParseConfig(f *testing.F) {
 		}
 	})
 }
+
+// Whatever the flags of a container and a network say, the answer is a request
+// that passes its own check, or an error for the usage that can be shown.
+func FuzzRequests(f *testing.F) {
+	f.Add("web:ip=10.0.0.2,alias=a", "127.0.0.1:8080-8081:80-81/udp", "db:[fd00::1]", "a=b=c", "10.0.0.0/24")
+	f.Add("", "", "", "", "")
+	f.Add("web:", "::", "a:", "=", "::/129")
+	f.Add("a:mac=02:00:00:00:00:01,ifname=eth9", "[::1]::80", ":1", "a", "1.2.3.4")
+	f.Fuzz(func(t *testing.T, network, publish, host, pair, subnet string) {
+		fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		c := AddContainerFlags(fs)
+		if err := fs.Parse([]string{"--network=" + network, "-p=" + publish, "--add-host=" + host}); err != nil {
+			t.Fatal(err)
+		}
+		req, err := c.Request("c1")
+		check(t, err, req.Check)
+		one := []string{pair}
+		n := networkFlags{label: one, options: one, ipamOptions: one, aux: one, subnets: []string{subnet}}
+		made, err := n.request("web")
+		check(t, err, made.Check)
+	})
+}
+
+func check(t *testing.T, err error, again func() error) {
+	t.Helper()
+	if err == nil {
+		err = again()
+		if err != nil {
+			t.Fatalf("a request that was made is refused: %v", err)
+		}
+		return
+	}
+	if !errors.As(err, new(types.BadRequestError)) && exitCode(err) != codeUsage || err.Error() == "" {
+		t.Fatalf("error %T %v", err, err)
+	}
+}

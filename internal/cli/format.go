@@ -27,9 +27,14 @@ func (o *output) addFormat(fs *pflag.FlagSet) {
 }
 
 func (o *output) addList(fs *pflag.FlagSet, filters string) {
+	o.addRows(fs, filters)
+	fs.BoolVar(&o.noTrunc, "no-trunc", false, "do not shorten ids")
+}
+
+// addRows is for lists whose ids are never shortened.
+func (o *output) addRows(fs *pflag.FlagSet, filters string) {
 	o.addFormat(fs)
 	fs.BoolVarP(&o.quiet, "quiet", "q", false, "print ids only")
-	fs.BoolVar(&o.noTrunc, "no-trunc", false, "do not shorten ids")
 	fs.StringArrayVarP(&o.filters, "filter", "f", nil, "print what fits `KEY=VALUE` only; keys are "+filters)
 }
 

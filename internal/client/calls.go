@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/url"
 
 	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/types"
@@ -88,6 +89,16 @@ func (c *Client) Disconnect(ctx context.Context, container, network string) (k a
 	return k, c.do(ctx, http.MethodPost, path("containers", container, "disconnect"), req, &k)
 }
 
+// Pools lists the address pools and how full they are, by manager and id.
+func (c *Client) Pools(ctx context.Context) (list []api.Pool, err error) {
+	return list, c.do(ctx, http.MethodGet, "/ipam/pools", nil, &list)
+}
+
+// Audit compares the addresses that are allocated with those that are owned.
+func (c *Client) Audit(ctx context.Context) (a api.Audit, err error) {
+	return a, c.do(ctx, http.MethodGet, "/ipam/audit", nil, &a)
+}
+
 // Version tells what the daemon is.
 func (c *Client) Version(ctx context.Context) (v api.Version, err error) {
 	return v, c.do(ctx, http.MethodGet, "/version", nil, &v)
@@ -98,11 +109,25 @@ func (c *Client) Health(ctx context.Context) (h api.Health, err error) {
 	return h, c.do(ctx, http.MethodGet, "/healthz", nil, &h)
 }
 
-// Events subscribes to all events from now on: what happens after it has
-// returned is in the sequence. The sequence must be used once; it ends with ctx,
-// and with an error when the daemon ends it.
-func (c *Client) Events(ctx context.Context) (iter.Seq2[api.Event, error], error) {
-	resp, err := c.send(ctx, http.MethodGet, "/events", nil)
+// Events subscribes to events: what happens after it has returned is in the
+// sequence, if it is asked for. The sequence must be used once; it ends with ctx,
+// at the end of the time that is asked for, and with an error when the daemon ends
+// it.
+func (c *Client) Events(ctx context.Context, q api.EventQuery) (iter.Seq2[api.Event, error], error) {
+	values := url.Values{}
+	for name, v := range map[string]string{"since": q.Since, "until": q.Until} {
+		if v != "" {
+			values.Set(name, v)
+		}
+	}
+	if len(q.Filters) > 0 {
+		text, err := json.Marshal(q.Filters)
+		if err != nil {
+			return nil, types.InternalErrorf("encode filters: %w", err)
+		}
+		values.Set("filters", string(text))
+	}
+	resp, err := c.send(ctx, http.MethodGet, "/events?"+values.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +142,8 @@ func (c *Client) Events(ctx context.Context) (iter.Seq2[api.Event, error], error
 			err := d.Decode(&line)
 			switch {
 			case err != nil && ctx.Err() != nil:
+				return
+			case errors.Is(err, io.EOF) && q.Until != "":
 				return
 			case errors.Is(err, io.EOF):
 				err = types.NoServiceErrorf("the daemon at %s has ended the events", c.host)

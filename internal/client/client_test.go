@@ -150,7 +150,7 @@ func TestEvents(t *testing.T) {
 		_, _ = io.WriteString(w, `{"version":1,"Type":"network","Action":"create","Actor":{"ID":"1","Attributes":{"name":"a"}},"unknown":1}`+"\n"+
 			`{"message":"events were lost","code":"unavailable"}`+"\n")
 	})
-	events, err := c.Events(t.Context())
+	events, err := c.Events(t.Context(), api.EventQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}

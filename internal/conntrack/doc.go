@@ -3,9 +3,10 @@
 // that had the port, or the address, before.
 //
 // A [Flusher] is safe for concurrent use, works in the network namespace of the
-// calling thread, and starts no goroutine. Its cost grows with the entries that
-// the kernel holds: a few requests are handed to the kernel as filters, each a
-// walk over its table, more than that are one dump a family.
+// calling thread, and starts no goroutine. The kernel has no index by address: a few
+// IPv4 addresses and ports are handed to it as filters (Linux 6.9), each a walk
+// over its table, and all else is one dump a family, which takes as long as some
+// fifteen of these.
 package conntrack
 
 import (

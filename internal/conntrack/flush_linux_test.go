@@ -119,32 +119,48 @@ func TestFlush(t *testing.T) {
 			},
 		}, []int{2}},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			nstest.Run(t, func() {
-				command(t, "ip", "addr", "add", "192.0.2.1/24", "dev", "lo")
-				list := entries(t)
-				fill(t, list)
-				if got := len(left(t)); got != len(list) {
-					t.Fatalf("%d entries made, want %d", got, len(list))
-				}
-				var f ct.Flusher
-				if err := f.Flush(t.Context(), tt.filter); err != nil {
-					t.Fatal(err)
-				}
-				gone := map[int]bool{}
-				for _, i := range tt.gone {
-					gone[i] = true
-				}
-				there := left(t)
-				for i, e := range list {
-					if there[e.name] == gone[i] {
-						t.Errorf("%d %s: there %v, want %v", i, e.name, there[e.name], !gone[i])
-					}
-				}
-			})
+	for _, filters := range []bool{true, false} {
+		name := "by filter"
+		if !filters {
+			name = "by dump, as before Linux 6.9"
+		}
+		t.Run(name, func(t *testing.T) {
+			for _, tt := range tests {
+				t.Run(tt.name, func(t *testing.T) { testFlush(t, entries(t), tt.filter, tt.gone, filters) })
+			}
 		})
 	}
+}
+
+func testFlush(t *testing.T, list []connection, filter ct.Filter, want []int, filters bool) {
+	t.Helper()
+	nstest.Run(t, func() {
+		command(t, "ip", "addr", "add", "192.0.2.1/24", "dev", "lo")
+		fill(t, list)
+		if got := len(left(t)); got != len(list) {
+			t.Fatalf("%d entries made, want %d", got, len(list))
+		}
+		var f ct.Flusher
+		if !filters {
+			f.WithoutFilters()
+		}
+		if err := f.Flush(t.Context(), filter); err != nil {
+			t.Fatal(err)
+		}
+		if filters && !f.DeletesByFilter() {
+			t.Log("this kernel cannot delete by filter")
+		}
+		gone := map[int]bool{}
+		for _, i := range want {
+			gone[i] = true
+		}
+		there := left(t)
+		for i, e := range list {
+			if there[e.name] == gone[i] {
+				t.Errorf("%d %s: there %v, want %v", i, e.name, there[e.name], !gone[i])
+			}
+		}
+	})
 }
 
 func TestFlushEmpty(t *testing.T) {
@@ -168,7 +184,7 @@ func command(t testing.TB, args ...string) {
 }
 
 func BenchmarkFlush(b *testing.B) {
-	for _, n := range []int{0, 10_000} {
+	for _, n := range []int{1, 10_000} {
 		for _, bench := range []struct {
 			name   string
 			filter ct.Filter

@@ -64,6 +64,11 @@ func failOnce(t *testing.T, o op, out outcome, empty []string, n int) (failed in
 			t.Errorf("state after the failure (-want +got):\n%s", diff)
 		}
 		w.verify(t)
+		if o.still != nil {
+			if err := o.still(w); err != nil {
+				t.Error(err)
+			}
+		}
 		if err := o.run(w); err != nil {
 			t.Errorf("without the fault: %v", err)
 		}

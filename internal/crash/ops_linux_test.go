@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/step"
 )
 
@@ -21,22 +21,9 @@ type op struct {
 	// setup is done beforehand, beside the base state; nil for nothing.
 	setup func(w *world) error
 	run   func(w *world) error
-	// between makes of the state before the one that a kill may leave halfway; nil
-	// for none.
-	between func(before []string) []string
-}
-
-// waiting is the state in which the container has left its own namespace and
-// waits for another one.
-func waiting(before []string) []string {
-	out := slices.Clone(before)
-	for i, line := range out {
-		if rest, ok := strings.CutPrefix(line, "sandbox work external false  resolver true"); ok {
-			head, _, _ := strings.Cut(rest, ";")
-			out[i] = "sandbox work external true  resolver false" + head + "; work"
-		}
-	}
-	return out
+	// still is what else holds as long as the operation has not been done; nil:
+	// nothing.
+	still func(w *world) error
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -84,7 +71,18 @@ func ops() []op {
 			return second(w.e.CreateContainer(ctx, sandboxRequest("new", publish(18100, tcp, udp, tcp)), attach))
 		}},
 		{name: "rename", run: func(w *world) error { return w.sb("work").Rename(ctx, "renamed") }},
-		{name: "set-key", run: func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) }, between: waiting},
+		{
+			name:  "set-key",
+			setup: func(w *world) error { return inWork(w, mark) },
+			run:   func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) },
+			still: func(w *world) error { return inWork(w, marked) },
+		},
+		{
+			name:  "set-key-again",
+			setup: func(w *world) error { return w.sb("work").SetKey(ctx, otherNS) },
+			run:   func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) },
+			still: func(w *world) error { return sameNamespace(w.sb("work").Record().Key, otherNS) },
+		},
 		{
 			name: "set-key-external",
 			setup: func(w *world) error {
@@ -105,6 +103,64 @@ func ops() []op {
 		{name: "start", run: func(w *world) error { return errors.Join(w.release(), w.open(false)) }},
 		{name: "start-keep-alive", run: func(w *world) error { return errors.Join(w.release(), w.open(true)) }},
 	}
+}
+
+// inWork runs f in the namespace of container work.
+func inWork(w *world, f func() error) error {
+	ns, err := netns.Open(nil, w.sb("work").Record().Key)
+	if err != nil {
+		return err
+	}
+	return errors.Join(ns.Do(f), ns.Close())
+}
+
+// user is an address that the user has given a container's loopback.
+const user = "192.0.2.77/32"
+
+func mark() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	addr, err := netlink.ParseAddr(user)
+	if err != nil {
+		return err
+	}
+	return netlink.AddrAdd(lo, addr)
+}
+
+func marked() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	addrs, err := netlink.AddrList(lo, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if a.IPNet.String() == user {
+			return nil
+		}
+	}
+	return errors.New("what the user had in the namespace is gone")
+}
+
+func sameNamespace(a, b string) error {
+	x, err := netns.Open(nil, a)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	y, err := netns.Open(nil, b)
+	if err != nil {
+		return err
+	}
+	defer y.Close()
+	if !netns.Same(x, y) {
+		return fmt.Errorf("%s and %s are not the same namespace", a, b)
+	}
+	return nil
 }
 
 func deleteGreen(w *world) error {

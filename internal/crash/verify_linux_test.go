@@ -54,6 +54,8 @@ func (w *world) verify(t *testing.T) {
 				wantHost = append(wantHost, "link "+o.Host+" veth up in "+o.Bridge)
 			case model.Port:
 				rules.Ports = append(rules.Ports, o)
+			case model.Tracked:
+				rules.Tracked = append(rules.Tracked, o)
 			case model.Namespace:
 				wantSpaces = append(wantSpaces, o.Path)
 			case model.SandboxFiles:

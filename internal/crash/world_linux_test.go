@@ -22,9 +22,10 @@ import (
 const (
 	dataDir = "/var/lib/crash"
 	runDir  = "/run/crash"
-	// foreignNS is a network namespace that somebody else has made.
+	// foreignNS and otherNS are network namespaces that somebody else has made.
 	foreignDir = "/run/foreign"
 	foreignNS  = foreignDir + "/container"
+	otherNS    = foreignDir + "/other"
 
 	tcp, udp = 6, 17
 )
@@ -229,14 +230,19 @@ func networksOnly(state []string) []string {
 	return slices.DeleteFunc(slices.Clone(state), func(s string) bool { return !strings.HasPrefix(s, "network ") })
 }
 
-// makeForeign makes the namespace of somebody else.
+// makeForeign makes the namespaces of somebody else.
 func makeForeign() error {
 	if err := os.MkdirAll(foreignDir, 0o755); err != nil {
 		return err
 	}
-	ns, err := netns.Create(context.Background(), nil, foreignNS)
-	if err != nil {
-		return err
+	for _, path := range []string{foreignNS, otherNS} {
+		ns, err := netns.Create(context.Background(), nil, path)
+		if err != nil {
+			return err
+		}
+		if err := ns.Close(); err != nil {
+			return err
+		}
 	}
-	return ns.Close()
+	return nil
 }

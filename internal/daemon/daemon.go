@@ -8,17 +8,21 @@ package daemon
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/api/server"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/extkey"
 )
 
 const (
@@ -35,6 +39,9 @@ type EngineConfig struct {
 	KeepAlive bool
 	// RemoveUnowned removes what no record names, also if all records were lost.
 	RemoveUnowned bool
+	// HeldPorts is how many published ports are held by a socket at most: 0 for the
+	// default, less than 0 for none.
+	HeldPorts int
 	// Forwarding lets the engine turn packet forwarding on.
 	Forwarding bool
 	Logger     *slog.Logger
@@ -75,6 +82,12 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeEngine()) }()
+	id := controllerID(cfg.Engine.DataDir)
+	hooks, err := extkey.Listen(ctx, extkey.Config{RunDir: e.RunDir(), ID: id, SetKey: e.SetKey, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, hooks.Close()) }()
 	listeners, err := listenAll(ctx, cfg)
 	if err != nil {
 		return err
@@ -82,7 +95,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	srv := &http.Server{
-		Handler:           server.New(server.Config{Engine: e, Version: cfg.Version, Done: ctx.Done(), Logger: log}),
+		Handler:           server.New(server.Config{Engine: e, Version: cfg.Version, Controller: id, Done: ctx.Done(), Logger: log}),
 		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -109,6 +122,18 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	stop(srv, cut)
 	wg.Wait()
 	return err
+}
+
+// controllerID is the id by which OCI hooks find the daemon of a data directory.
+// It is the same after a restart, since it stands in the configuration of
+// containers that go on. Like all ids it does not begin with a decimal number.
+func controllerID(dataDir string) string {
+	for sum := sha256.Sum256([]byte(dataDir)); ; sum = sha256.Sum256(sum[:]) {
+		id := hex.EncodeToString(sum[:])
+		if _, err := strconv.ParseInt(id[:12], 10, 64); err != nil {
+			return id
+		}
+	}
 }
 
 // stop lets requests end, and cuts those that take too long.

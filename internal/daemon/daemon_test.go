@@ -132,7 +132,7 @@ func TestRun(t *testing.T) {
 	if _, err := c.Network(t.Context(), "../../_ping"); !errors.As(err, new(types.NotFoundError)) {
 		t.Errorf("a name that looks like a path: %v", err)
 	}
-	events, err := c.Events(t.Context())
+	events, err := c.Events(t.Context(), api.EventQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +167,35 @@ func TestRun(t *testing.T) {
 	if !errors.As(err, &unreachable) || unreachable.Host != host || !strings.Contains(err.Error(), "sudo dnet daemon") {
 		t.Errorf("a daemon that is gone: %v", err)
 	}
+}
+
+func TestControllerID(t *testing.T) {
+	dir := shortDir(t)
+	host := "unix://" + filepath.Join(dir, "s")
+	var ids []string
+	for range 2 {
+		stop := start(t, dir, host)
+		v, err := dial(t, host).Version(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, v.Controller)
+		if _, err := os.Stat(filepath.Join(dir, "run", v.Controller[:12]+".sock")); err != nil {
+			t.Error(err)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		left, err := filepath.Glob(filepath.Join(dir, "run", "*.sock"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("sockets of a stopped daemon: %v, %v", left, err)
+		}
+	}
+	t.Run("EXT-1 a daemon has the same id after a restart, and another one for another data directory", func(t *testing.T) {
+		if ids[0] != ids[1] || len(ids[0]) != 64 || controllerID(dir+"x") == ids[0] {
+			t.Errorf("ids are %v", ids)
+		}
+	})
 }
 
 func TestSocketPath(t *testing.T) {

@@ -9,13 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/api"
+	"github.com/libnetwork/libnetwork/internal/unixsock"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -105,52 +104,24 @@ func listenAll(ctx context.Context, cfg Config) (out []net.Listener, err error) 
 	return out, nil
 }
 
-// listenUnix makes a socket that only root and the group can use from its first
-// moment on: it gets its owner and mode in a directory that is closed to others
-// and then moves to its place. A socket there that nobody answers at is
-// replaced.
+// listenUnix makes a socket that only root and the group can use. A socket there
+// that nobody answers at is replaced.
 func listenUnix(ctx context.Context, path string, log *slog.Logger) (net.Listener, error) {
 	if err := probe(ctx, path); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
-	l, err := new(net.ListenConfig).Listen(ctx, "unix", filepath.Join(dir, "s"))
-	if err != nil {
-		return nil, err
-	}
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	if err := settle(l.Addr().String(), path, log); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	file, err := os.Lstat(path)
-	if err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return &unixListener{Listener: l, path: path, file: file}, nil
-}
-
-// settle gives a socket its owner and mode and moves it to its place.
-func settle(from, to string, log *slog.Logger) error {
-	if err := os.Chmod(from, socketMode); err != nil {
-		return err
-	}
-	if g, err := user.LookupGroup(socketGroup); err == nil {
-		gid, err := strconv.Atoi(g.Gid)
-		if err == nil {
-			err = os.Chown(from, -1, gid)
+	return unixsock.Listen(ctx, path, func(path string) error {
+		if g, err := user.LookupGroup(socketGroup); err == nil {
+			gid, err := strconv.Atoi(g.Gid)
+			if err == nil {
+				err = os.Chown(path, -1, gid)
+			}
+			if err != nil {
+				log.Warn("the group cannot use the socket", "group", socketGroup, "err", err)
+			}
 		}
-		if err != nil {
-			log.Warn("the group cannot use the socket", "group", socketGroup, "err", err)
-		}
-	}
-	return os.Rename(from, to)
+		return os.Chmod(path, socketMode)
+	})
 }
 
 // probe refuses a path that is in use.
@@ -173,30 +144,6 @@ func probe(ctx context.Context, path string) error {
 	}
 	_ = conn.Close()
 	return types.ForbiddenErrorf("another daemon answers at %s: stop it first, or choose another path with -H", path)
-}
-
-// unixListener removes its file when it is closed, unless that is somebody
-// else's by then.
-type unixListener struct {
-	net.Listener
-	path string
-	file os.FileInfo
-	once sync.Once
-}
-
-// Addr is where the socket is, not where it was made.
-func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Net: "unix", Name: l.path} }
-
-// Close ends the listener and removes its file. A second call does nothing.
-func (l *unixListener) Close() (err error) {
-	l.once.Do(func() {
-		// While it still answers, nobody replaces it.
-		if now, e := os.Lstat(l.path); e == nil && os.SameFile(now, l.file) {
-			err = os.Remove(l.path)
-		}
-		err = errors.Join(err, l.Listener.Close())
-	})
-	return err
 }
 
 // activatedListeners takes the sockets that the service manager has handed over

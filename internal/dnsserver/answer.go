@@ -63,7 +63,7 @@ func (a *answerer) lookup() (ans answer, known bool) {
 		ans.addrs, known = b.ResolveName(q.name, q.qtype == dns.TypeAAAA)
 		return ans, known
 	case dns.TypePTR:
-		addr, ok := reverseAddr(q.name)
+		addr, ok := ReverseAddr(q.name)
 		if !ok {
 			return ans, false
 		}
@@ -199,9 +199,9 @@ func appendFormatError(out, msg []byte) []byte {
 	return append(out, 0, 0, 0, 0, 0, 0, 0, 0)
 }
 
-// reverseAddr reads a name under in-addr.arpa or ip6.arpa that stands for one
+// ReverseAddr reads a name under in-addr.arpa or ip6.arpa that stands for one
 // address (RFC 1035 section 3.5, RFC 3596 section 2.5). name is in lower case.
-func reverseAddr(name string) (netip.Addr, bool) {
+func ReverseAddr(name string) (netip.Addr, bool) {
 	if labels, ok := strings.CutSuffix(name, ".in-addr.arpa"); ok {
 		var b [4]byte
 		for i := range b {

@@ -34,29 +34,29 @@ func TestAnswers(t *testing.T) {
 		want  []string
 		rcode int
 	}{
-		{name: "DNS-13 A", q: question("web.", dns.TypeA), want: []string{"web. 5 IN A 10.0.0.2"}},
-		{name: "DNS-13 A of an unknown name", q: question("other.", dns.TypeA), rcode: dns.RcodeNotZone},
-		{name: "DNS-13 AAAA", q: question("dual.", dns.TypeAAAA), want: []string{"dual. 5 IN AAAA fd00::3"}},
-		{name: "DNS-13 no IPv6, never forwarded", q: question("web.", dns.TypeAAAA)},
-		{name: "DNS-7b A of an IPv6-only name", q: question("six.", dns.TypeA)},
-		{name: "DNS-13 AAAA of an unknown name", q: question("other.", dns.TypeAAAA), rcode: dns.RcodeNotZone},
-		{name: "DNS-13 PTR, IPv4", q: question("2.0.0.10.in-addr.arpa.", dns.TypePTR), want: []string{"2.0.0.10.in-addr.arpa. 5 IN PTR web.front."}},
-		{name: "DNS-13 PTR, IPv6", q: question(ip6Name, dns.TypePTR), want: []string{ip6Name + " 5 IN PTR six.back."}},
-		{name: "DNS-13 PTR of an unknown address", q: question("3.0.0.10.in-addr.arpa.", dns.TypePTR), rcode: dns.RcodeNotZone},
-		{name: "DNS-13 PTR of a network", q: question("0.0.10.in-addr.arpa.", dns.TypePTR), rcode: dns.RcodeNotZone},
-		{name: "DNS-13 PTR elsewhere", q: question("web.", dns.TypePTR), rcode: dns.RcodeNotZone},
-		{name: "DNS-13 PTR to what is no domain name", q: question("9.0.0.10.in-addr.arpa.", dns.TypePTR), rcode: dns.RcodeServerFailure},
-		{name: "DNS-13 other type of a known name", q: question("web.", dns.TypeMX)},
-		{name: "DNS-13 other type of an IPv6-only name", q: question("six.", dns.TypeTXT)},
-		{name: "DNS-13 other type of an unknown name", q: question("other.", dns.TypeMX), rcode: dns.RcodeNotZone},
-		{name: "DNS-13 the root", q: question(".", dns.TypeNS), rcode: dns.RcodeNotZone},
-		{name: "DNS-13 only the first question", q: &dns.Msg{Question: []dns.Question{{Name: "web.", Qtype: dns.TypeA, Qclass: dns.ClassINET}, {Name: "other.", Qtype: dns.TypeA, Qclass: dns.ClassINET}}}, want: []string{"web. 5 IN A 10.0.0.2"}},
+		{name: "DNS-13 A of a known name has one record for each IPv4 address", q: question("web.", dns.TypeA), want: []string{"web. 5 IN A 10.0.0.2"}},
+		{name: "DNS-13 A of an unknown name is forwarded", q: question("other.", dns.TypeA), rcode: dns.RcodeNotZone},
+		{name: "DNS-13 AAAA of a known name has one record for each IPv6 address", q: question("dual.", dns.TypeAAAA), want: []string{"dual. 5 IN AAAA fd00::3"}},
+		{name: "DNS-13 AAAA of a name without IPv6 is NOERROR without records and not forwarded", q: question("web.", dns.TypeAAAA)},
+		{name: "DNS-7b A of an IPv6-only name is NOERROR without records and not forwarded", q: question("six.", dns.TypeA)},
+		{name: "DNS-13 AAAA of an unknown name is forwarded", q: question("other.", dns.TypeAAAA), rcode: dns.RcodeNotZone},
+		{name: "DNS-13 PTR of a known IPv4 address is name.network", q: question("2.0.0.10.in-addr.arpa.", dns.TypePTR), want: []string{"2.0.0.10.in-addr.arpa. 5 IN PTR web.front."}},
+		{name: "DNS-13 PTR of a known IPv6 address is name.network", q: question(ip6Name, dns.TypePTR), want: []string{ip6Name + " 5 IN PTR six.back."}},
+		{name: "DNS-13 PTR of an unknown address is forwarded", q: question("3.0.0.10.in-addr.arpa.", dns.TypePTR), rcode: dns.RcodeNotZone},
+		{name: "DNS-13 PTR of what is no whole address is forwarded", q: question("0.0.10.in-addr.arpa.", dns.TypePTR), rcode: dns.RcodeNotZone},
+		{name: "DNS-13 PTR outside the reverse zones is forwarded", q: question("web.", dns.TypePTR), rcode: dns.RcodeNotZone},
+		{name: "DNS-13 PTR to what is no domain name is SERVFAIL", q: question("9.0.0.10.in-addr.arpa.", dns.TypePTR), rcode: dns.RcodeServerFailure},
+		{name: "DNS-13 another type of a known name is NOERROR without records", q: question("web.", dns.TypeMX)},
+		{name: "DNS-13 another type of an IPv6-only name is NOERROR without records", q: question("six.", dns.TypeTXT)},
+		{name: "DNS-13 another type of an unknown name is forwarded", q: question("other.", dns.TypeMX), rcode: dns.RcodeNotZone},
+		{name: "DNS-13 queries for the root are forwarded", q: question(".", dns.TypeNS), rcode: dns.RcodeNotZone},
+		{name: "DNS-13 only the first question counts", q: &dns.Msg{Question: []dns.Question{{Name: "web.", Qtype: dns.TypeA, Qclass: dns.ClassINET}, {Name: "other.", Qtype: dns.TypeA, Qclass: dns.ClassINET}}}, want: []string{"web. 5 IN A 10.0.0.2"}},
 		{name: "other class", q: &dns.Msg{Question: []dns.Question{{Name: "web.", Qtype: dns.TypeA, Qclass: dns.ClassCHAOS}}}, rcode: dns.RcodeNotZone},
 		{name: "other opcode", q: &dns.Msg{MsgHdr: dns.MsgHdr{Opcode: dns.OpcodeNotify}, Question: question("web.", dns.TypeA).Question}, rcode: dns.RcodeNotZone},
-		{name: "DNS-7d spelling of the question", q: question("WeB.FronT.", dns.TypeA), want: []string{"WeB.FronT. 5 IN A 10.0.0.2"}},
+		{name: "DNS-7d the answer repeats the spelling of the question", q: question("WeB.FronT.", dns.TypeA), want: []string{"WeB.FronT. 5 IN A 10.0.0.2"}},
 		{name: "name with odd bytes", q: question(`A\.b.`, dns.TypeA), want: []string{`A\.b. 5 IN A 10.0.0.9`}},
 		{name: "name with - and _", q: question("under_s-1c.", dns.TypeA), want: []string{"under_s-1c. 5 IN A 10.0.0.8"}},
-		{name: "DNS-14 several addresses", q: question("three.", dns.TypeA), want: []string{"three. 5 IN A 10.0.0.5", "three. 5 IN A 10.0.0.6", "three. 5 IN A 10.0.0.7"}},
+		{name: "DNS-14 a local reply echoes id and question, copies RD, sets RA, clears AA", q: question("three.", dns.TypeA), want: []string{"three. 5 IN A 10.0.0.5", "three. 5 IN A 10.0.0.6", "three. 5 IN A 10.0.0.7"}},
 		{name: "EDNS", q: question("web.", dns.TypeA).SetEdns0(4096, true), want: []string{"web. 5 IN A 10.0.0.2"}},
 		{name: "EDNS version", q: badVersion(), rcode: dns.RcodeBadVers},
 	}
@@ -110,7 +110,7 @@ func TestNoReply(t *testing.T) {
 	response[2] |= bitQR
 	none := slices.Clone(ok[:headerLen])
 	none[5] = 0
-	for name, msg := range map[string][]byte{"DNS-13 no question": none, "a response": response, "empty": nil, "half a header": ok[:headerLen-1]} {
+	for name, msg := range map[string][]byte{"DNS-13 without a question there is no reply": none, "a response": response, "empty": nil, "half a header": ok[:headerLen-1]} {
 		t.Run(name, func(t *testing.T) {
 			if reply, forward := a.handle(nil, msg, true); len(reply)+len(forward) > 0 {
 				t.Errorf("reply %x, forward %x", reply, forward)
@@ -126,7 +126,7 @@ func TestNoReply(t *testing.T) {
 }
 
 func TestOrder(t *testing.T) {
-	t.Run("DNS-14 random order, backend's slice unchanged", func(t *testing.T) {
+	t.Run("DNS-14 addresses come in random order, and the name table is not touched", func(t *testing.T) {
 		a := answerer{s: newServer(t, Config{})}
 		query := pack(t, question("three.", dns.TypeA))
 		before := slices.Clone(testNames.forward["three"])
@@ -154,13 +154,13 @@ func TestSize(t *testing.T) {
 		count         int
 		tc            bool
 	}{
-		{name: "DNS-15 UDP without EDNS", network: "udp", qname: "crowd.", qtype: dns.TypeA, count: (512 - 12 - 11) / 16, tc: true},
-		{name: "DNS-15 EDNS below 512", network: "udp", qname: "crowd.", qtype: dns.TypeA, edns: 100, count: (512 - 12 - 11 - 11) / 16, tc: true},
-		{name: "DNS-15 EDNS 1232", network: "udp", qname: "crowd.", qtype: dns.TypeA, edns: 1232, count: (1232 - 12 - 11 - 11) / 16, tc: true},
-		{name: "DNS-15 EDNS is enough", network: "udp", qname: "crowd.", qtype: dns.TypeA, edns: 4096, count: 100},
-		{name: "DNS-15 TCP", network: "tcp", qname: "crowd.", qtype: dns.TypeA, count: 100},
-		{name: "DNS-15 TCP limit, no TC", network: "tcp", qname: "crowd6.", qtype: dns.TypeAAAA, count: (65534 - 12 - 12) / 28},
-		{name: "DNS-15 UDP limit", network: "udp", qname: "crowd6.", qtype: dns.TypeAAAA, edns: 65535, count: (65507 - 12 - 12 - 11) / 28, tc: true},
+		{name: "DNS-15 over UDP without EDNS0 at most 512 bytes are sent, with TC", network: "udp", qname: "crowd.", qtype: dns.TypeA, count: (512 - 12 - 11) / 16, tc: true},
+		{name: "DNS-15 an EDNS0 size below 512 counts as 512", network: "udp", qname: "crowd.", qtype: dns.TypeA, edns: 100, count: (512 - 12 - 11 - 11) / 16, tc: true},
+		{name: "DNS-15 over UDP at most the EDNS0 size is sent, with TC", network: "udp", qname: "crowd.", qtype: dns.TypeA, edns: 1232, count: (1232 - 12 - 11 - 11) / 16, tc: true},
+		{name: "DNS-15 what fits into the EDNS0 size is sent whole", network: "udp", qname: "crowd.", qtype: dns.TypeA, edns: 4096, count: 100},
+		{name: "DNS-15 over TCP a reply of 100 records is whole", network: "tcp", qname: "crowd.", qtype: dns.TypeA, count: 100},
+		{name: "DNS-15 over TCP at most 65534 bytes are sent, without TC", network: "tcp", qname: "crowd6.", qtype: dns.TypeAAAA, count: (65534 - 12 - 12) / 28},
+		{name: "DNS-15 over UDP no reply is longer than a datagram", network: "udp", qname: "crowd6.", qtype: dns.TypeAAAA, edns: 65535, count: (65507 - 12 - 12 - 11) / 28, tc: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -185,11 +185,11 @@ func TestTTL(t *testing.T) {
 		ttl  time.Duration
 		want uint32
 	}{
-		{"DNS-16 default", 0, 5},
-		{"DNS-16 ten minutes", 10 * time.Minute, 600},
-		{"DNS-16 parts of a second are cut", 1900 * time.Millisecond, 1},
-		{"DNS-16 none", -1, 0},
-		{"DNS-16 RFC 2181 limit", 1 << 62, 1<<31 - 1},
+		{"DNS-16 the TTL is 5 s by default", 0, 5},
+		{"DNS-16 the TTL is configurable", 10 * time.Minute, 600},
+		{"DNS-16 parts of a second of the TTL are cut", 1900 * time.Millisecond, 1},
+		{"DNS-16 the TTL may be 0", -1, 0},
+		{"DNS-16 the TTL is never above the limit of RFC 2181", 1 << 62, 1<<31 - 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := answerer{s: newServer(t, Config{TTL: tt.ttl})}
@@ -219,7 +219,7 @@ func TestReverseAddr(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := reverseAddr(tt.in)
+			got, ok := ReverseAddr(tt.in)
 			if ok != (tt.want != "") || ok && got.String() != tt.want {
 				t.Errorf("%v, %v; want %q", got, ok, tt.want)
 			}
@@ -272,6 +272,9 @@ func FuzzHandle(f *testing.F) {
 		f.Add(b, false)
 		f.Add(b[:len(b)-3], true)
 	}
+	for _, garbage := range []string{"", "\x00", "garbage", strings.Repeat("\xff", 40), "\x00\x01\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xc0\x0c", "\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01", "\x00\x01\x80\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x00\x00\x01\x00\x01"} {
+		f.Add([]byte(garbage), true)
+	}
 	a := answerer{s: newServer(f, Config{})}
 	f.Fuzz(func(t *testing.T, msg []byte, udp bool) {
 		before := bytes.Clone(msg)
@@ -279,7 +282,13 @@ func FuzzHandle(f *testing.F) {
 		if !bytes.Equal(before, msg) {
 			t.Fatalf("the query was changed: %x", before)
 		}
+		if len(msg) >= headerLen && msg[2]&bitQR != 0 && len(reply)+len(forward) > 0 {
+			t.Fatalf("reply %x to a reply, forward %x", reply, forward)
+		}
 		if len(forward) > 0 {
+			if len(reply) > 0 {
+				t.Fatalf("reply %x and forward %x", reply, forward)
+			}
 			if failed := unpack(t, a.s.failure(forward, dns.RcodeServerFailure)); failed.Rcode != dns.RcodeServerFailure {
 				t.Errorf("failure reply %v", failed)
 			}
@@ -305,6 +314,31 @@ func FuzzHandle(f *testing.F) {
 		}
 		if diff := cmp.Diff(m.Question[:1], r.Question); diff != "" {
 			t.Errorf("question (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// FuzzReverseAddr: a name that is read as an address is the reverse name of that
+// very address, and every address is read from its reverse name.
+func FuzzReverseAddr(f *testing.F) {
+	for _, s := range []string{"4.3.2.1.in-addr.arpa", "04.3.2.1.in-addr.arpa", "256.3.2.1.in-addr.arpa", "1.in-addr.arpa", ".ip6.arpa", "ip6.arpa", strings.TrimSuffix(ip6Name, "."), strings.Repeat("f.", 31) + "f.ip6.arpa", strings.Repeat("f", 63) + ".ip6.arpa"} {
+		f.Add(s, []byte(s))
+	}
+	f.Fuzz(func(t *testing.T, name string, b []byte) {
+		if addr, ok := ReverseAddr(name); ok {
+			if want, err := dns.ReverseAddr(addr.String()); err != nil || want != name+"." && !addr.Is4In6() {
+				t.Errorf("%q is read as %v, whose name is %q, %v", name, addr, want, err)
+			}
+		}
+		for _, size := range []int{4, 16} {
+			if len(b) < size {
+				return
+			}
+			addr, _ := netip.AddrFromSlice(b[:size])
+			reverse, err := dns.ReverseAddr(addr.String())
+			if got, ok := ReverseAddr(strings.TrimSuffix(reverse, ".")); !addr.Is4In6() && (err != nil || !ok || got != addr) {
+				t.Errorf("%v is read from %q as %v, %t, %v", addr, reverse, got, ok, err)
+			}
 		}
 	})
 }

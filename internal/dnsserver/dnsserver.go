@@ -55,7 +55,11 @@ type DialFunc func(ctx context.Context, network, addr string, hostNS bool) (net.
 type Config struct {
 	Backend   Backend    // required
 	Upstreams []Upstream // see SetUpstreams
-	Dial      DialFunc   // nil dials from the process's own namespace
+	// Follow, if there is one, is called before a query is forwarded. When changed
+	// is true the server does what SetUpstreams does with list. It is never called
+	// twice at a time, and may read a file.
+	Follow func() (list []Upstream, changed bool)
+	Dial   DialFunc // nil dials from the process's own namespace
 
 	// TTL of local answers, cut to whole seconds; 0 means 5 s, less than 0 means 0.
 	TTL time.Duration
@@ -108,6 +112,7 @@ type Server struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // all goroutines
 
+	followMu    sync.Mutex // held while Follow is called and its list is set
 	upstreams   atomic.Pointer[upstreamSet]
 	outstanding atomic.Int64
 	limitLogged atomic.Int64 // UnixNano of the last message about MaxOutstanding

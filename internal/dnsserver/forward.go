@@ -87,6 +87,7 @@ func (s *Server) fly(key string, query []byte) {
 // the server is closed.
 func (s *Server) resolve(network string, msg []byte) []byte {
 	const restarts = 2 // a flush while we ask makes us begin again, with the servers there are then
+	s.follow()
 	for i := 0; ; i++ {
 		set := s.upstreams.Load()
 		reply, err := s.ask(set, network, msg)

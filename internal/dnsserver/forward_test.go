@@ -28,18 +28,18 @@ func TestFailover(t *testing.T) {
 		code int
 		want string
 	}{
-		{"DNS-18 first is silent", upstreams(dead, good), dns.RcodeSuccess, "192.0.2.1"},
-		{"DNS-18 first has a closed port", upstreams(refused, good), dns.RcodeSuccess, "192.0.2.1"},
-		{"DNS-18 two fail", upstreams(dead, refused, good), dns.RcodeSuccess, "192.0.2.1"},
-		{"DNS-18 all fail", upstreams(dead, refused), dns.RcodeServerFailure, ""},
-		{"DNS-18 none", nil, dns.RcodeServerFailure, ""},
-		{"DNS-19 SERVFAIL goes on", upstreams(servfail, good), dns.RcodeSuccess, "192.0.2.1"},
-		{"DNS-19 REFUSED goes on", upstreams(denied, good), dns.RcodeSuccess, "192.0.2.1"},
-		{"DNS-19 only SERVFAIL", upstreams(servfail, dead), dns.RcodeServerFailure, ""},
-		{"DNS-19 only REFUSED", upstreams(denied), dns.RcodeServerFailure, ""},
-		{"DNS-19 NXDOMAIN ends", upstreams(nx, good), dns.RcodeNameError, ""},
-		{"DNS-19 NOERROR ends", upstreams(empty, good), dns.RcodeSuccess, ""},
-		{"DNS-17 at most three", upstreams(refused, denied, servfail, good), dns.RcodeServerFailure, ""},
+		{"DNS-18 after a silent server the next one is asked", upstreams(dead, good), dns.RcodeSuccess, "192.0.2.1"},
+		{"DNS-18 after a server with a closed port the next one is asked", upstreams(refused, good), dns.RcodeSuccess, "192.0.2.1"},
+		{"DNS-18 after two servers that fail the third is asked", upstreams(dead, refused, good), dns.RcodeSuccess, "192.0.2.1"},
+		{"DNS-18 when all servers fail the reply is SERVFAIL", upstreams(dead, refused), dns.RcodeServerFailure, ""},
+		{"DNS-18 without servers the reply is SERVFAIL", nil, dns.RcodeServerFailure, ""},
+		{"DNS-19 after SERVFAIL the next server is asked", upstreams(servfail, good), dns.RcodeSuccess, "192.0.2.1"},
+		{"DNS-19 after REFUSED the next server is asked", upstreams(denied, good), dns.RcodeSuccess, "192.0.2.1"},
+		{"DNS-19 when servers say SERVFAIL alone so does the reply", upstreams(servfail, dead), dns.RcodeServerFailure, ""},
+		{"DNS-19 when servers say REFUSED alone the reply is SERVFAIL", upstreams(denied), dns.RcodeServerFailure, ""},
+		{"DNS-19 NXDOMAIN ends the search", upstreams(nx, good), dns.RcodeNameError, ""},
+		{"DNS-19 NOERROR without records ends the search", upstreams(empty, good), dns.RcodeSuccess, ""},
+		{"DNS-17 at most three servers are asked, in their order", upstreams(refused, denied, servfail, good), dns.RcodeServerFailure, ""},
 		{"a loop is refused", []Upstream{{Addr: netip.MustParseAddrPort("127.0.0.11:53")}}, dns.RcodeRefused, ""},
 		{"a loop among others is left out", append([]Upstream{{Addr: netip.MustParseAddrPort("[::ffff:127.0.0.11]:53")}}, good.Upstream()), dns.RcodeSuccess, "192.0.2.1"},
 	}
@@ -84,6 +84,10 @@ func TestLameServerIsAskedLast(t *testing.T) {
 }
 
 func TestParallelClients(t *testing.T) {
+	t.Run("DNS-20 parallel clients with equal ids get each its own reply", parallelClients)
+}
+
+func parallelClients(t *testing.T) {
 	// The server answers with the address that the name spells, in any order.
 	up := startUpstream(t, func(q *dns.Msg) *dns.Msg {
 		host, _, _ := strings.Cut(q.Question[0].Name, ".")
@@ -116,7 +120,7 @@ func TestParallelClients(t *testing.T) {
 }
 
 func TestForgedReplies(t *testing.T) {
-	t.Run("DNS-20 reply must have our id and question", func(t *testing.T) {
+	t.Run("DNS-20 only a reply with our own id and question is taken", func(t *testing.T) {
 		u := listenUDP(t)
 		done := make(chan struct{})
 		go func() {
@@ -156,7 +160,7 @@ func TestForgedReplies(t *testing.T) {
 }
 
 func TestContentPasses(t *testing.T) {
-	t.Run("DNS-22 bytes pass unchanged, above 512 too", func(t *testing.T) {
+	t.Run("DNS-22 replies pass byte for byte, also those above 512 bytes", func(t *testing.T) {
 		r := new(dns.Msg)
 		for i := range 200 {
 			r.Answer = append(r.Answer, &dns.TXT{Hdr: dns.RR_Header{Name: "big.test.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{fmt.Sprint(i)}})
@@ -197,7 +201,7 @@ func TestContentPasses(t *testing.T) {
 }
 
 func TestLimit(t *testing.T) {
-	t.Run("DNS-21 10000 queries to a dead server, then one to a live one", func(t *testing.T) {
+	t.Run("DNS-21 the count of waiting queries is limited and back at 0 when idle", func(t *testing.T) {
 		const total, limit = 10000, 100
 		dead, good := silent(t), says(t, "192.0.2.1")
 		s, udp, _ := start(t, Config{Upstreams: upstreams(dead), Timeout: 300 * time.Millisecond, MaxOutstanding: limit})
@@ -244,7 +248,7 @@ func TestLimit(t *testing.T) {
 		}
 		closeIdle(t, s)
 	})
-	t.Run("DNS-21 TCP", func(t *testing.T) {
+	t.Run("DNS-21 a query over TCP beyond the limit is SERVFAIL at once", func(t *testing.T) {
 		s, _, tcp := start(t, Config{Upstreams: upstreams(silent(t)), Timeout: time.Hour, MaxOutstanding: 1})
 		c, err := net.Dial("tcp", tcp)
 		if err != nil {
@@ -314,7 +318,7 @@ func TestCoalesce(t *testing.T) {
 }
 
 func TestSetUpstreams(t *testing.T) {
-	t.Run("DNS-12 the list is replaced, queries that wait too", func(t *testing.T) {
+	t.Run("DNS-12 a new list of servers replaces the old one, for waiting queries too", func(t *testing.T) {
 		dead, good := silent(t), says(t, "192.0.2.1")
 		s, udp, tcp := start(t, Config{Upstreams: upstreams(dead), Timeout: time.Hour})
 		done := make(chan *dns.Msg, 1)
@@ -364,30 +368,32 @@ func TestDial(t *testing.T) {
 	s, udp, tcp := start(t, Config{Dial: dial, Upstreams: []Upstream{{Addr: netip.MustParseAddrPort("127.0.0.53:53"), HostNS: true}}})
 	steps := []struct {
 		name string
-		do   func()
+		do   func(t *testing.T)
 		want []dialed
 	}{
-		{"DNS-24 host's loopback", func() { ask(t, "udp", udp, question("a.test.", dns.TypeA)) }, []dialed{{"udp", "127.0.0.53:53", true}}},
-		{"DNS-20 the UDP socket is kept", func() { ask(t, "udp", udp, question("b.test.", dns.TypeA)) }, nil},
-		{"DNS-20 one connection a TCP query", func() {
+		{"DNS-24 a server on the host's loopback is reached from the host's namespace", func(t *testing.T) { ask(t, "udp", udp, question("a.test.", dns.TypeA)) }, []dialed{{"udp", "127.0.0.53:53", true}}},
+		{"DNS-20 one UDP socket to a server is kept", func(t *testing.T) { ask(t, "udp", udp, question("b.test.", dns.TypeA)) }, nil},
+		{"DNS-20 each TCP query has a connection of its own", func(t *testing.T) {
 			ask(t, "tcp", tcp, question("c.test.", dns.TypeA))
 			ask(t, "tcp", tcp, question("c.test.", dns.TypeA))
 		}, []dialed{{"tcp", "127.0.0.53:53", true}, {"tcp", "127.0.0.53:53", true}}},
-		{"DNS-23 a flush closes the socket", func() { s.FlushUpstreams(); ask(t, "udp", udp, question("d.test.", dns.TypeA)) }, []dialed{{"udp", "127.0.0.53:53", true}}},
-		{"DNS-24 IPv6", func() {
+		{"DNS-23 a flush closes the kept socket", func(t *testing.T) { s.FlushUpstreams(); ask(t, "udp", udp, question("d.test.", dns.TypeA)) }, []dialed{{"udp", "127.0.0.53:53", true}}},
+		{"DNS-24 servers may have IPv6 addresses", func(t *testing.T) {
 			s.SetUpstreams([]Upstream{{Addr: netip.MustParseAddrPort("[2001:db8::1]:53")}})
 			ask(t, "udp", udp, question("e.test.", dns.TypeA))
 		}, []dialed{{"udp", "[2001:db8::1]:53", false}}},
-		{"the host's 127.0.0.11 is no loop", func() {
+		{"DNS-24 the host's own 127.0.0.11 is no loop", func(t *testing.T) {
 			s.SetUpstreams([]Upstream{{Addr: netip.MustParseAddrPort("127.0.0.11:53"), HostNS: true}})
 			ask(t, "udp", udp, question("f.test.", dns.TypeA))
 		}, []dialed{{"udp", "127.0.0.11:53", true}}},
 	}
 	for _, step := range steps {
-		step.do()
-		if diff := cmp.Diff(step.want, take()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", step.name, diff)
-		}
+		t.Run(step.name, func(t *testing.T) {
+			step.do(t)
+			if diff := cmp.Diff(step.want, take()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -441,4 +447,34 @@ func TestIsReply(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
+}
+
+// FuzzReply: what another server sends never stops us, and is taken for a reply
+// only if a full parser finds our question in it, or none beside an error code.
+func FuzzReply(f *testing.F) {
+	q := question("ex.test.", dns.TypeA)
+	asked, _ := firstQuestion(pack(f, q))
+	f.Add(pack(f, reply(q, "192.0.2.1")))
+	f.Add(pack(f, new(dns.Msg).SetRcode(q, dns.RcodeServerFailure)))
+	f.Add(pack(f, q))
+	f.Add([]byte("\x00\x01\x80\x02\x00\x00\x00\x00\x00\x00\x00\x00"))
+	f.Add([]byte("\x00\x01\x80\x00\x00\x01\x00\x00\x00\x00\x00\x00\xc0\x0c\x00\x01\x00\x01"))
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		c := &call{question: asked, id: 7, done: make(chan struct{})}
+		k := &udpSocket{pending: map[uint16]*call{7: c}}
+		k.deliver(msg)
+		if c.reply == nil {
+			return
+		}
+		if binary.BigEndian.Uint16(c.reply) != 7 || !bytes.Equal(c.reply, msg) {
+			t.Errorf("reply %x was taken from %x", c.reply, msg)
+		}
+		var m dns.Msg
+		if err := m.Unpack(msg); err != nil {
+			return // its records are the client's to judge
+		}
+		if len(m.Question) > 0 && !strings.EqualFold(m.Question[0].Name, "ex.test.") || len(m.Question) == 0 && m.Rcode == dns.RcodeSuccess {
+			t.Errorf("taken for a reply: %v", m)
+		}
+	})
 }

@@ -60,6 +60,18 @@ func (s *Server) SetUpstreams(list []Upstream) {
 	}
 }
 
+// follow asks which servers are to be used now.
+func (s *Server) follow() {
+	if s.cfg.Follow == nil {
+		return
+	}
+	s.followMu.Lock()
+	defer s.followMu.Unlock()
+	if list, changed := s.cfg.Follow(); changed {
+		s.SetUpstreams(list)
+	}
+}
+
 // FlushUpstreams closes the sockets to upstream servers, as after a change of
 // routes or addresses. UDP queries that wait are asked again over new ones.
 func (s *Server) FlushUpstreams() {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -87,6 +88,9 @@ func checkConf(network string, c model.IPAMConf, v6 bool) error {
 		if p.Addr().Is6() != v6 {
 			return types.BadRequestErrorf("network %s: %q is not an %s subnet", network, s, fam)
 		}
+		if p.Bits() == 0 {
+			return types.BadRequestErrorf("network %s: subnet %s is the whole address space", network, p)
+		}
 	}
 	addrs := map[string]string{}
 	if c.Gateway != "" {
@@ -127,8 +131,8 @@ func (e *Engine) allocatePool(im ipamEntry, n *model.Network, c model.IPAMConf, 
 			return p, err
 		}
 	}
-	for name, s := range c.Aux {
-		a := netip.MustParseAddr(s).Unmap() // checked by checkConf
+	for _, name := range slices.Sorted(maps.Keys(c.Aux)) {
+		a := netip.MustParseAddr(c.Aux[name]).Unmap() // checked by checkConf
 		if !p.Prefix.Contains(a) {
 			return p, types.ForbiddenErrorf("network %s: auxiliary address %s=%s is outside the subnet %s", n.Name, name, a, p.Prefix)
 		}
@@ -257,7 +261,7 @@ func (e *Engine) releaseEndpoint(n *model.Network, ep *model.Endpoint) {
 	if err != nil {
 		return
 	}
-	if ep.V4.IsValid() {
+	if ep.V4.IsValid() && ep.Pool4 != "" {
 		e.logErr("release address", ep.Pool4, im.ReleaseAddress(ep.Pool4, ep.V4.Addr().AsSlice()))
 	}
 	if ep.V6.IsValid() && ep.Pool6 != "" {

@@ -81,19 +81,25 @@ func container(t *testing.T, e *engine.Engine, n *engine.Network, addr netip.Add
 // boot opens an engine on a kernel that has nothing yet.
 func boot(t *testing.T, data, run, id string) *engine.Engine {
 	t.Helper()
-	local, global := ipam.DaemonBases()
-	m, err := ipam.New(ipam.Config{Local: local, Global: global})
-	if err != nil {
-		t.Fatal(err)
-	}
 	e, err := engine.Open(context.Background(), engine.Config{
 		DataDir: data, RunDir: run, BootID: id, Kernel: &enginetest.Kernel{}, KeepAlive: true,
 		Drivers:    []model.Driver{bridge.Driver{Group: enginetest.Group}},
-		IPAM:       map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: ipam.Default{Manager: m}},
+		IPAM:       managers(t),
 		ResolvConf: filepath.Join(data, "none"), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// managers are the address managers of a machine.
+func managers(t *testing.T) map[string]ipamapi.Ipam {
+	t.Helper()
+	local, global := ipam.DaemonBases()
+	m, err := ipam.New(ipam.Config{Local: local, Global: global})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: ipam.Default{Manager: m}}
 }

@@ -76,6 +76,9 @@ type grow struct {
 	// created says that the sandbox itself is new.
 	created bool
 	joins   []join
+	// done gives back what is held for the change, whatever its outcome.
+	done      undoList
+	committed bool
 }
 
 type join struct {
@@ -92,7 +95,12 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	if !g.created {
 		have = e.linked(*before).Objects()
 	}
-	after, joined := s.joined(before, g)
+	var undo undoList // runs last
+	defer func() { undo.run(); g.done.run() }()
+	after, joined, err := s.joined(ctx, &g, &undo)
+	if err != nil {
+		return err
+	}
 	rec := after.Sandbox
 	if err := e.checkLinks(after, joined); err != nil {
 		return err
@@ -118,6 +126,7 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	if err := e.commit(ctx, ops...); err != nil {
 		return opError("join container", rec.ContainerID, rec.ID, err, res.close(), log.Undo(ctx), ports.undo(), restore())
 	}
+	undo, g.committed = nil, true
 	for i, j := range g.joins {
 		j.ep.rec.Store(joined[i])
 		if j.created {
@@ -130,38 +139,95 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 		e.sandboxes[rec.ID] = s
 		e.byContainer[rec.ContainerID] = s
 		e.mu.Unlock()
-		e.events.emit(Event{Type: "sandbox", Action: "create", ID: rec.ID, Name: rec.ContainerID})
+		s.emit("create", nil)
 	}
 	for _, j := range g.joins {
 		e.emitAttach("connect", j.ep, rec)
 	}
+	if hasGateway(after.Attached) && !after.NeedsGateway() {
+		e.logErr("take the default gateway off container "+rec.ContainerID, rec.ID, s.change(ctx, shrink{}))
+	}
 	return nil
 }
 
-// joined returns the sandbox as it will be, and the records of the endpoints
-// that join it.
-func (s *Sandbox) joined(before *model.View, g grow) (model.View, []*model.Endpoint) {
+// joined returns the sandbox as it will be, and the records of the endpoints that
+// join it. Outside drivers have been told of those that are theirs. When the
+// sandbox needs the default-gateway network, that is added to what joins.
+func (s *Sandbox) joined(ctx context.Context, g *grow, undo *undoList) (model.View, []*model.Endpoint, error) {
+	before := s.view.Load()
 	rec := clone(before.Sandbox)
 	attached := slices.Clone(before.Attached)
 	var joined []*model.Endpoint
-	for _, j := range g.joins {
-		r := clone(j.ep.Record())
-		r.Attached = &model.Attached{Sandbox: rec.ID, Priority: j.req.Priority, Aliases: maps.Clone(j.req.Aliases)}
-		if j.ep.net.drv.Traits().Addresses {
-			r.Attached.Host = "veth" + r.ID[:11]
-			switch {
-			case rec.Host:
-				r.Attached.Name = "vsbx" + r.ID[:11]
-			case r.IfName != "":
-				r.Attached.Name = r.IfName
-			default:
-				r.Attached.Name = nextName(rec, attached, j.ep.net.Record().InterfacePrefix())
-			}
+	attach := func(j join) error {
+		r, err := s.joinOne(ctx, rec, attached, j, undo)
+		if err != nil {
+			return err
 		}
 		joined = append(joined, r)
 		attached = append(attached, model.Attachment{Network: j.ep.net.Record(), Endpoint: r, Driver: j.ep.net.drv})
+		return nil
 	}
-	return model.NewView(rec, attached), joined
+	for _, j := range g.joins {
+		if err := attach(j); err != nil {
+			return model.View{}, nil, err
+		}
+	}
+	if s.newView(rec, attached).NeedsGateway() && !hasGateway(attached) {
+		j, err := s.planGateway(ctx, g, undo)
+		if err != nil {
+			return model.View{}, nil, err
+		}
+		g.joins = append(g.joins, j)
+		if err := attach(j); err != nil {
+			return model.View{}, nil, err
+		}
+	}
+	return s.newView(rec, attached), joined, nil
+}
+
+// newView is model.NewView with the sandbox's labels.
+func (s *Sandbox) newView(rec *model.Sandbox, attached []model.Attachment) model.View {
+	v := model.NewView(rec, attached)
+	v.Labels = s.Labels()
+	return v
+}
+
+// joinOne returns the record of an endpoint as it joins those that are attached,
+// and takes the number of its interface from the sandbox's record.
+func (s *Sandbox) joinOne(
+	ctx context.Context, sb *model.Sandbox, attached []model.Attachment, j join, undo *undoList,
+) (*model.Endpoint, error) {
+	r := clone(j.ep.Record())
+	r.Attached = &model.Attached{Sandbox: sb.ID, Priority: j.req.Priority, Aliases: maps.Clone(j.req.Aliases)}
+	if !j.ep.net.drv.Traits().Addresses {
+		return r, nil
+	}
+	prefix := j.ep.net.Record().InterfacePrefix()
+	if isOutside(j.ep.net.drv) {
+		if err := s.joinOutside(ctx, j.ep, r, undo); err != nil {
+			return nil, err
+		}
+		switch o := r.Attached.Outside; {
+		case o.Link == "":
+			return r, nil
+		case sb.Host:
+			r.Attached.Name = o.Link
+			return r, nil
+		case o.Prefix != "":
+			prefix = o.Prefix
+		}
+	} else {
+		r.Attached.Host = "veth" + r.ID[:11]
+	}
+	switch {
+	case sb.Host:
+		r.Attached.Name = "vsbx" + r.ID[:11]
+	case r.IfName != "":
+		r.Attached.Name = r.IfName
+	default:
+		r.Attached.Name = nextName(sb, attached, prefix)
+	}
+	return r, nil
 }
 
 // nextName is the name of the next interface inside the sandbox: one that somebody
@@ -185,8 +251,12 @@ func (s *Sandbox) wire(ctx context.Context, have []model.Object, after model.Vie
 	start := after.Resolution() && wired && rec.Resolver == 0
 	if start {
 		rec.Resolver = resolverPort
-		if edited := s.e.editedUpstreams(rec); edited != nil {
-			rec.Upstreams = edited
+		// What is in a file that is about to be made counts for nothing.
+		files := model.SandboxFiles{Sandbox: rec.ID}.Key()
+		if slices.ContainsFunc(have, func(o model.Object) bool { return o.Key() == files }) {
+			if edited := s.e.editedUpstreams(rec); edited != nil {
+				rec.Upstreams = edited
+			}
 		}
 	}
 	log, err := apply.Apply(ctx, s.e.floor(), have, after.Objects())
@@ -218,14 +288,27 @@ type shrink struct {
 }
 
 // change takes endpoints off the sandbox. The caller has the turns of all of
-// them.
+// them. The engine's own endpoint goes when it is not needed any more.
 func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	e, before := s.e, s.view.Load()
 	rec := clone(before.Sandbox)
 	stay := slices.DeleteFunc(slices.Clone(before.Attached), func(a model.Attachment) bool {
 		return slices.ContainsFunc(c.gone, func(ep *Endpoint) bool { return ep.ID() == a.Endpoint.ID })
 	})
-	after := model.NewView(rec, stay)
+	deleted := make(map[*Endpoint]bool)
+	for _, ep := range c.gone {
+		deleted[ep] = c.delete || ep.Record().Gateway
+	}
+	if hasGateway(stay) && !s.newView(rec, stay).NeedsGateway() {
+		for _, ep := range s.Endpoints() {
+			if ep.Record().Gateway && !slices.Contains(c.gone, ep) {
+				c.gone = append(c.gone, ep)
+				deleted[ep] = true
+			}
+		}
+		stay = slices.DeleteFunc(stay, func(a model.Attachment) bool { return a.Endpoint.Gateway })
+	}
+	after := s.newView(rec, stay)
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
 		// What can no longer be published must not keep an endpoint from leaving.
@@ -240,17 +323,20 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	for i, ep := range c.gone {
 		freed[i] = clone(ep.Record())
 		freed[i].Attached = nil
-		if c.delete {
+		if deleted[ep] {
 			ops = append(ops, ep.drop()...)
-		} else {
-			ops = append(ops, ep.put(freed[i])...)
+			continue
+		}
+		ops = append(ops, ep.put(freed[i])...)
+		if isOutside(ep.net.drv) {
+			ops = append(ops, ep.pending().put())
 		}
 	}
 	if err := e.commit(ctx, ops...); err != nil {
 		return opError("leave container", rec.ContainerID, rec.ID, err, ports.undo())
 	}
 	ctx = context.WithoutCancel(ctx)
-	left := apply.Remove(ctx, e.floor(), e.linked(*before).Objects(), e.linked(after).Objects())
+	left := s.unwire(ctx, e.linked(*before).Objects(), e.linked(after).Objects(), c.gone, deleted)
 	e.logErr("leave container "+rec.ContainerID, rec.ID, left)
 	for i, ep := range c.gone {
 		ep.rec.Store(freed[i])
@@ -258,11 +344,38 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	s.publish(after, nil, ports)
 	for _, ep := range c.gone {
 		e.emitAttach("disconnect", ep, rec)
-		if c.delete {
+		if deleted[ep] {
 			e.forgetEndpoint(ep, left != nil)
 		}
 	}
+	if after.NeedsGateway() && !hasGateway(after.Attached) {
+		return s.grow(ctx, grow{})
+	}
 	return nil
+}
+
+// unwire takes from the kernel what the sandbox has no more. Outside drivers are
+// told in their order: the way from outside is closed before the endpoint leaves,
+// and its link goes back after that.
+func (s *Sandbox) unwire(ctx context.Context, have, want []model.Object, gone []*Endpoint, deleted map[*Endpoint]bool) error {
+	e, f := s.e, s.e.floor()
+	if !slices.ContainsFunc(gone, func(ep *Endpoint) bool { return isOutside(ep.net.drv) }) {
+		return apply.Remove(ctx, f, have, want)
+	}
+	var closed []model.Object
+	lost, _ := apply.Diff(have, want)
+	for _, o := range lost {
+		if o.Order() == model.OrderConnectivity {
+			closed = append(closed, o)
+		}
+	}
+	errs := []error{f.Delete(ctx, closed)}
+	have = slices.DeleteFunc(slices.Clone(have), func(o model.Object) bool {
+		return slices.ContainsFunc(closed, func(c model.Object) bool { return c.Key() == o.Key() })
+	})
+	e.leaveOutside(ctx, gone, deleted)
+	errs = append(errs, apply.Remove(ctx, f, have, want))
+	return errors.Join(errs...)
 }
 
 // publish makes a committed state of the sandbox visible.
@@ -285,13 +398,6 @@ func (s *Sandbox) publish(after model.View, res *resolver, ports *settlement) {
 	} else if changed {
 		s.flushResolver()
 	}
-}
-
-func (e *Engine) emitAttach(action string, ep *Endpoint, sb *model.Sandbox) {
-	e.events.emit(Event{
-		Type: "network", Action: action, ID: ep.net.ID(), Name: ep.net.Name(),
-		Attributes: map[string]string{"container": sb.ContainerID, "endpoint": ep.ID()},
-	})
 }
 
 // clone copies a record, so that the published one stays as it is. What it

@@ -51,7 +51,12 @@ func (fakeDriver) Attach(n *model.Network, ep *model.Endpoint, sb *model.Sandbox
 	}}
 }
 
-func (fakeDriver) Gateway(*model.Network, bool) netip.Addr { return netip.Addr{} }
+func (fakeDriver) Gateway(n *model.Network, _ *model.Endpoint, v6 bool) netip.Addr {
+	if v6 {
+		return netip.Addr{}
+	}
+	return n.IPAM.Pools4[0].Gateway.Addr()
+}
 
 // TestScenario23Contract holds every built-in driver and one of somebody else to
 // the same contract.

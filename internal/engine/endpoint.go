@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -36,6 +37,10 @@ type EndpointRequest struct {
 	Anonymous, NoResolution bool
 	Aliases                 []string
 	Exposed                 []model.Expose
+	// Generic are further options by label, for outside drivers.
+	Generic map[string]any
+	// gateway makes it the engine's own endpoint on the default-gateway network.
+	gateway bool
 }
 
 // Record returns the endpoint's record, which is not to be changed.
@@ -81,7 +86,7 @@ func (n *Network) CreateEndpoint(ctx context.Context, req EndpointRequest) (*End
 	}
 	defer done()
 	var undo undoList
-	rec, err := e.planEndpoint(n, req, &undo)
+	rec, err := e.planEndpoint(ctx, n, req, &undo)
 	if err != nil {
 		undo.run()
 		return nil, err
@@ -98,7 +103,7 @@ func (n *Network) CreateEndpoint(ctx context.Context, req EndpointRequest) (*End
 
 // planEndpoint settles the addresses of a new endpoint. The caller has the turn
 // of its name.
-func (e *Engine) planEndpoint(n *Network, req EndpointRequest, undo *undoList) (*model.Endpoint, error) {
+func (e *Engine) planEndpoint(ctx context.Context, n *Network, req EndpointRequest, undo *undoList) (*model.Endpoint, error) {
 	nrec := n.Record()
 	if n.gone.Load() || e.network(nrec.ID) != n {
 		return nil, types.NotFoundErrorf("endpoint %s: network %s (%s) does not exist any more", req.Name, nrec.Name, short(nrec.ID))
@@ -112,28 +117,62 @@ func (e *Engine) planEndpoint(n *Network, req EndpointRequest, undo *undoList) (
 	rec := &model.Endpoint{
 		Version: model.Version, ID: newID(), Name: req.Name, Network: nrec.ID, Created: time.Now().UTC(),
 		IfName: req.IfName, Sysctls: req.Sysctls, Anonymous: req.Anonymous, NoResolution: req.NoResolution,
-		Aliases: req.Aliases, Exposed: req.Exposed, MAC: req.MAC.String(),
+		Aliases: req.Aliases, Exposed: req.Exposed, Gateway: req.gateway, MAC: req.MAC.String(),
 	}
 	if !n.drv.Traits().Addresses {
 		return rec, nil
 	}
-	return rec, e.addressEndpoint(nrec, rec, req, undo)
+	im, err := e.addressManager(nrec.IPAM.Driver)
+	if err != nil {
+		return nil, err
+	}
+	opts := macOption(im, rec, req.IPAMOptions)
+	if isOutside(n.drv) {
+		return e.planOutside(ctx, n, rec, req, im, opts, undo)
+	}
+	return rec, e.addressEndpoint(im, nrec, rec, req, opts, undo)
 }
 
-func (e *Engine) addressEndpoint(n *model.Network, rec *model.Endpoint, req EndpointRequest, undo *undoList) (err error) {
-	im, err := e.addressManager(n.IPAM.Driver)
-	if err != nil {
-		return err
+// macOption makes the MAC address known to an address manager that wants it.
+func macOption(im ipamEntry, rec *model.Endpoint, opts map[string]string) map[string]string {
+	if !im.needsMAC {
+		return opts
 	}
-	opts := req.IPAMOptions
-	if im.needsMAC {
-		if rec.MAC == "" {
-			rec.MAC = randomMAC().String()
+	if rec.MAC == "" {
+		rec.MAC = randomMAC().String()
+	}
+	with := make(map[string]string, len(opts)+1)
+	maps.Copy(with, opts)
+	with[netlabel.MacAddress] = rec.MAC
+	return with
+}
+
+// planOutside settles the addresses of an endpoint whose driver may choose what
+// the address manager leaves open: the MAC address, the addresses of a network
+// without pools, and the IPv6 address of a network that defers it.
+func (e *Engine) planOutside(ctx context.Context, n *Network, rec *model.Endpoint, req EndpointRequest, im ipamEntry, opts map[string]string, undo *undoList) (_ *model.Endpoint, err error) {
+	nrec := n.Record()
+	if rec.V4, rec.Pool4, err = e.endpointAddress(im, nrec, false, req.V4, opts, undo); err != nil {
+		return nil, err
+	}
+	deferred := nrec.DeferIPv6 && !req.V6.IsValid()
+	if !deferred {
+		if rec.V6, rec.Pool6, err = e.endpointAddress(im, nrec, true, req.V6, opts, undo); err != nil {
+			return nil, err
 		}
-		opts = make(map[string]string, len(req.IPAMOptions)+1)
-		maps.Copy(opts, req.IPAMOptions)
-		opts[netlabel.MacAddress] = rec.MAC
 	}
+	rec, err = e.createOutside(ctx, n, rec, req, undo)
+	if err != nil || !deferred {
+		return rec, err
+	}
+	got, pool, err := e.endpointAddress(im, nrec, true, addrOf(rec.V6), opts, undo)
+	if got.IsValid() {
+		rec.V6, rec.Pool6 = got, pool
+	}
+	return rec, err
+}
+
+func (e *Engine) addressEndpoint(im ipamEntry, n *model.Network, rec *model.Endpoint, req EndpointRequest, opts map[string]string, undo *undoList) (err error) {
 	if rec.V4, rec.Pool4, err = e.endpointAddress(im, n, false, req.V4, opts, undo); err != nil {
 		return err
 	}
@@ -214,10 +253,7 @@ func (e *Engine) publishEndpoint(ep *Endpoint) {
 	e.endpoints[rec.ID] = ep
 	ep.net.endpoints[rec.Name] = ep
 	e.mu.Unlock()
-	e.events.emit(Event{
-		Type: "endpoint", Action: "create", ID: rec.ID, Name: rec.Name,
-		Attributes: map[string]string{"network": ep.net.Name()},
-	})
+	ep.emit("create", nil)
 }
 
 // forgetEndpoint is the reverse of publishEndpoint. The addresses are given back
@@ -233,10 +269,7 @@ func (e *Engine) forgetEndpoint(ep *Endpoint, left bool) {
 	if !left {
 		e.releaseEndpoint(ep.net.Record(), rec)
 	}
-	e.events.emit(Event{
-		Type: "endpoint", Action: "destroy", ID: rec.ID, Name: rec.Name,
-		Attributes: map[string]string{"network": ep.net.Name()},
-	})
+	ep.emit("destroy", nil)
 }
 
 // Delete removes the endpoint; with force, also one that is joined to a sandbox,
@@ -284,22 +317,60 @@ func (ep *Endpoint) tryDelete(ctx context.Context, force bool) (again bool, _ er
 	if err := e.commit(ctx, ep.drop()...); err != nil {
 		return false, opError("delete endpoint", rec.Name, rec.ID, err)
 	}
+	if err := ep.deletedOutside(ctx, force); err != nil {
+		return false, err
+	}
 	e.forgetEndpoint(ep, false)
 	return false, nil
 }
 
+// put and drop are the store operations that record and forget the endpoint. An
+// outside driver knows as much as the record when it is put, and more than it when
+// it is dropped.
 func (ep *Endpoint) put(rec *model.Endpoint) []store.Op {
-	if ep.net.Record().Transient {
-		return nil
+	var ops []store.Op
+	if !ep.net.Record().Transient {
+		ops = append(ops, store.Op{Kind: kindEndpoint, ID: rec.ID, Value: model.Encode(rec)})
 	}
-	return []store.Op{{Kind: kindEndpoint, ID: rec.ID, Value: model.Encode(rec)}}
+	if isOutside(ep.net.drv) {
+		ops = append(ops, ep.pending().drop())
+	}
+	return ops
 }
 
 func (ep *Endpoint) drop() []store.Op {
-	if ep.net.Record().Transient {
+	var ops []store.Op
+	if !ep.net.Record().Transient {
+		ops = append(ops, store.Op{Kind: kindEndpoint, ID: ep.ID()})
+	}
+	if isOutside(ep.net.drv) {
+		ops = append(ops, ep.pending().put())
+	}
+	return ops
+}
+
+// deletedOutside tells an outside driver that an endpoint is deleted. If it
+// forbids that and is not overruled by force, the record is written again.
+func (ep *Endpoint) deletedOutside(ctx context.Context, force bool) error {
+	if !isOutside(ep.net.drv) {
 		return nil
 	}
-	return []store.Op{{Kind: kindEndpoint, ID: ep.ID()}}
+	e, rec := ep.e, ep.Record()
+	ctx = context.WithoutCancel(ctx)
+	d, p := e.outside(ep.net.Record().Driver), ep.pending()
+	err := d.call("DeleteEndpoint", rec.ID, func() error { return d.DeleteEndpoint(rec.Network, rec.ID) })
+	if !force && errors.As(err, new(types.ForbiddenError)) {
+		if again := e.commit(ctx, ep.put(rec)...); again != nil {
+			return opError("delete endpoint", rec.Name, rec.ID, err, again)
+		}
+		return err
+	}
+	d.logged("delete endpoint", rec.ID, err)
+	if err != nil && d.Missing() {
+		return nil // told when it is there
+	}
+	e.logErr("drop pending record", rec.ID, e.commit(ctx, p.drop()))
+	return nil
 }
 
 // EndpointByName returns an endpoint of the network by its name.

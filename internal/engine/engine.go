@@ -100,8 +100,14 @@ type Engine struct {
 	linkers map[*Sandbox]struct{}
 	// planned are the networks that are being made: they count as conflicts.
 	planned map[string]*model.Network
+	// pending is what an earlier process has left for drivers that are not there yet.
+	pending map[string]pending
+	// waiting are networks whose address manager is not there yet.
+	waiting []*model.Network
 	// forwarding says which families we have turned on.
 	forwarding forwarding
+
+	hostConf hostConf
 }
 
 type ipamEntry struct {
@@ -118,6 +124,9 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 	if cfg.TTL == 0 {
 		cfg.TTL = 5 * time.Second
 	}
+	if cfg.ResolvConf == "" {
+		cfg.ResolvConf = "/etc/resolv.conf"
+	}
 	if cfg.Ports == nil {
 		cfg.Ports = hostport.NewSpace(hostport.EphemeralRange())
 	}
@@ -128,9 +137,10 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		networks:  make(map[string]*Network),
 		sandboxes: make(map[string]*Sandbox), endpoints: make(map[string]*Endpoint),
 		byName: make(map[string]*Network), byContainer: make(map[string]*Sandbox),
-		planned: make(map[string]*model.Network),
+		planned: make(map[string]*model.Network), pending: make(map[string]pending),
 	}
 	e.ports.space = cfg.Ports
+	e.hostConf.path = cfg.ResolvConf
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -207,6 +217,9 @@ func (e *Engine) Close() error {
 // under it.
 func (e *Engine) Context() context.Context { return e.ctx }
 
+// RunDir is the directory of run-time state.
+func (e *Engine) RunDir() string { return e.cfg.RunDir }
+
 func (e *Engine) registerDriver(d model.Driver) error {
 	if strings.TrimSpace(d.Type()) == "" {
 		return ErrInvalidName(d.Type())
@@ -222,7 +235,8 @@ func (e *Engine) registerDriver(d model.Driver) error {
 
 // RegisterIPAM makes an address manager known by a name. It fails with
 // ErrInvalidName for a blank name, Forbidden for one that is taken, and Internal
-// if the manager does not say its address spaces.
+// if the manager does not say its address spaces. Networks of that manager that an
+// earlier process had come back.
 func (e *Engine) RegisterIPAM(name string, i ipamapi.Ipam, needsMAC bool) error {
 	if strings.TrimSpace(name) == "" {
 		return ErrInvalidName(name)
@@ -232,11 +246,23 @@ func (e *Engine) RegisterIPAM(name string, i ipamapi.Ipam, needsMAC bool) error 
 		return types.InternalErrorf("address manager %s: default address spaces: %w", name, err)
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if _, ok := e.ipam[name]; ok {
+		e.mu.Unlock()
 		return types.ForbiddenErrorf("address manager %s is registered already", name)
 	}
 	e.ipam[name] = ipamEntry{Ipam: i, local: local, global: global, needsMAC: needsMAC}
+	var late []*model.Network
+	e.waiting = slices.DeleteFunc(e.waiting, func(n *model.Network) bool {
+		if n.IPAM.Driver != name {
+			return false
+		}
+		late = append(late, n)
+		return true
+	})
+	e.mu.Unlock()
+	for _, n := range late {
+		e.restoreLate(n)
+	}
 	return nil
 }
 

@@ -14,11 +14,14 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/drivers/outside/outsidetest"
 	"github.com/libnetwork/libnetwork/internal/drivers/single"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
@@ -83,13 +86,17 @@ func (m *meter) ReleaseAddress(id string, ip net.IP) error {
 
 // world is an engine in memory of which one step can be made to fail.
 type world struct {
+	writes atomic.Int32 // of the store
+
 	e         *engine.Engine
 	k         *enginetest.Kernel
 	m         *meter
+	d         *outsidetest.Driver // nil: there is none
 	data, run string
 
 	mu     sync.Mutex // guards the following
 	at, n  int        // step at fails, n have been taken; 0: none does
+	dead   bool       // all steps from at on fail
 	failed string     // the name of the step that failed
 }
 
@@ -101,23 +108,45 @@ func newWorld(t testing.TB) *world {
 }
 
 func (w *world) next(_ int, name string) error {
+	if name == "store: commit" {
+		w.writes.Add(1)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n++
-	if w.n != w.at {
+	if w.at == 0 || w.n < w.at || w.n > w.at && !w.dead {
 		return nil
 	}
-	w.failed = name
+	if w.n == w.at {
+		w.failed = name
+	}
 	return fmt.Errorf("%s: %w", name, step.ErrInjected)
 }
 
 func (w *world) arm(at int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.at, w.n, w.failed = at, 0, ""
+	w.at, w.n, w.failed, w.dead = at, 0, "", false
 }
 
-func (w *world) open(t testing.TB) {
+// kill makes step at and all after it fail, as if the process had been killed.
+func (w *world) kill(at int) {
+	w.arm(at)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dead = true
+}
+
+// register makes the driver of somebody else known.
+func (w *world) register(t testing.TB) {
+	t.Helper()
+	if err := w.e.RegisterDriver(t.Context(), w.d.Name, "local", w.d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open starts an engine with the built-in drivers and those given.
+func (w *world) open(t testing.TB, drivers ...model.Driver) {
 	t.Helper()
 	steps := step.New(w.next)
 	w.k.Fail = func(op string, o model.Object) error { return steps.Next("kernel: " + op + " " + o.Key()) }
@@ -129,7 +158,7 @@ func (w *world) open(t testing.TB) {
 	w.m = &meter{Ipam: ipam.Default{Manager: manager}, steps: steps, taken: make(map[string]bool)}
 	w.e, err = engine.Open(t.Context(), engine.Config{
 		DataDir: w.data, RunDir: w.run, Kernel: w.k, Steps: steps,
-		Drivers: []model.Driver{bridge.Driver{Group: enginetest.Group}, single.Host(), single.Null()},
+		Drivers: append(drivers, bridge.Driver{Group: enginetest.Group}, single.Host(), single.Null()),
 		IPAM:    map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: w.m}, KeepAlive: true, Forwarding: true,
 		ResolvConf: filepath.Join(w.data, "none"), Logger: slog.New(slog.DiscardHandler),
 	})
@@ -153,6 +182,9 @@ func (w *world) state(t testing.TB) map[string]any {
 	w.m.mu.Lock()
 	out["addresses"] = slices.Sorted(maps.Keys(w.m.taken))
 	w.m.mu.Unlock()
+	if w.d != nil {
+		out["driver"] = w.d.Known()
+	}
 	for _, n := range w.e.Networks() {
 		out["network "+n.Name()] = text(n.Record())
 		for _, ep := range n.Endpoints() {
@@ -226,31 +258,37 @@ func (w *world) sandbox(t testing.TB) *engine.Sandbox {
 
 func last[T any](_ T, err error) error { return err }
 
-// operations are those that change anything, each on a populated world.
-var operations = []struct {
+// operation is one that changes something.
+type operation struct {
 	name string
 	run  func(ctx context.Context, t testing.TB, w *world) error
-}{
-	{"NET-2 W-6 create network", func(ctx context.Context, _ testing.TB, w *world) error {
+}
+
+// operations are those that change anything, each on a populated world.
+var operations = []operation{
+	{"NET-2 the creation of a network that fails at any step leaves everything as it was", func(ctx context.Context, _ testing.TB, w *world) error {
 		return last(w.e.CreateNetwork(ctx, engine.NetworkRequest{Driver: "bridge", Name: "n", IPv6: true, IPAM: model.IPAM{
 			Conf4: []model.IPAMConf{{Pool: "10.9.0.0/24", Aux: map[string]string{"x": "10.9.0.9"}}},
 			Conf6: []model.IPAMConf{{Pool: "fd00:9::/64"}},
 		}}))
 	}},
-	{"NET-14 delete network", func(ctx context.Context, t testing.TB, w *world) error { return w.network(t, "free").Delete(ctx) }},
-	{"EP-4 create endpoint", func(ctx context.Context, t testing.TB, w *world) error {
+	{"NET-14 the deletion of a network that fails at any step leaves all of it or nothing", func(ctx context.Context, t testing.TB, w *world) error { return w.network(t, "free").Delete(ctx) }},
+	{"EP-4 the creation of an endpoint that fails at any step leaves everything as it was", func(ctx context.Context, t testing.TB, w *world) error {
 		return last(w.network(t, "a").CreateEndpoint(ctx, engine.EndpointRequest{Name: "new", V4: netip.MustParseAddr("10.1.0.50")}))
 	}},
-	{"EP-20 delete endpoint", func(ctx context.Context, t testing.TB, w *world) error {
+	{"EP-20 the deletion of an endpoint that fails at any step leaves all of it or nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "b", "b1").Delete(ctx, false)
 	}},
-	{"EP-19 delete endpoint by force", func(ctx context.Context, t testing.TB, w *world) error {
+	{"EP-19 a deletion by force that fails at any step leaves all of the endpoint or nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "a", "a1").Delete(ctx, true)
 	}},
-	{"SB-3 create sandbox", func(ctx context.Context, _ testing.TB, w *world) error {
+	{"SB-3 a sandbox whose creation fails at any step leaves nothing", func(ctx context.Context, _ testing.TB, w *world) error {
 		return last(w.e.CreateSandbox(ctx, engine.SandboxRequest{ContainerID: "c2", Files: model.Files{Hostname: "h2"}}))
 	}},
-	{"SB-3 create container", func(ctx context.Context, t testing.TB, w *world) error {
+	{"OSL-6 a sandbox of the host's namespace whose creation fails at any step can be made again", func(ctx context.Context, _ testing.TB, w *world) error {
+		return last(w.e.CreateSandbox(ctx, engine.SandboxRequest{ContainerID: "c2", Host: true}))
+	}},
+	{"SB-3 a sandbox with endpoints whose creation fails at any step leaves nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return last(w.e.CreateContainer(ctx, engine.SandboxRequest{
 			ContainerID: "c2", Files: model.Files{Hostname: "h2"},
 			Publish: []model.Publish{{Proto: uint8(types.TCP), First: 8081, Last: 8081, Port: 80, PortLast: 80}},
@@ -259,91 +297,121 @@ var operations = []struct {
 			{Network: w.network(t, "b"), Endpoint: engine.EndpointRequest{Name: "new"}},
 		}))
 	}},
-	{"EP-8 W-9 join", func(ctx context.Context, t testing.TB, w *world) error {
+	{"EP-8 a join that fails at any step leaves everything as it was", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "b", "b1").Join(ctx, w.sandbox(t), engine.JoinRequest{Priority: 1})
 	}},
-	{"EP-16 leave", func(ctx context.Context, t testing.TB, w *world) error {
+	{"EP-16 a leave that fails has changed nothing, and what the kernel refuses does not make it fail", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.endpoint(t, "a", "a1").Leave(ctx, w.sandbox(t))
 	}},
-	{"SB-9 rename", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Rename(ctx, "new") }},
-	{"SB-8 refresh", func(ctx context.Context, t testing.TB, w *world) error {
+	{"SB-9 a Rename that fails at any step changes nothing", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Rename(ctx, "new") }},
+	{"SB-8 a Refresh that fails at any step is reported and changes nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		return w.sandbox(t).Refresh(ctx, engine.SandboxRequest{
 			ContainerID: "c1", Files: model.Files{Hostname: "other"},
 			Publish: []model.Publish{{Proto: uint8(types.TCP), First: 8082, Last: 8082, Port: 80, PortLast: 80}},
 		})
 	}},
-	{"SB-10 set key", func(ctx context.Context, t testing.TB, w *world) error {
+	{"SB-10 a SetKey that fails at any step changes nothing", func(ctx context.Context, t testing.TB, w *world) error {
 		w.k.AddNamespace("/given")
 		return w.sandbox(t).SetKey(ctx, "/given")
 	}},
-	{"SB-6 delete sandbox", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Delete(ctx) }},
+	{"SB-6 a Delete that fails before it is recorded changes nothing", func(ctx context.Context, t testing.TB, w *world) error { return w.sandbox(t).Delete(ctx) }},
 }
 
 func TestFaults(t *testing.T) {
 	for _, op := range operations {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
-			const most = 100
-			for at := 1; ; at++ {
+			failEachStep(t, op, func(t testing.TB) *world {
 				w := newWorld(t)
 				w.populate(t)
-				before := w.state(t)
-				w.arm(at)
-				err := op.run(t.Context(), t, w)
-				failed := w.failed
-				w.arm(0)
-				after := w.state(t)
-				switch {
-				case failed == "" && err != nil:
-					t.Fatalf("without a fault: %v", err)
-				case failed == "":
-					t.Logf("%d steps", at-1)
-					if cmp.Equal(before, after) {
-						t.Error("the operation has changed nothing")
-					}
-					return
-				case at == most:
-					t.Fatalf("more than %d steps", most)
-				case err == nil:
-					// What a deletion could not remove is left to the next start.
-					if cmp.Equal(before, after) {
-						t.Errorf("step %d, %s, failed: no error, and nothing was changed", at, failed)
-					}
-					continue
-				}
-				if !errors.Is(err, step.ErrInjected) {
-					t.Errorf("step %d, %s, failed: the cause is lost: %v", at, failed, err)
-				}
-				if diff := cmp.Diff(before, after); diff != "" {
-					t.Errorf("step %d, %s, failed: the state is another one (-before +after):\n%s", at, failed, diff)
-				}
-				if err := w.e.Close(); err != nil {
-					t.Error(err)
-				}
-				w.open(t)
-				if diff := cmp.Diff(before, w.state(t)); diff != "" {
-					t.Errorf("step %d, %s, failed: the state after a new start is another one (-before +after):\n%s", at, failed, diff)
-				}
-				if err := op.run(t.Context(), t, w); err != nil {
-					t.Errorf("step %d, %s, failed: the next try fails: %v", at, failed, err)
-				}
-				if err := w.e.Close(); err != nil {
-					t.Error(err)
-				}
-			}
+				return w
+			})
 		})
 	}
 }
 
+// failEachStep fails each step of an operation once, each time in a world of its
+// own.
+func failEachStep(t *testing.T, op operation, world func(testing.TB) *world) {
+	const most = 100
+	for at := 1; ; at++ {
+		w := world(t)
+		before := w.state(t)
+		w.arm(at)
+		err := op.run(t.Context(), t, w)
+		failed := w.failed
+		w.arm(0)
+		after := w.state(t)
+		switch {
+		case failed == "" && err != nil:
+			t.Fatalf("without a fault: %v", err)
+		case failed == "":
+			t.Logf("%d steps", at-1)
+			if cmp.Equal(before, after) {
+				t.Error("the operation has changed nothing")
+			}
+			return
+		case at == most:
+			t.Fatalf("more than %d steps", most)
+		case err == nil:
+			// What a deletion could not remove is left to the next start.
+			if cmp.Equal(before, after) {
+				t.Errorf("step %d, %s, failed: no error, and nothing was changed", at, failed)
+			}
+			continue
+		}
+		if !errors.Is(err, step.ErrInjected) {
+			t.Errorf("step %d, %s, failed: the cause is lost: %v", at, failed, err)
+		}
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("step %d, %s, failed: the state is another one (-before +after):\n%s", at, failed, diff)
+		}
+		again(t, w, before, fmt.Sprintf("step %d, %s, failed", at, failed))
+		if err := op.run(t.Context(), t, w); err != nil {
+			t.Errorf("step %d, %s, failed: the next try fails: %v", at, failed, err)
+		}
+		if err := w.e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// again starts the engine anew, and compares the state.
+func again(t *testing.T, w *world, before map[string]any, when string) {
+	t.Helper()
+	if err := w.e.Close(); err != nil {
+		t.Error(err)
+	}
+	w.open(t)
+	if w.d != nil {
+		w.register(t)
+	}
+	if diff := cmp.Diff(before, w.state(t)); diff != "" {
+		t.Errorf("%s: the state after a new start is another one (-before +after):\n%s", when, diff)
+	}
+}
+
+func asIs(ev engine.Event) engine.Event { return ev }
+
 func TestEvents(t *testing.T) {
 	w := newWorld(t)
-	events, cancel := w.e.Subscribe()
+	before := time.Now()
+	_, events, cancel := engine.Subscribe(w.e, time.Time{}, asIs)
 	w.populate(t)
 	ctx := t.Context()
 	if err := w.sandbox(t).Rename(ctx, "new"); err != nil {
 		t.Fatal(err)
 	}
 	s := w.sandbox(t)
+	if err := s.Refresh(ctx, engine.SandboxRequest{ContainerID: "c1"}); err != nil {
+		t.Fatal(err)
+	}
+	w.k.AddNamespace("/given")
+	for range 2 {
+		if err := s.SetKey(ctx, "/given"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.Delete(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -357,37 +425,60 @@ func TestEvents(t *testing.T) {
 	cancel()
 	var got []string
 	for ev := range events {
+		if ev.Scope != "local" || ev.ID == "" || ev.Time.Before(before) {
+			t.Errorf("event %+v", ev)
+		}
 		got = append(got, ev.Type+" "+ev.Action+" "+ev.Name)
 	}
 	want := []string{
 		"network create a", "network create b", "network create free", "endpoint create a1", "endpoint create b1",
-		"sandbox create c1", "network connect a", "endpoint rename new",
-		"network disconnect a", "endpoint destroy new", "sandbox destroy c1", "network destroy free",
+		"sandbox create c1", "network connect a", "endpoint rename new", "sandbox rename c1",
+		"sandbox refresh c1", "sandbox setkey c1", "sandbox setkey c1", "network disconnect a", "endpoint destroy new", "sandbox destroy c1", "network destroy free",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
+	t.Run("what has been is remembered", func(t *testing.T) {
+		past, _, cancel := engine.Subscribe(w.e, before, asIs)
+		cancel()
+		got = nil
+		for _, ev := range past {
+			got = append(got, ev.Type+" "+ev.Action+" "+ev.Name)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+		again, _, cancel := engine.Subscribe(w.e, past[3].Time, asIs)
+		cancel()
+		if len(again) != len(past)-3 || again[0].ID != past[3].ID {
+			t.Errorf("since the fourth event there are %d, want %d", len(again), len(past)-3)
+		}
+	})
 }
 
 func TestEventsCutOff(t *testing.T) {
 	w := newWorld(t)
-	slow, cancel := w.e.Subscribe()
+	_, slow, cancel := engine.Subscribe(w.e, time.Time{}, asIs)
 	defer cancel()
 	w.populate(t)
 	n := w.network(t, "free")
-	for range 200 {
+	for range 600 {
 		if err := need(n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: "e"}))(t).Delete(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	count := 0
-	for range slow {
+	count, lost := 0, false
+	for ev := range slow {
 		count++
+		lost = ev.Lost()
 	}
-	if count != 256 {
-		t.Errorf("a slow subscriber got %d events before it was cut off, want 256", count)
+	if count != 257 || !lost {
+		t.Errorf("a slow subscriber got %d events before it was cut off, want 256 and one that says so", count)
 	}
-	late, _ := w.e.Subscribe()
+	past, late, _ := engine.Subscribe(w.e, time.Unix(0, 0), asIs)
+	if len(past) != 1024 || past[0].Time.After(past[1].Time) || past[1023].Action != "destroy" {
+		t.Errorf("%d events are remembered, want the last 1024 in their order", len(past))
+	}
 	if err := w.e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -417,7 +508,7 @@ func TestSlowSandbox(t *testing.T) {
 	joined, left := make(chan error, 1), make(chan error, 1)
 	go func() { joined <- b1.Join(ctx, s, engine.JoinRequest{}) }()
 	<-inside
-	t.Run("CON-1 CON-4 another sandbox on the same networks", func(t *testing.T) {
+	t.Run("CON-1 while one sandbox waits for the kernel, others join and leave the same networks", func(t *testing.T) {
 		other := need(w.e.CreateContainer(ctx, engine.SandboxRequest{ContainerID: "c2"}, []engine.AttachRequest{
 			{Network: w.network(t, "a"), Endpoint: engine.EndpointRequest{Name: "new"}},
 			{Network: w.network(t, "b"), Endpoint: engine.EndpointRequest{Name: "new"}},
@@ -426,7 +517,7 @@ func TestSlowSandbox(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("CON-1 look-ups of the same sandbox", func(t *testing.T) {
+	t.Run("CON-1 while a sandbox waits for the kernel, it can be looked up and resolves names", func(t *testing.T) {
 		if eps := s.Endpoints(); len(eps) != 1 || eps[0] != a1 {
 			t.Errorf("endpoints are %v, want those before the join", eps)
 		}
@@ -434,7 +525,7 @@ func TestSlowSandbox(t *testing.T) {
 			t.Errorf("a1 resolves to %v", addrs)
 		}
 	})
-	t.Run("CON-1 a call that gives up waiting", func(t *testing.T) {
+	t.Run("CON-1 a call that gives up waiting for its turn ends with Timeout", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(ctx)
 		cancel()
 		err := a1.Leave(ctx, s)

@@ -14,7 +14,7 @@ import (
 
 // files makes the hosts and resolv.conf files of sandboxes.
 type files struct {
-	resolvConf string // the host's; empty: the usual one
+	resolvConf string // the host's
 	steps      *step.Counter
 }
 
@@ -86,12 +86,9 @@ func (f files) pointAtServer(o model.ResolverConf) error {
 
 func (f files) createHosts(files model.Files) error {
 	if files.OriginHosts != "" {
-		data, err := os.ReadFile(files.OriginHosts)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		err := hostsfile.Copy(files.Hosts, files.OriginHosts)
+		if !errors.Is(err, os.ErrNotExist) {
 			return err
-		}
-		if err == nil {
-			return os.WriteFile(files.Hosts, data, 0o644)
 		}
 	}
 	var extra []hostsfile.Record
@@ -103,11 +100,8 @@ func (f files) createHosts(files model.Files) error {
 
 // spec is what a sandbox's resolv.conf is made from.
 func (f files) spec(files model.Files) (resolvfile.Spec, error) {
-	var host []byte
-	var err error
-	if f.resolvConf == "" {
-		host, err = resolvfile.Host()
-	} else if host, err = os.ReadFile(f.resolvConf); errors.Is(err, os.ErrNotExist) {
+	host, err := os.ReadFile(f.resolvConf)
+	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
 	return resolvfile.Spec{

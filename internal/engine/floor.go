@@ -8,24 +8,31 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 )
 
-// floor is the kernel with the sandboxes' files beside it.
+// floor is the kernel with the sandboxes' files and the outside drivers beside it.
 type floor struct {
 	Kernel
 	files files
+	e     *Engine
 }
 
 func (e *Engine) floor() apply.Floor {
-	return floor{Kernel: e.kernel, files: files{resolvConf: e.cfg.ResolvConf, steps: e.cfg.Steps}}
+	return floor{Kernel: e.kernel, files: files{resolvConf: e.cfg.ResolvConf, steps: e.cfg.Steps}, e: e}
 }
 
 func isFile(o model.Order) bool { return o == model.OrderFiles || o == model.OrderEntry }
 
+func isDriver(o model.Order) bool { return o == model.OrderDriver || o == model.OrderConnectivity }
+
 func (f floor) Create(ctx context.Context, objs []model.Object) error {
-	if !isFile(objs[0].Order()) {
+	create := f.files.create
+	switch order := objs[0].Order(); {
+	case isDriver(order):
+		create = f.e.createDriver
+	case !isFile(order):
 		return f.Kernel.Create(ctx, objs)
 	}
 	for i, o := range objs {
-		if err := f.files.create(o); err != nil {
+		if err := create(o); err != nil {
 			return errors.Join(err, f.Delete(context.WithoutCancel(ctx), objs[:i]))
 		}
 	}
@@ -36,12 +43,16 @@ func (f floor) Delete(ctx context.Context, objs []model.Object) error {
 	if len(objs) == 0 {
 		return nil
 	}
-	if !isFile(objs[0].Order()) {
+	remove := f.files.remove
+	switch order := objs[0].Order(); {
+	case isDriver(order):
+		remove = f.e.deleteDriver
+	case !isFile(order):
 		return f.Kernel.Delete(ctx, objs)
 	}
 	var errs []error
 	for _, o := range objs {
-		errs = append(errs, f.files.remove(o))
+		errs = append(errs, remove(o))
 	}
 	return errors.Join(errs...)
 }

@@ -2,11 +2,11 @@ package engine
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/netip"
 
 	"github.com/libnetwork/libnetwork/internal/apply"
+	"github.com/libnetwork/libnetwork/internal/hostport"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -34,7 +34,7 @@ type Kernel interface {
 	EgressMTU(ctx context.Context) (int, error)
 	// Hold takes a host port, or a range, until it is closed. A port that somebody
 	// else has is a Forbidden error that names the one.
-	Hold(ctx context.Context, p model.Port) (io.Closer, error)
+	Hold(ctx context.Context, p model.Port) (hostport.Kept, error)
 	// Listen opens the sockets of an embedded DNS server inside a namespace. An
 	// address that somebody else has is a Forbidden error.
 	Listen(netns string, addr netip.AddrPort) (net.PacketConn, net.Listener, error)

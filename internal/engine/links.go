@@ -77,16 +77,14 @@ func (e *Engine) checkLinks(after model.View, joined []*model.Endpoint) error {
 	return nil
 }
 
-// linked returns the view with the other ends of its links, as they are now.
+// linked returns the view with the other ends of its links, as they are now. What
+// the view was given earlier is dropped, also when nobody has links any more.
 func (e *Engine) linked(v model.View) model.View {
 	if !slices.ContainsFunc(v.Attached, model.Attachment.Linkable) {
 		return v
 	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if v.Sandbox.Links == nil && len(e.linkers) == 0 {
-		return v
-	}
 	v.Attached = slices.Clone(v.Attached)
 	for i := range v.Attached {
 		a := &v.Attached[i]

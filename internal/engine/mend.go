@@ -22,7 +22,8 @@ func (e *Engine) removeEnded(ctx context.Context, l *loaded, ended map[string]bo
 		if ended[sb.ID] {
 			e.logErr("remove files of sandbox", sb.ID, removeSandbox(sb.Files))
 		}
-		if sb.External && (ended[sb.ID] || sb.Path == "") {
+		waits := sb.External && sb.Path == ""
+		if waits || ended[sb.ID] && (sb.External || e.kernel.NamespaceAlive(sb.Spare())) {
 			e.logErr("leave namespace of sandbox", sb.ID, e.kernel.Delete(ctx, []model.Object{model.Redirect{Netns: sb.Key}}))
 			e.logErr("leave namespace of sandbox", sb.ID, e.kernel.Delete(ctx, []model.Object{model.Namespace{Path: sb.Key}}))
 		}
@@ -106,23 +107,23 @@ func addMissing(path string, recs []hostsfile.Record) error {
 	}))
 }
 
-// saveResolver remembers a sandbox's resolv.conf, for a change that points it at
-// a server and may fail.
-func saveResolver(f model.Files) (restore func() error) {
-	text, err := os.ReadFile(f.ResolvConf)
-	hash, hashErr := os.ReadFile(f.ResolvConf + resolvfile.HashSuffix)
+// saveFiles remembers what a sandbox's files hold, for a change that makes them
+// anew and may fail.
+func saveFiles(f model.Files) (restore func() error) {
+	hosts, err := os.ReadFile(f.Hosts)
+	resolver := saveResolver(f)
 	return func() error {
 		if err != nil {
-			return nil //nolint:nilerr // there was none
+			return resolver()
 		}
-		now, err := os.ReadFile(f.ResolvConf)
-		if err != nil || bytes.Equal(now, text) {
-			return ignoreMissing(err)
+		now, err := os.ReadFile(f.Hosts)
+		if err == nil && !bytes.Equal(now, hosts) {
+			err = inplace.WriteFile(f.Hosts, hosts)
 		}
-		err = inplace.WriteFile(f.ResolvConf, text)
-		if hashErr == nil {
-			err = errors.Join(err, os.WriteFile(f.ResolvConf+resolvfile.HashSuffix, hash, 0o644))
-		}
-		return err
+		return errors.Join(ignoreMissing(err), resolver())
 	}
 }
+
+// saveResolver remembers a sandbox's resolv.conf, for a change that points it at
+// a server and may fail.
+func saveResolver(f model.Files) (restore func() error) { return resolvfile.Save(f.ResolvConf) }

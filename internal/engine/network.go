@@ -30,6 +30,9 @@ type Network struct {
 	gone atomic.Bool
 	// endpoints are the network's, by name. Guarded by Engine.mu.
 	endpoints map[string]*Endpoint
+	// pins counts the endpoints that are being made without a turn at the network;
+	// with one, its deletion does not begin. Guarded by Engine.mu.
+	pins int
 }
 
 // NetworkRequest says what a new network shall be.
@@ -39,6 +42,8 @@ type NetworkRequest struct {
 	// NoIPv4 makes a network of IPv6 alone.
 	NoIPv4          bool
 	Options, Labels map[string]string
+	// Generic are further options by label, for outside drivers.
+	Generic map[string]any
 	// IPAM holds what the user wants of it: Driver, Space, Options, Conf4, Conf6.
 	IPAM model.IPAM
 }
@@ -56,6 +61,17 @@ func (n *Network) Name() string { return n.Record().Name }
 // documentation: BadRequest for what cannot be, Forbidden for what is in the way
 // of another network, and NetworkNameError for a name that is taken.
 func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Network, error) {
+	done, err := e.turns.take(ctx, shared(turnPools, ""))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return e.createNetwork(ctx, req)
+}
+
+// createNetwork is CreateNetwork for those who have the turn of the pools, or cannot
+// wait for it.
+func (e *Engine) createNetwork(ctx context.Context, req NetworkRequest) (*Network, error) {
 	if strings.TrimSpace(req.Name) == "" {
 		return nil, ErrInvalidName(req.Name)
 	}
@@ -64,6 +80,9 @@ func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Networ
 		return nil, err
 	}
 	traits := drv.Traits()
+	if traits.Scope != "local" {
+		return nil, types.ForbiddenErrorf("network %s: type %s is for several hosts, and no store for the scope %s is configured", req.Name, req.Driver, traits.Scope)
+	}
 	wanted := []turn{exclusive("name", traits.Scope+"/"+req.Name)}
 	if traits.Single {
 		wanted = append(wanted, exclusive("type", req.Driver))
@@ -91,7 +110,14 @@ func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	if err := e.ensureForwarding(ctx, rec); err != nil {
 		return fail(err)
 	}
-	log, err := apply.Apply(ctx, e.kernel, nil, drv.Network(rec))
+	if isOutside(drv) {
+		p := pending{Driver: rec.Driver, Network: rec.ID}
+		if err := e.commit(ctx, p.put()); err != nil {
+			return fail(opError("create network", rec.Name, rec.ID, err))
+		}
+		undo.add(func() { e.logErr("drop pending record", rec.ID, e.commit(context.WithoutCancel(ctx), p.drop())) })
+	}
+	log, err := apply.Apply(ctx, e.floor(), nil, drv.Network(rec))
 	if err != nil {
 		return fail(opError("create network", rec.Name, rec.ID, err))
 	}
@@ -103,7 +129,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	e.networks[rec.ID] = n
 	e.byName[nameKey(rec)] = n
 	e.mu.Unlock()
-	e.events.emit(Event{Type: "network", Action: "create", ID: rec.ID, Name: rec.Name, Attributes: map[string]string{"driver": rec.Driver}})
+	n.emit("create", nil)
 	return n, nil
 }
 
@@ -165,7 +191,7 @@ func newNetworkRecord(req NetworkRequest, traits model.Traits) *model.Network {
 	rec := &model.Network{
 		Version: model.Version, ID: newID(), Name: req.Name, Driver: req.Driver, Scope: traits.Scope,
 		Created: time.Now().UTC(), IPv6: req.IPv6, NoIPv4: req.NoIPv4, Internal: req.Internal, DeferIPv6: req.DeferIPv6,
-		Transient: req.Transient, Options: req.Options, Labels: req.Labels, IPAM: req.IPAM,
+		Transient: req.Transient, Options: req.Options, Labels: req.Labels, Generic: req.Generic, IPAM: req.IPAM,
 	}
 	if rec.IPAM.Driver == "" {
 		rec.IPAM.Driver = ipamapi.DefaultIPAM
@@ -178,11 +204,17 @@ func newNetworkRecord(req NetworkRequest, traits model.Traits) *model.Network {
 // when it is one that stays.
 func (n *Network) Delete(ctx context.Context) error {
 	e, rec := n.e, n.Record()
-	done, err := e.turns.take(ctx, exclusive("network", rec.ID))
+	done, err := e.turns.take(ctx, shared(turnPools, ""), exclusive("network", rec.ID))
 	if err != nil {
 		return err
 	}
 	defer done()
+	return n.delete(ctx)
+}
+
+// delete removes the network. The caller has its turn.
+func (n *Network) delete(ctx context.Context) error {
+	e, rec := n.e, n.Record()
 	if e.network(rec.ID) != n {
 		return &UnknownNetworkError{rec.Name, rec.ID}
 	}
@@ -197,23 +229,46 @@ func (n *Network) Delete(ctx context.Context) error {
 		slices.Sort(names)
 		return &ActiveEndpointsError{rec.Name, rec.ID, names}
 	}
-	n.gone.Store(true)
+	if !n.begone() {
+		return &ActiveEndpointsError{rec.Name, rec.ID, []string{"one that is being made"}}
+	}
+	objs := n.drv.Network(rec)
+	if isOutside(n.drv) {
+		if err := n.deleteOutside(ctx); err != nil {
+			n.gone.Store(false)
+			return err
+		}
+		objs = nil
+	}
 	if err := e.commit(ctx, n.drop()...); err != nil {
+		if isOutside(n.drv) {
+			return opError("delete network", rec.Name, rec.ID, err, n.undeleteOutside(ctx))
+		}
 		n.gone.Store(false)
 		return opError("delete network", rec.Name, rec.ID, err)
 	}
 	// From here on the network is gone, whatever the kernel says: what it keeps is
 	// removed by the next start.
 	ctx = context.WithoutCancel(ctx)
-	e.logErr("delete network "+rec.Name, rec.ID, apply.Remove(ctx, e.kernel, n.drv.Network(rec), nil))
+	e.logErr("delete network "+rec.Name, rec.ID, apply.Remove(ctx, e.kernel, objs, nil))
 	e.mu.Lock()
 	delete(e.networks, rec.ID)
 	delete(e.byName, nameKey(rec))
 	e.mu.Unlock()
 	e.release(rec)
 	e.relaxForwarding(ctx)
-	e.events.emit(Event{Type: "network", Action: "destroy", ID: rec.ID, Name: rec.Name, Attributes: map[string]string{"driver": rec.Driver}})
+	n.emit("destroy", nil)
 	return nil
+}
+
+// begone begins the deletion, unless an endpoint is being made.
+func (n *Network) begone() bool {
+	n.e.mu.Lock()
+	defer n.e.mu.Unlock()
+	if n.pins == 0 {
+		n.gone.Store(true)
+	}
+	return n.pins == 0
 }
 
 // put and drop are the store operations that record and forget the network.
@@ -222,7 +277,11 @@ func (n *Network) put() []store.Op {
 	if rec.Transient {
 		return nil
 	}
-	return []store.Op{{Kind: kindNetwork, ID: rec.ID, Value: model.Encode(rec), Durable: true}}
+	ops := []store.Op{{Kind: kindNetwork, ID: rec.ID, Value: model.Encode(rec), Durable: true}}
+	if isOutside(n.drv) {
+		ops = append(ops, pending{Driver: rec.Driver, Network: rec.ID}.drop())
+	}
+	return ops
 }
 
 func (n *Network) drop() []store.Op {
@@ -307,6 +366,9 @@ func newID() string {
 // opError says what was being done to which object, and what failed when it was
 // taken back. It keeps the class of the cause, or makes it Internal.
 func opError(op, name, id string, cause error, undo ...error) error {
+	if d := (driverError{}); errors.As(cause, &d) && errors.Join(undo...) == nil {
+		return d.error
+	}
 	return WithClass(cause, "%s %s (%s): %w", op, name, short(id), errors.Join(append([]error{cause}, undo...)...))
 }
 
@@ -337,6 +399,8 @@ func WithClass(cause error, format string, args ...any) error {
 // Engine returns the engine that the network belongs to.
 func (n *Network) Engine() *Engine { return n.e }
 
-// Gateway returns the default gateway that the network offers, or the zero
-// value.
-func (n *Network) Gateway(v6 bool) netip.Addr { return n.drv.Gateway(n.Record(), v6) }
+// Gateway returns the default gateway that the network offers the endpoint, or
+// the zero value.
+func (ep *Endpoint) Gateway(v6 bool) netip.Addr {
+	return model.Attachment{Network: ep.net.Record(), Endpoint: ep.Record(), Driver: ep.net.drv}.Gateway(v6)
+}

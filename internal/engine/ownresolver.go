@@ -10,6 +10,9 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
+// serverPort is where DNS servers are.
+const serverPort = 53
+
 // OwnResolver is a name server that its user sets up and starts. The engine's
 // own servers are none.
 type OwnResolver struct {
@@ -39,12 +42,14 @@ func NewResolver(s *Sandbox) *OwnResolver {
 	return &OwnResolver{backend: backend{s}}
 }
 
-// SetupFunc opens the sockets in the namespace of the thread that it runs on.
+// SetupFunc opens the sockets in the namespace of the thread that it runs on. They
+// are at port 53 itself: nothing redirects there for a server of a user.
 func (r *OwnResolver) SetupFunc() func() {
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		addr := netip.AddrPortFrom(resolverAddr, 0)
+		r.closeSockets()
+		addr := netip.AddrPortFrom(resolverAddr, serverPort)
 		udp, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr))
 		if err != nil {
 			r.err = err
@@ -79,14 +84,20 @@ func (r *OwnResolver) Start() error {
 // Stop ends it.
 func (r *OwnResolver) Stop() {
 	r.mu.Lock()
-	server, udp, tcp := r.server, r.udp, r.tcp
-	r.server, r.udp, r.tcp, r.err = nil, nil, nil, nil
+	server := r.server
+	r.closeSockets()
+	r.server, r.err = nil, nil
 	r.mu.Unlock()
-	if udp != nil {
-		_, _ = udp.Close(), tcp.Close()
-	}
 	if server != nil {
 		_ = server.Close()
+	}
+}
+
+// closeSockets gives up sockets that no server has taken over.
+func (r *OwnResolver) closeSockets() {
+	if r.udp != nil {
+		_, _ = r.udp.Close(), r.tcp.Close()
+		r.udp, r.tcp = nil, nil
 	}
 }
 
@@ -96,11 +107,11 @@ func (*OwnResolver) NameServer() string { return resolvfile.Server }
 // SetExtServers replaces the servers that it forwards to. What is no address is
 // left out.
 func (r *OwnResolver) SetExtServers(servers []string) {
-	const most, port = 3, 53
+	const most = 3
 	var list []dnsserver.Upstream
 	for _, s := range servers {
 		if a, err := netip.ParseAddr(s); err == nil && len(list) < most {
-			list = append(list, dnsserver.Upstream{Addr: netip.AddrPortFrom(a, port)})
+			list = append(list, dnsserver.Upstream{Addr: netip.AddrPortFrom(a, serverPort)})
 		}
 	}
 	r.mu.Lock()

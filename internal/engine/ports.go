@@ -1,9 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -24,12 +24,31 @@ type portBook struct {
 }
 
 // grip is what has come of one wish: ports of the same number on some addresses
-// of the host. Its map is not changed once it is in the book.
+// of the host. It is not changed once it is in the book.
 type grip struct {
 	wish        model.Publish
 	proto       uint8
 	first, last uint16
-	hosts       map[netip.Addr]io.Closer
+	hosts       holds
+}
+
+// holds are the ports of one wish, one element for each address of the host. They
+// are few, and there may be tens of thousands of wishes: a map would take more
+// memory than all else.
+type holds []held
+
+type held struct {
+	host netip.Addr
+	kept hostport.Kept // nil where another program has the port
+}
+
+func (h holds) get(host netip.Addr) (kept hostport.Kept, ok bool) {
+	for _, x := range h {
+		if x.host == host {
+			return x.kept, true
+		}
+	}
+	return nil, false
 }
 
 // target is where one wish leads in one family.
@@ -54,9 +73,7 @@ func checkPublish(container string, p model.Publish) error {
 		return types.BadRequestErrorf("container %s: publish port: "+format, append([]any{container}, args...)...)
 	}
 	switch p.Proto {
-	case uint8(types.TCP), uint8(types.UDP):
-	case uint8(types.SCTP):
-		return bad("protocol sctp is not supported")
+	case uint8(types.TCP), uint8(types.UDP), uint8(types.SCTP):
 	default:
 		return bad("unknown protocol %d", p.Proto)
 	}
@@ -113,13 +130,14 @@ func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*sett
 	b.mu.Lock()
 	had := b.bySandbox[sb.ID]
 	b.mu.Unlock()
-	had = slices.Clone(had)
-	for _, p := range sb.Publish {
+	used := make([]bool, len(had))
+	s.grips = make([]grip, 0, len(sb.Publish))
+	s.published = make([]model.Port, 0, len(sb.Publish)) // more on two families
+	for i, p := range sb.Publish {
 		to := targets(p, view)
 		var g grip
-		if i := slices.IndexFunc(had, func(g grip) bool { return g.serves(p) }); i >= 0 {
-			g = had[i]
-			had = slices.Delete(had, i, i+1)
+		if j := find(had, used, i, p); j >= 0 {
+			g, used[j] = had[j], true
 		}
 		g, err := s.grasp(ctx, k, p, to, g, sb.ContainerID)
 		if err != nil {
@@ -136,14 +154,28 @@ func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*sett
 	return s, nil
 }
 
+// find returns which of the unused grips serves a wish, -1 if none does. It is most
+// likely the one at place i.
+func find(had []grip, used []bool, i int, p model.Publish) int {
+	if i < len(had) && !used[i] && had[i].serves(p) {
+		return i
+	}
+	for j, g := range had {
+		if !used[j] && g.serves(p) {
+			return j
+		}
+	}
+	return -1
+}
+
 // grasp takes the ports of one wish on the targets' addresses. had is what the
 // wish has already.
 func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []target, had grip, owner string) (grip, error) {
-	g := grip{wish: p, proto: p.Proto, first: had.first, last: had.last, hosts: make(map[netip.Addr]io.Closer)}
+	g := grip{wish: p, proto: p.Proto, first: had.first, last: had.last}
 	var missing []netip.Addr
 	for _, t := range to {
-		if c, ok := had.hosts[t.host]; ok {
-			g.hosts[t.host] = c
+		if c, ok := had.hosts.get(t.host); ok {
+			g.hosts = append(g.hosts, held{t.host, c})
 		} else {
 			missing = append(missing, t.host)
 		}
@@ -170,9 +202,9 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 		if err != nil {
 			return g, err
 		}
-		held, err := s.hold(ctx, k, g, missing, owner)
+		fresh, err := s.hold(ctx, k, g, missing, owner)
 		if err == nil {
-			maps.Copy(g.hosts, held.hosts)
+			g.hosts = append(g.hosts, fresh.hosts...)
 			return g, nil
 		}
 		// A port that was ours to choose and that somebody else has is skipped.
@@ -184,17 +216,17 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 
 // hold takes ports by sockets, on all hosts or on none.
 func (s *settlement) hold(ctx context.Context, k Kernel, g grip, hosts []netip.Addr, owner string) (grip, error) {
-	fresh := grip{proto: g.proto, first: g.first, last: g.last, hosts: make(map[netip.Addr]io.Closer)}
+	fresh := grip{proto: g.proto, first: g.first, last: g.last}
 	for _, h := range hosts {
 		c, err := k.Hold(ctx, model.Port{Proto: g.proto, Host: h, First: g.first, Last: g.last, Owner: owner})
 		if err != nil {
 			s.book.space.Release(g.proto, hosts, g.first, g.last)
-			for _, c := range fresh.hosts {
-				err = errors.Join(err, c.Close())
+			for _, x := range fresh.hosts {
+				err = errors.Join(err, x.kept.Close())
 			}
 			return fresh, err
 		}
-		fresh.hosts[h] = c
+		fresh.hosts = append(fresh.hosts, held{h, c})
 	}
 	s.fresh = append(s.fresh, fresh)
 	return fresh, nil
@@ -220,10 +252,19 @@ func (s *settlement) done() {
 		b.bySandbox[s.sandbox] = s.grips
 	}
 	b.mu.Unlock()
+	if len(had) == 0 {
+		return
+	}
+	kept := make(map[keep]bool)
+	for _, g := range s.grips {
+		for _, x := range g.hosts {
+			kept[keep{x, g.proto, g.first}] = true
+		}
+	}
 	for _, g := range had {
-		for h, c := range g.hosts {
-			if !slices.ContainsFunc(s.grips, func(now grip) bool { return now.keeps(g, h, c) }) {
-				_ = b.letGo(g, h, c)
+		for _, x := range g.hosts {
+			if !kept[keep{x, g.proto, g.first}] {
+				_ = b.letGo(g, x)
 			}
 		}
 	}
@@ -237,30 +278,31 @@ func (g grip) serves(p model.Publish) bool {
 		w.PortLast-w.Port == p.PortLast-p.Port
 }
 
-// keeps says whether an address of another grip is in this one.
-func (g grip) keeps(old grip, h netip.Addr, c io.Closer) bool {
-	now, ok := g.hosts[h]
-	return ok && now == c && g.proto == old.proto && g.first == old.first
+// keep names a hold among those of a sandbox.
+type keep struct {
+	held
+	proto uint8
+	first uint16
 }
 
 // undo lets go of what the settlement took.
 func (s *settlement) undo() error {
 	var errs []error
 	for _, g := range s.fresh {
-		for h, c := range g.hosts {
-			errs = append(errs, s.book.letGo(g, h, c))
+		for _, x := range g.hosts {
+			errs = append(errs, s.book.letGo(g, x))
 		}
 	}
 	s.fresh = nil
 	return errors.Join(errs...)
 }
 
-func (b *portBook) letGo(g grip, h netip.Addr, c io.Closer) error {
-	b.space.Release(g.proto, []netip.Addr{h}, g.first, g.last)
-	if c == nil {
+func (b *portBook) letGo(g grip, x held) error {
+	b.space.Release(g.proto, []netip.Addr{x.host}, g.first, g.last)
+	if x.kept == nil {
 		return nil
 	}
-	return c.Close()
+	return x.kept.Close()
 }
 
 // release lets go of all that a sandbox has.
@@ -272,13 +314,13 @@ func (b *portBook) restore(ctx context.Context, k Kernel, sb *model.Sandbox) err
 	s := b.none(sb.ID)
 	var errs []error
 	for _, p := range sb.Publish {
-		g := grip{wish: p, proto: p.Proto, hosts: make(map[netip.Addr]io.Closer)}
+		g := grip{wish: p, proto: p.Proto}
 		for _, q := range sb.Published {
 			if q.Proto != p.Proto || q.Port != p.Port || p.Host.IsValid() && q.Host != p.Host ||
 				p.First != 0 && (q.First < p.First || q.Last > p.Last) {
 				continue
 			}
-			if _, ok := g.hosts[q.Host]; ok {
+			if _, ok := g.hosts.get(q.Host); ok {
 				continue
 			}
 			if err := b.space.Take(q.Proto, []netip.Addr{q.Host}, q.First, q.Last, sb.ContainerID); err != nil {
@@ -290,12 +332,45 @@ func (b *portBook) restore(ctx context.Context, k Kernel, sb *model.Sandbox) err
 				c = nil
 			}
 			g.first, g.last = q.First, q.Last
-			g.hosts[q.Host] = c
+			g.hosts = append(g.hosts, held{q.Host, c})
 		}
 		s.grips = append(s.grips, g)
 	}
 	s.done()
 	return errors.Join(errs...)
+}
+
+// PublishedPort is a published port and how it is kept from other programs.
+type PublishedPort struct {
+	Port model.Port
+	How  hostport.How
+}
+
+// Published returns the ports that are published for the sandbox.
+func (s *Sandbox) Published() []PublishedPort {
+	type place struct {
+		proto uint8
+		host  netip.Addr
+		first uint16
+	}
+	how := make(map[place]hostport.How)
+	b := &s.e.ports
+	b.mu.Lock()
+	for _, g := range b.bySandbox[s.ID()] {
+		for _, x := range g.hosts {
+			at := place{g.proto, x.host, g.first}
+			if how[at] = hostport.Taken; x.kept != nil {
+				how[at] = x.kept.How()
+			}
+		}
+	}
+	b.mu.Unlock()
+	ports := s.Record().Published
+	out := make([]PublishedPort, len(ports))
+	for i, p := range ports {
+		out[i] = PublishedPort{p, cmp.Or(how[place{p.Proto, p.Host, p.First}], hostport.Checked)}
+	}
+	return out
 }
 
 // close lets go of everything at once.

@@ -14,9 +14,20 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
+// SetKey gives the sandbox of a container another network namespace, see
+// Sandbox.SetKey. It fails with BadRequest if there is no such sandbox.
+func (e *Engine) SetKey(ctx context.Context, containerID, path string) error {
+	s, err := e.SandboxByContainer(containerID)
+	if err != nil {
+		return types.BadRequestErrorf("no sandbox present for container %q", containerID)
+	}
+	return s.SetKey(ctx, path)
+}
+
 // SetKey gives the sandbox another network namespace, that of path, in place of
-// its own: everything joined moves there. On failure the former one stays in
-// use.
+// its own: everything joined moves there. The other one is proven, and both are
+// pinned, before anything is taken apart. On failure the former one stays in use,
+// with all that somebody else has in it.
 func (s *Sandbox) SetKey(ctx context.Context, path string) error {
 	if path == "" {
 		return types.BadRequestErrorf("container %s: the path of a network namespace is empty", s.ContainerID())
@@ -24,109 +35,142 @@ func (s *Sandbox) SetKey(ctx context.Context, path string) error {
 	if !s.e.kernel.NamespaceAlive(path) {
 		return types.BadRequestErrorf("container %s: %s is not a network namespace", s.ContainerID(), path)
 	}
-	return s.rebuild(ctx, nil, func(rec *model.Sandbox) error {
-		if rec.Host {
-			return types.ForbiddenErrorf("container %s uses the host's network namespace", rec.ContainerID)
-		}
-		rec.External, rec.Path = true, path
-		return nil
-	}, func(bare *model.Sandbox) { bare.External, bare.Path = true, "" })
+	return s.rebuild(ctx, rebuild{
+		anew: func(o model.Object) bool { return o.Order() == model.OrderNamespace },
+		edit: func(rec *model.Sandbox) error {
+			if rec.Host {
+				return types.ForbiddenErrorf("container %s uses the host's network namespace", rec.ContainerID)
+			}
+			rec.External, rec.Path = true, path
+			rec.Moves++
+			return nil
+		},
+		hold: func(before, after *model.Sandbox) []model.Object {
+			pins := []model.Object{model.Namespace{Path: after.Spare(), From: after.Path}}
+			if !before.External || before.Path != "" {
+				pins = append(pins, model.Namespace{Path: before.Spare(), From: before.Key})
+			}
+			return pins
+		},
+	})
 }
 
 // Refresh makes the sandbox's files and ports anew, by other wishes. The
-// namespace, its owner and what is joined stay.
+// namespace, its owner and what is joined stay, with aliases and priorities.
 func (s *Sandbox) Refresh(ctx context.Context, req SandboxRequest) error {
 	if err := s.e.checkSandbox(req); err != nil {
 		return err
 	}
-	return s.rebuild(ctx, req.Links, func(rec *model.Sandbox) error {
-		fresh := s.e.newSandboxRecord(req)
-		fresh.ID, fresh.ContainerID, fresh.Name, fresh.Created = rec.ID, rec.ContainerID, rec.Name, rec.Created
-		fresh.Key, fresh.Host, fresh.External, fresh.Path = rec.Key, rec.Host, rec.External, rec.Path
-		fresh.Owner, fresh.NextIf = rec.Owner, rec.NextIf
-		if fresh.Files.Dir != "" {
-			fresh.Files.Dir = rec.Files.Dir
-			if req.Files.Hosts == "" {
-				fresh.Files.Hosts = rec.Files.Hosts
+	files := model.SandboxFiles{Sandbox: s.ID()}.Key()
+	return s.rebuild(ctx, rebuild{
+		anew: func(o model.Object) bool { return o.Key() == files },
+		edit: func(rec *model.Sandbox) error {
+			fresh := s.e.newSandboxRecord(req)
+			fresh.ID, fresh.ContainerID, fresh.Name, fresh.Created = rec.ID, rec.ContainerID, rec.Name, rec.Created
+			fresh.Key, fresh.Host, fresh.External, fresh.Path = rec.Key, rec.Host, rec.External, rec.Path
+			fresh.Owner, fresh.NextIf, fresh.Moves = rec.Owner, rec.NextIf, rec.Moves
+			if fresh.Files.Dir != "" {
+				// The container has the files mounted: they stay where they are.
+				fresh.Files.Dir = rec.Files.Dir
+				if req.Files.Hosts == "" {
+					fresh.Files.Hosts = rec.Files.Hosts
+				}
+				if req.Files.ResolvConf == "" {
+					fresh.Files.ResolvConf = rec.Files.ResolvConf
+				}
 			}
-			if req.Files.ResolvConf == "" {
-				fresh.Files.ResolvConf = rec.Files.ResolvConf
-			}
-		}
-		if model.Equal(model.SandboxFiles{Files: fresh.Files}, model.SandboxFiles{Files: rec.Files}) {
-			fresh.Upstreams = rec.Upstreams // the files stay as they are
-		}
-		*rec = *fresh
-		s.mu.Lock()
-		s.labels = maps.Clone(req.Labels)
-		s.mu.Unlock()
-		return nil
-	}, func(*model.Sandbox) {})
+			*rec = *fresh
+			return nil
+		},
+		links:      req.Links,
+		labels:     maps.Clone(req.Labels),
+		setsLabels: true,
+	})
+}
+
+// rebuild is a change of a sandbox by which everything is taken off it and put
+// back.
+type rebuild struct {
+	// edit makes the record what it will be.
+	edit func(*model.Sandbox) error
+	// anew says of the sandbox's own objects which are made again as well.
+	anew func(model.Object) bool
+	// hold returns what keeps namespaces alive in between; nil: nothing.
+	hold func(before, after *model.Sandbox) []model.Object
+	// links are those that the sandbox is about to have; nil: no others than before.
+	links *model.Links
+	// labels are the sandbox's options by label, if setsLabels says that there are new
+	// ones.
+	labels     map[string]any
+	setsLabels bool
 }
 
 // rebuild takes everything off the sandbox, and puts it back on the sandbox as
-// edit leaves its record, with links. strip says what else the sandbox is without
-// in between.
-func (s *Sandbox) rebuild(ctx context.Context, links *model.Links, edit func(*model.Sandbox) error, strip func(*model.Sandbox)) error {
+// its record is then. The one commit comes last: when it is cut short before that,
+// the next start goes back to the sandbox as it was.
+func (s *Sandbox) rebuild(ctx context.Context, r rebuild) error {
 	e := s.e
-	done, err := s.takeAll(ctx, links)
+	done, err := s.takeAll(ctx, r.links)
 	if err != nil {
 		return err
 	}
 	defer done()
 	before := s.view.Load()
-	bare := model.View{Sandbox: clone(before.Sandbox)}
-	bare.Sandbox.Resolver, bare.Sandbox.Published = 0, nil
-	strip(bare.Sandbox)
 	rec := clone(before.Sandbox)
 	rec.Resolver = 0
-	if err := edit(rec); err != nil {
+	if err := r.edit(rec); err != nil {
 		return err
 	}
-	after := e.linked(model.NewView(rec, slices.Clone(before.Attached)))
+	after := s.newView(rec, slices.Clone(before.Attached))
+	if r.setsLabels {
+		after.Labels = r.labels
+	}
+	after = e.linked(after)
 	if err := e.checkLinks(after, nil); err != nil {
 		return err
 	}
+	bare := model.View{Sandbox: clone(before.Sandbox)}
+	bare.Sandbox.Resolver, bare.Sandbox.Published = 0, nil
+	left := slices.DeleteFunc(bare.Objects(), r.anew)
+
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
 		return opError("publish ports of container", rec.ContainerID, rec.ID, err)
 	}
 	rec.Published = ports.published
-	// From its own namespace a sandbox goes to none, and from there to the other
-	// one: a kill on the way leaves one that waits for a namespace.
-	waits := bare.Sandbox.External && !before.Sandbox.External
-	put := func(rec *model.Sandbox) error {
-		return e.commit(context.WithoutCancel(ctx), store.Op{Kind: kindSandbox, ID: rec.ID, Value: model.Encode(rec)})
-	}
-	if waits {
-		if err := put(bare.Sandbox); err != nil {
-			return opError("rebuild container", rec.ContainerID, rec.ID, err, ports.undo())
+	back := ports.undo
+	fail := func(err error) error { return opError("rebuild container", rec.ContainerID, rec.ID, err, back()) }
+	if r.hold != nil {
+		held, err := apply.Apply(ctx, e.floor(), nil, r.hold(before.Sandbox, rec))
+		if err != nil {
+			return fail(err)
 		}
-	}
-	restore := saveResolver(before.Sandbox.Files)
-	back := func() error {
-		err := errors.Join(ports.undo(), restore(), s.restartResolver())
-		if waits {
-			err = errors.Join(err, put(before.Sandbox))
-		}
-		return err
+		defer func() { e.logErr("let go of namespaces of container "+rec.ContainerID, rec.ID, held.Undo(ctx)) }()
 	}
 	s.stopResolver()
-	off, err := apply.Apply(ctx, e.floor(), e.linked(*before).Objects(), bare.Objects())
+	restore := saveFiles(before.Sandbox.Files)
+	back = func() error { return errors.Join(ports.undo(), restore(), s.restartResolver()) }
+	off, err := apply.Apply(ctx, e.floor(), e.linked(*before).Objects(), left)
 	if err != nil {
-		return opError("rebuild container", rec.ContainerID, rec.ID, err, back())
+		return fail(err)
 	}
-	fail := func(err error, more ...error) error {
-		return opError("rebuild container", rec.ContainerID, rec.ID, err, append(more, off.Undo(ctx), back())...)
-	}
-	on, res, err := s.wire(ctx, bare.Objects(), after)
+	back = func() error { return errors.Join(off.Undo(ctx), ports.undo(), restore(), s.restartResolver()) }
+	on, res, err := s.wire(ctx, left, after)
 	if err != nil {
 		return fail(err)
 	}
 	if err := e.commit(ctx, store.Op{Kind: kindSandbox, ID: rec.ID, Value: model.Encode(rec)}); err != nil {
-		return fail(err, res.close(), on.Undo(ctx))
+		return fail(errors.Join(err, res.close(), on.Undo(ctx)))
 	}
 	s.publish(after, res, ports)
+	if r.setsLabels {
+		s.mu.Lock()
+		s.labels = r.labels
+		s.mu.Unlock()
+		s.emit("refresh", nil)
+	} else {
+		s.emit("setkey", nil)
+	}
 	return nil
 }
 
@@ -185,7 +229,7 @@ func (s *Sandbox) Rename(ctx context.Context, name string) error {
 		return err
 	}
 	defer done()
-	eps := s.Endpoints()
+	eps := slices.DeleteFunc(s.Endpoints(), func(ep *Endpoint) bool { return ep.Record().Gateway })
 	var names []turn
 	for _, ep := range eps {
 		names = append(names, exclusive("name", ep.net.ID()+"/"+name))
@@ -218,17 +262,26 @@ func (s *Sandbox) Rename(ctx context.Context, name string) error {
 	if err := e.commit(ctx, ops...); err != nil {
 		return opError("rename container", s.ContainerID(), s.ID(), err)
 	}
+	was := make(map[*Endpoint]*model.Endpoint, len(eps))
 	for ep, rec := range renamed {
 		old := ep.Record()
+		was[ep] = old
 		ep.net.zone.rename(old, rec)
 		e.mu.Lock()
 		delete(ep.net.endpoints, old.Name)
 		ep.net.endpoints[name] = ep
 		ep.rec.Store(rec)
 		e.mu.Unlock()
-		e.events.emit(Event{Type: "endpoint", Action: "rename", ID: rec.ID, Name: name, Attributes: map[string]string{"old": old.Name}})
 	}
 	s.view.Store(&view)
+	for _, ep := range eps {
+		if old := was[ep]; old.Name != name || old.Anonymous {
+			ep.emit("rename", map[string]string{"old": old.Name})
+		}
+	}
+	if len(eps) > 0 {
+		s.emit("rename", map[string]string{"new": name})
+	}
 	return nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/libnetwork/libnetwork/internal/apply"
+	"github.com/libnetwork/libnetwork/internal/drivers/outside"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/store"
 	"github.com/libnetwork/libnetwork/ipamapi"
@@ -27,8 +29,15 @@ type loaded struct {
 	// unowned says that an earlier start has found objects of records that were
 	// lost, and left them alone.
 	unowned bool
-	// ops forget what cannot be used.
+	// ops forget what is over, and set aside what cannot be used.
 	ops []store.Op
+}
+
+// setAside reports a record that cannot be used, and has it kept where damaged
+// ones are.
+func (e *Engine) setAside(l *loaded, kind, id string, err error) {
+	e.log.Error("damaged record has been set aside", "kind", kind, "id", id, "err", err)
+	l.ops = append(l.ops, store.Op{Kind: kind, ID: id, SetAside: true})
 }
 
 // recordUnowned is the id of the record that says so.
@@ -39,7 +48,14 @@ const recordUnowned = "unowned"
 func (e *Engine) recover(ctx context.Context) error {
 	l := e.load()
 	for _, n := range l.networks {
-		e.restoreNetwork(n)
+		if n.Deleting {
+			// Its driver is told when it is there, if it has not been.
+			p := pending{Driver: n.Driver, Network: n.ID}
+			e.pending[p.id()] = p
+			l.ops = append(l.ops, store.Op{Kind: kindNetwork, ID: n.ID, Durable: true}, p.put())
+			continue
+		}
+		e.restoreNetwork(&l, n)
 	}
 	ended := e.restoreEndpoints(&l)
 	ops := append(l.ops, e.endSandboxes(&l, ended)...)
@@ -61,7 +77,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	for _, s := range e.Sandboxes() {
 		want = append(want, e.linked(*s.View()).Objects()...)
 	}
-	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) })
+	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) || isDriver(o.Order()) })
 	kept, err := e.kernel.Recover(ctx, want, keep)
 	e.logErr("recover", "kernel", err)
 	if err := e.recordUnowned(ctx, l.unowned, kept); err != nil {
@@ -71,6 +87,7 @@ func (e *Engine) recover(ctx context.Context) error {
 		e.repairFiles(s)
 		e.resume(ctx, s)
 	}
+	e.settleGateways(ctx)
 	e.relaxForwarding(ctx)
 	return nil
 }
@@ -94,8 +111,7 @@ func (e *Engine) recordUnowned(ctx context.Context, was bool, kept []string) err
 	return e.commit(ctx, op)
 }
 
-// load reads and decodes the store's records. A damaged one is reported and
-// forgotten.
+// load reads and decodes the store's records.
 func (e *Engine) load() loaded {
 	records, problems := e.store.Records()
 	for _, p := range problems {
@@ -106,63 +122,127 @@ func (e *Engine) load() loaded {
 		var err error
 		switch r.Kind {
 		case kindNetwork:
-			err = decodeInto(&l.networks, r.Value)
+			err = decodeInto(&l.networks, r, func(n *model.Network) string { return n.ID })
 		case kindEndpoint:
-			err = decodeInto(&l.endpoints, r.Value)
+			err = decodeInto(&l.endpoints, r, func(ep *model.Endpoint) string { return ep.ID })
 		case kindSandbox:
-			if err = decodeInto(&l.sandboxes, r.Value); err == nil && r.Stale {
+			err = decodeInto(&l.sandboxes, r, func(sb *model.Sandbox) string { return sb.ID })
+			if err == nil && r.Stale {
 				l.dead[r.ID] = true
+			}
+		case kindPending:
+			var p pending
+			if err = json.Unmarshal(r.Value, &p); err == nil {
+				e.pending[p.id()] = p
 			}
 		case kindHost:
 			if r.ID == recordUnowned {
 				l.unowned = true
 			} else {
-				err = json.Unmarshal(r.Value, &e.forwarding)
+				var f forwarding
+				if err = json.Unmarshal(r.Value, &f); err == nil {
+					e.forwarding = f
+				}
 			}
 		}
 		if err != nil {
-			e.log.Error("damaged record is forgotten", "kind", r.Kind, "id", r.ID, "err", err)
-			l.ops = append(l.ops, store.Op{Kind: r.Kind, ID: r.ID, Durable: r.Durable})
+			e.setAside(&l, r.Kind, r.ID, err)
 		}
 	}
 	return l
 }
 
-func decodeInto[T model.Network | model.Endpoint | model.Sandbox](list *[]*T, data []byte) error {
-	v, err := model.Decode[T](data)
-	if err == nil {
-		*list = append(*list, v)
+func decodeInto[T model.Network | model.Endpoint | model.Sandbox](list *[]*T, r store.Record, id func(*T) string) error {
+	v, err := model.Decode[T](r.Value)
+	if err != nil {
+		return err
 	}
-	return err
+	if id(v) != r.ID {
+		return types.InternalErrorf("the record calls itself %s", id(v))
+	}
+	*list = append(*list, v)
+	return nil
 }
 
-// restoreNetwork makes a recorded network known again. One whose driver or
-// addresses are not to be had stays in the store, out of sight, and is tried
-// again by the next start.
-func (e *Engine) restoreNetwork(rec *model.Network) {
+// sound derives something from a record, and says why that cannot be done: JSON
+// of the right version can still say what no driver understands.
+func sound(derive func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = types.InternalErrorf("nothing can be derived from the record: %v", r)
+		}
+	}()
+	derive()
+	return nil
+}
+
+// restoreNetwork makes a recorded network known again. One whose addresses are not
+// to be had stays in the store, out of sight, until its address manager is there or
+// the next start.
+//
+// The driver may be one that is registered later: until then nothing can be done
+// with its networks but look at them.
+func (e *Engine) restoreNetwork(l *loaded, rec *model.Network) *Network {
 	drv, err := e.driver(rec.Driver)
-	if err == nil && drv.Traits().Addresses {
-		err = e.reclaim(rec)
+	if err != nil {
+		drv, err = outside.Absent(rec.Driver, rec.Scope), nil
 	}
-	if err == nil && e.byName[nameKey(rec)] != nil {
+	if err := sound(func() { drv.Network(rec) }); err != nil {
+		e.setAside(l, kindNetwork, rec.ID, err)
+		return nil
+	}
+	e.mu.RLock()
+	if e.byName[nameKey(rec)] != nil {
 		err = NetworkNameError(rec.Name)
+	}
+	e.mu.RUnlock()
+	if err == nil && drv.Traits().Addresses {
+		if _, err := e.addressManager(rec.IPAM.Driver); err != nil {
+			e.log.Warn("network waits for its address manager", "network", rec.Name, "id", rec.ID, "manager", rec.IPAM.Driver)
+			e.waiting = append(e.waiting, rec)
+			return nil
+		}
+		err = e.reclaim(rec)
 	}
 	if err != nil {
 		e.log.Error("network cannot be restored", "network", rec.Name, "id", rec.ID, "err", err)
-		return
+		return nil
 	}
 	n := e.newNetwork(drv, rec)
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.networks[rec.ID] = n
 	e.byName[nameKey(rec)] = n
+	return n
+}
+
+// restoreLate restores a network after the start.
+func (e *Engine) restoreLate(rec *model.Network) {
+	var l loaded
+	if n := e.restoreNetwork(&l, rec); n != nil && !isOutside(n.drv) {
+		_, err := apply.Apply(e.ctx, e.kernel, nil, n.drv.Network(rec))
+		e.logErr("restore network "+rec.Name, rec.ID, err)
+	}
+	e.logErr("set aside network "+rec.Name, rec.ID, e.commit(e.ctx, l.ops...))
 }
 
 // reclaim asks the address manager again for what the network's record says it
-// has: an address manager of ours keeps no record of its own.
-func (e *Engine) reclaim(rec *model.Network) error {
+// has: the built-in one keeps no record of its own. Others remember. On failure what
+// was obtained is given back.
+func (e *Engine) reclaim(rec *model.Network) (err error) {
+	if rec.IPAM.Driver != ipamapi.DefaultIPAM {
+		return nil
+	}
 	im, err := e.addressManager(rec.IPAM.Driver)
 	if err != nil {
 		return err
 	}
+	var undo undoList
+	defer func() {
+		if err != nil {
+			undo.run()
+		}
+	}()
 	for i, pools := range [][]model.Pool{rec.IPAM.Pools4, rec.IPAM.Pools6} {
 		conf := [][]model.IPAMConf{rec.IPAM.Conf4, rec.IPAM.Conf6}[i]
 		for j, p := range pools {
@@ -174,22 +254,34 @@ func (e *Engine) reclaim(rec *model.Network) error {
 			if err != nil {
 				return err
 			}
+			undo.add(func() { e.logErr("release pool", id, im.ReleasePool(id)) })
 			if id != p.ID {
 				return types.InternalErrorf("pool %s is now called %s", p.ID, id)
 			}
 			gw := map[string]string{ipamapi.RequestAddressType: netlabel.Gateway}
-			if p.Gateway.IsValid() {
-				if _, _, err := im.RequestAddress(id, p.Gateway.Addr().AsSlice(), gw); err != nil {
-					return err
-				}
+			if err := e.reclaimAddress(im, id, p.Gateway, gw, &undo); err != nil {
+				return err
 			}
 			for _, a := range p.Aux {
-				if _, _, err := im.RequestAddress(id, a.Addr().AsSlice(), nil); err != nil && !errors.Is(err, ipamapi.ErrIPOutOfRange) {
+				if err := e.reclaimAddress(im, id, a, nil, &undo); err != nil && !errors.Is(err, ipamapi.ErrIPOutOfRange) {
 					return err
 				}
 			}
 		}
 	}
+	return nil
+}
+
+// reclaimAddress takes one address again; one that is not valid is none.
+func (e *Engine) reclaimAddress(im ipamEntry, pool string, a netip.Prefix, opts map[string]string, undo *undoList) error {
+	if !a.IsValid() {
+		return nil
+	}
+	ip := a.Addr().AsSlice()
+	if _, _, err := im.RequestAddress(pool, ip, opts); err != nil {
+		return err
+	}
+	undo.add(func() { e.logErr("release address", pool, im.ReleaseAddress(pool, ip)) })
 	return nil
 }
 
@@ -210,12 +302,14 @@ func (e *Engine) restoreEndpoints(l *loaded) (ended map[string]bool) {
 	}
 	for _, rec := range l.endpoints {
 		n := e.networks[rec.Network]
-		gone := n == nil || !e.cfg.KeepAlive || rec.Attached != nil && !known[rec.Attached.Sandbox]
-		if !gone {
-			gone = !e.reclaimEndpoint(n, rec)
-		}
-		if gone {
+		if !e.cfg.KeepAlive || rec.Attached != nil && !known[rec.Attached.Sandbox] {
 			l.ops = append(l.ops, store.Op{Kind: kindEndpoint, ID: rec.ID})
+			e.forgotten(l, n, rec)
+			continue
+		}
+		if err := e.restorable(n, rec); err != nil {
+			e.setAside(l, kindEndpoint, rec.ID, err)
+			e.forgotten(l, n, rec)
 			continue
 		}
 		ep := &Endpoint{e: e, net: n}
@@ -233,13 +327,29 @@ func (e *Engine) restoreEndpoints(l *loaded) (ended map[string]bool) {
 			continue
 		}
 		s := &Sandbox{e: e}
-		view := model.NewView(sb, attached[sb.ID])
+		view := s.newView(sb, attached[sb.ID])
 		s.view.Store(&view)
 		e.sandboxes[sb.ID] = s
 		e.byContainer[sb.ContainerID] = s
 		e.noteLinks(s)
 	}
 	return ended
+}
+
+// forgotten makes those who remember an endpoint that does not go on forget it: its
+// address manager, and its driver when that is there.
+func (e *Engine) forgotten(l *loaded, n *Network, rec *model.Endpoint) {
+	if n == nil {
+		return
+	}
+	if n.Record().IPAM.Driver != ipamapi.DefaultIPAM {
+		e.releaseEndpoint(n.Record(), rec)
+	}
+	if isOutside(n.drv) {
+		p := pending{Driver: n.Record().Driver, Network: rec.Network, Endpoint: rec.ID}
+		e.pending[p.id()] = p
+		l.ops = append(l.ops, p.put())
+	}
 }
 
 // over says why a sandbox cannot go on, or the empty string.
@@ -251,31 +361,40 @@ func (e *Engine) over(sb *model.Sandbox, dead bool) string {
 		return "the machine was started anew"
 	case sb.Owner != nil && !alive(*sb.Owner):
 		return "its process has ended"
-	case (!sb.External || sb.Path != "") && !e.kernel.NamespaceAlive(sb.Key):
+	case (!sb.External || sb.Path != "") && !e.kernel.NamespaceAlive(sb.Key) && !e.kernel.NamespaceAlive(sb.Spare()):
 		return "its network namespace is gone"
 	default:
 		return ""
 	}
 }
 
-func (e *Engine) reclaimEndpoint(n *Network, rec *model.Endpoint) bool {
-	im, err := e.addressManager(n.Record().IPAM.Driver)
-	if err != nil {
-		return true // a driver without addresses
+// restorable takes the addresses of a recorded endpoint again, and says why the
+// endpoint cannot go on. Nothing is taken then.
+func (e *Engine) restorable(n *Network, rec *model.Endpoint) error {
+	if n == nil {
+		return types.NotFoundErrorf("endpoint %s: its network %s has not been restored", rec.Name, rec.Network)
 	}
+	if other := n.endpoints[rec.Name]; other != nil {
+		return types.ForbiddenErrorf("endpoint %s: network %s has another one of this name, %s", rec.Name, n.Name(), other.ID())
+	}
+	im, err := e.addressManager(n.Record().IPAM.Driver)
+	if err != nil || n.Record().IPAM.Driver != ipamapi.DefaultIPAM {
+		return nil //nolint:nilerr // a driver without addresses, or a manager that remembers
+	}
+	var undo undoList
 	for _, a := range []struct {
 		pool string
 		addr netip.Prefix
 	}{{rec.Pool4, rec.V4}, {rec.Pool6, rec.V6}} {
-		if !a.addr.IsValid() || a.pool == "" {
+		if a.pool == "" {
 			continue
 		}
-		if _, _, err := im.RequestAddress(a.pool, a.addr.Addr().AsSlice(), nil); err != nil {
-			e.log.Error("endpoint cannot be restored", "endpoint", rec.Name, "id", rec.ID, "err", err)
-			return false
+		if err := e.reclaimAddress(im, a.pool, a.addr, nil, &undo); err != nil {
+			undo.run()
+			return types.InternalErrorf("endpoint %s: address %s: %w", rec.Name, a.addr, err)
 		}
 	}
-	return true
+	return nil
 }
 
 // endSandboxes returns the operations that forget sandboxes. What the kernel

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/dnsserver"
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -61,7 +62,8 @@ func (r *resolver) close() error {
 func (s *Sandbox) startResolver(r *resolver) {
 	rec := s.Record()
 	r.server = dnsserver.New(dnsserver.Config{
-		Backend: backend{s}, Upstreams: s.e.upstreamsOf(rec), TTL: s.e.cfg.TTL, Logger: s.e.log,
+		Backend: backend{s}, TTL: s.e.cfg.TTL, Logger: s.e.log,
+		Follow: s.follow(rec), Upstreams: s.e.upstreamsOf(s.View()),
 		Dial: func(ctx context.Context, network, addr string, hostNS bool) (net.Conn, error) {
 			netns := rec.Key
 			if hostNS {
@@ -115,7 +117,8 @@ func (e *Engine) editedUpstreams(sb *model.Sandbox) []netip.AddrPort {
 }
 
 // upstreamsOf returns the servers that a sandbox's server forwards to.
-func (e *Engine) upstreamsOf(sb *model.Sandbox) []dnsserver.Upstream {
+func (e *Engine) upstreamsOf(v *model.View) []dnsserver.Upstream {
+	sb := v.Sandbox
 	if len(sb.Upstreams) > 0 {
 		var out []dnsserver.Upstream
 		for _, a := range sb.Upstreams {
@@ -128,6 +131,7 @@ func (e *Engine) upstreamsOf(sb *model.Sandbox) []dnsserver.Upstream {
 		e.logErr("read the host's resolver configuration", sb.ID, err)
 		return nil
 	}
+	spec.IPv6 = hasIPv6(v)
 	found, err := resolvfile.Upstreams(spec)
 	if err != nil {
 		e.logErr("find the name servers of sandbox", sb.ID, err)
@@ -156,5 +160,14 @@ func (s *Sandbox) Resolve(name string, v6 bool) (addrs []netip.Addr, known bool)
 	return s.resolve(name, v6)
 }
 
-// ResolveAddr returns name.network for an address, or the empty string.
-func (s *Sandbox) ResolveAddr(a netip.Addr) string { return backend{s}.ResolveIP(a) }
+// ResolveReverse returns name.network for an address as PTR records write it,
+// 4.3.2.1 or 32 hex digits between dots, or the empty string.
+func (s *Sandbox) ResolveReverse(rev string) string {
+	rev = strings.ToLower(strings.TrimSuffix(rev, "."))
+	for _, zone := range []string{".in-addr.arpa", ".ip6.arpa"} {
+		if a, ok := dnsserver.ReverseAddr(rev + zone); ok {
+			return backend{s}.ResolveIP(a)
+		}
+	}
+	return ""
+}

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/libnetwork/libnetwork/internal/apply"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/store"
 	"github.com/libnetwork/libnetwork/types"
@@ -152,7 +151,7 @@ func (e *Engine) createSandbox(ctx context.Context, req SandboxRequest, attach [
 	var undo undoList
 	g := grow{}
 	for _, a := range attach {
-		epRec, err := e.planEndpoint(a.Network, a.Endpoint, &undo)
+		epRec, err := e.planEndpoint(ctx, a.Network, a.Endpoint, &undo)
 		if err != nil {
 			undo.run()
 			return nil, err
@@ -184,7 +183,7 @@ func (s *Sandbox) Attach(ctx context.Context, a AttachRequest) (*Endpoint, error
 		return nil, types.ForbiddenErrorf("the sandbox of container %s is deleted", s.ContainerID())
 	}
 	var undo undoList
-	rec, err := e.planEndpoint(a.Network, a.Endpoint, &undo)
+	rec, err := e.planEndpoint(ctx, a.Network, a.Endpoint, &undo)
 	if err != nil {
 		undo.run()
 		return nil, err
@@ -258,7 +257,11 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 	ctx = context.WithoutCancel(ctx)
 	s.gone.Store(true)
 	s.stopResolver()
-	left := apply.Remove(ctx, e.floor(), e.linked(*view).Teardown(), nil)
+	deleted := make(map[*Endpoint]bool, len(eps))
+	for _, ep := range eps {
+		deleted[ep] = true
+	}
+	left := s.unwire(ctx, e.linked(*view).Teardown(), nil, eps, deleted)
 	e.logErr("delete sandbox of container "+view.Sandbox.ContainerID, s.ID(), left)
 	e.ports.release(s.ID())
 	e.mu.Lock()
@@ -272,7 +275,7 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 		e.emitAttach("disconnect", ep, view.Sandbox)
 		e.forgetEndpoint(ep, left != nil)
 	}
-	e.events.emit(Event{Type: "sandbox", Action: "destroy", ID: s.ID(), Name: view.Sandbox.ContainerID})
+	s.emit("destroy", nil)
 	return nil
 }
 

@@ -12,8 +12,8 @@ import (
 // back when its outcome can be seen. Waiting ends with the context, and is first
 // come, first served, so that nobody starves.
 //
-// Every operation takes its turns in the order sandbox, network, endpoint, name,
-// which keeps circles of waiting from forming.
+// Every operation takes its turns in the order pools, sandbox, network, endpoint,
+// name, which keeps circles of waiting from forming.
 type turns struct {
 	mu      sync.Mutex // guards the following
 	queues  map[string]*queue
@@ -38,6 +38,10 @@ type turn struct {
 	key       string
 	exclusive bool
 }
+
+// turnPools is the turn of all pools together: who makes or removes networks
+// shares it.
+const turnPools = "pools"
 
 func shared(kind, id string) turn    { return turn{key: kind + "/" + id} }
 func exclusive(kind, id string) turn { return turn{key: kind + "/" + id, exclusive: true} }
@@ -82,16 +86,8 @@ func (t *turns) takeOne(ctx context.Context, w turn) error {
 		return types.TimeoutErrorf("wait for %s: %w", w.key, err)
 	}
 	t.mu.Lock()
-	if t.queues == nil {
-		t.queues = make(map[string]*queue)
-	}
-	q := t.queues[w.key]
-	if q == nil {
-		q = &queue{}
-		t.queues[w.key] = q
-	}
-	if len(q.waiting) == 0 && q.admits(w.exclusive) {
-		q.enter(w.exclusive)
+	q, entered := t.enter(w)
+	if entered {
 		t.mu.Unlock()
 		return nil
 	}
@@ -106,6 +102,41 @@ func (t *turns) takeOne(ctx context.Context, w turn) error {
 		t.abandon(w, q, me)
 		return types.TimeoutErrorf("wait for %s: %w", w.key, ctx.Err())
 	}
+}
+
+// try takes a turn if there is nobody to wait for. It is for those who hold turns
+// of a later kind already.
+func (t *turns) try(w turn) (giveBack func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, false
+	}
+	if _, ok := t.enter(w); !ok {
+		return nil, false
+	}
+	t.running.Add(1)
+	return func() {
+		t.give([]turn{w})
+		t.running.Done()
+	}, true
+}
+
+// enter grants a turn that nobody is in the way of.
+func (t *turns) enter(w turn) (*queue, bool) {
+	if t.queues == nil {
+		t.queues = make(map[string]*queue)
+	}
+	q := t.queues[w.key]
+	if q == nil {
+		q = &queue{}
+		t.queues[w.key] = q
+	}
+	if len(q.waiting) > 0 || !q.admits(w.exclusive) {
+		return q, false
+	}
+	q.enter(w.exclusive)
+	return q, true
 }
 
 // abandon takes a waiter out of the queue, or gives back a turn that was

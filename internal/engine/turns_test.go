@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"testing/synctest"
 )
 
+// Turns come in the order in which they were asked for, a writer alone, readers
+// together; who gives up makes way and takes nobody's turn.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ts turns
@@ -18,31 +21,63 @@ func TestTurns(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got []string
-		var mu sync.Mutex
-		note := func(s string) { mu.Lock(); got = append(got, s); mu.Unlock() }
-		for _, w := range []struct {
-			name string
-			turn turn
-		}{{"reader 1", shared("sandbox", "a")}, {"writer", exclusive("sandbox", "a")}, {"reader 2", shared("sandbox", "a")}} {
+		var mu sync.Mutex // guards got
+		got := []string{}
+		release := make(map[string]chan struct{})
+		wait := func(ctx context.Context, name string, w turn) {
+			release[name] = make(chan struct{})
 			go func() {
-				done, err := ts.take(context.Background(), w.turn)
+				done, err := ts.take(ctx, w)
 				if err != nil {
-					t.Error(err)
 					return
 				}
-				note(w.name)
-				synctest.Wait()
+				mu.Lock()
+				got = append(got, name)
+				mu.Unlock()
+				<-release[name]
 				done()
 			}()
 			synctest.Wait()
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if _, err := ts.take(ctx, shared("sandbox", "a")); !errors.Is(err, context.Canceled) {
+		admitted := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(got, want) {
+				t.Errorf("admitted are %v, want %v", got, want)
+			}
+			got = nil
+		}
+		tired, giveUp := context.WithCancel(t.Context())
+		wait(t.Context(), "reader 1", shared("sandbox", "a"))
+		wait(t.Context(), "reader 2", shared("sandbox", "a"))
+		wait(tired, "tired", exclusive("sandbox", "a"))
+		wait(t.Context(), "writer", exclusive("sandbox", "a"))
+		wait(t.Context(), "reader 3", shared("sandbox", "a"))
+		wait(t.Context(), "stranger", exclusive("sandbox", "b"))
+		admitted("stranger")
+		giveUp()
+		admitted()
+		if _, err := ts.take(tired, shared("sandbox", "c")); !errors.Is(err, context.Canceled) {
 			t.Errorf("take with an ended context: %v", err)
 		}
 		first()
+		synctest.Wait()
+		slices.Sort(got) // the readers come together
+		admitted("reader 1", "reader 2")
+		close(release["reader 1"])
+		admitted()
+		close(release["reader 2"])
+		admitted("writer")
+		close(release["writer"])
+		admitted("reader 3")
+		close(release["reader 3"])
+		close(release["stranger"])
+		synctest.Wait()
+		if len(ts.queues) != 0 {
+			t.Errorf("%d queues left", len(ts.queues))
+		}
 	})
 }
 

@@ -21,7 +21,7 @@ func assemble(ctx context.Context, opts Options) (*engine.Engine, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	k, err := kernel.New(ctx, kernel.Config{DataDir: opts.DataDir, RunDir: opts.RunDir, Steps: opts.Steps, Logger: opts.Logger})
+	k, err := kernel.New(ctx, kernel.Config{DataDir: opts.DataDir, RunDir: opts.RunDir, HeldPorts: opts.HeldPorts, Steps: opts.Steps, Logger: opts.Logger})
 	if err != nil {
 		return nil, engine.WithClass(err, "open %s: %w", opts.RunDir, err)
 	}
@@ -68,9 +68,14 @@ func busy(k *kernel.Kernel, log *slog.Logger) []netip.Prefix {
 	if err != nil {
 		log.Warn("read the host's routes", "err", err)
 	}
-	file, err := resolvconf.Get()
+	return append(out, nameServers(resolvconf.Get)...)
+}
+
+// nameServers are those of the host; a file that cannot be read has none.
+func nameServers(read func() (*resolvconf.File, error)) (out []netip.Prefix) {
+	file, err := read()
 	if err != nil {
-		return out
+		return nil
 	}
 	for _, s := range resolvconf.GetNameservers(file.Content, resolvconf.IP) {
 		if a, err := netip.ParseAddr(s); err == nil {

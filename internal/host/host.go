@@ -33,6 +33,9 @@ type Options struct {
 	KeepAlive bool
 	// RemoveUnowned removes what no record names, also if all records were lost.
 	RemoveUnowned bool
+	// HeldPorts is how many published ports are held by a socket at most: 0 for the
+	// default, less than 0 for none.
+	HeldPorts int
 	// Forwarding lets it turn packet forwarding on.
 	Forwarding bool
 	// NoFirewall leaves the host's firewall alone: no isolation, no masquerading,

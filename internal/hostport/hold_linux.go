@@ -18,10 +18,6 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-// maxSockets is the longest range that is held by sockets, one a port. A longer
-// one is only checked, since descriptors are scarce.
-const maxSockets = 64
-
 // A Holder holds ports in the network namespace of the calling thread. The zero
 // value is ready.
 //
@@ -31,12 +27,18 @@ const maxSockets = 64
 type Holder struct {
 	// Steps counts reservations; nil counts nothing.
 	Steps *step.Counter
+	// Limit is how many ports are held at most, since each is a descriptor: 0 for
+	// DefaultLimit, less than 0 for none. What is above it is checked alone.
+	Limit int
 
-	// mu stands above held, and is kept while sockets are bound, which waits for
+	// mu stands above held and count, and is kept while sockets are bound, which waits for
 	// nothing: else a reservation could take a sibling's half-made one for a
 	// foreign program.
-	mu   sync.Mutex
-	held map[place][]*Hold
+	mu    sync.Mutex
+	held  map[place][]*Hold
+	count int // of sockets
+	// checked stands for all single ports without a socket: they may be many.
+	checked *Hold
 }
 
 // place is a port of all addresses.
@@ -45,18 +47,26 @@ type place struct {
 	port  uint16
 }
 
-// A Hold keeps ports until it is closed. It may hold none, where a range is too
-// long or the kernel does not know the protocol.
+// A Hold keeps a port until it is closed, or says how it is kept otherwise.
 type Hold struct {
 	h     *Holder
 	proto uint8
-	socks map[uint16]int // port: descriptor
+	port  uint16
+	fd    int // guarded by Holder.mu; -1 without a socket
+	how   How
 }
+
+// How says how the port is kept from others.
+func (o *Hold) How() How { return o.how }
 
 // Reserve takes the ports from first to last of a host address, the unspecified
 // one for all addresses of its family. All or none: else the error has the class
 // Forbidden, names the port and the program that has it, and wraps EADDRINUSE.
-// Ranges of more than 64 ports are checked, not held.
+//
+// A single port is held by a socket, up to the limit. Above it the port is bound
+// for a moment, which shows that it is free. A range is looked up in one dump of
+// the sockets of its protocol, and not held. Where the kernel has no sockets of
+// the protocol, nobody can be in the way.
 func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	host = host.Unmap()
 	if err := valid(proto, []netip.Addr{host}, first, last); err != nil {
@@ -68,81 +78,76 @@ func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, firs
 	if err := h.Steps.Next("hostport: reserve"); err != nil {
 		return nil, err
 	}
-	hold := &Hold{h: h, proto: proto, socks: map[uint16]int{}}
-	if int(last-first)+1 > maxSockets {
-		if err := h.checkRange(ctx, proto, host, first, last); err != nil {
-			return nil, err
-		}
-		return hold, nil
+	if first != last {
+		return h.checkRange(ctx, proto, host, first, last)
 	}
-	for p := int(first); p <= int(last); p++ {
-		err := h.take(hold, host, uint16(p))
-		if err == nil {
-			continue
-		}
-		if err := hold.Close(); err != nil {
-			return nil, err
-		}
-		if errors.Is(err, unix.EPROTONOSUPPORT) {
-			return hold, nil // no SCTP: the translation rule alone has the port
-		}
-		return nil, h.explain(ctx, proto, host, uint16(p), err)
+	hold, err := h.take(proto, host, first)
+	if err != nil {
+		return nil, h.explain(ctx, proto, host, first, err)
 	}
 	return hold, nil
 }
 
-// take adds the socket of one port to hold.
-func (h *Holder) take(hold *Hold, host netip.Addr, port uint16) error {
+// take binds a port, and keeps the socket if there may be one more.
+func (h *Holder) take(proto uint8, host netip.Addr, port uint16) (*Hold, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at := place{hold.proto, port}
-	fd, err := bind(hold.proto, host, port, false)
+	at := place{proto, port}
+	fd, err := bind(proto, host, port, false)
 	if ours := h.held[at]; errors.Is(err, unix.EADDRINUSE) && len(ours) > 0 {
 		// It may be that only we are in the way. Sockets of one user that all
 		// have SO_REUSEPORT may overlap, so they get it for this moment.
 		for _, o := range ours {
-			_ = unix.SetsockoptInt(o.socks[port], unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			_ = unix.SetsockoptInt(o.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 		}
-		if fd, err = bind(hold.proto, host, port, true); err == nil {
+		if fd, err = bind(proto, host, port, true); err == nil {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
 		}
 		for _, o := range ours {
-			_ = unix.SetsockoptInt(o.socks[port], unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
+			_ = unix.SetsockoptInt(o.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0)
 		}
 	}
-	if err != nil {
-		return err
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return &Hold{h: h, fd: -1, how: RuleOnly}, nil
 	}
-	hold.socks[port] = fd
+	if err != nil {
+		return nil, err
+	}
+	limit := h.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	if h.count >= limit {
+		if h.checked == nil {
+			h.checked = &Hold{h: h, fd: -1, how: Checked}
+		}
+		return h.checked, os.NewSyscallError("close", unix.Close(fd))
+	}
+	hold := &Hold{h: h, proto: proto, port: port, fd: fd, how: Held}
+	h.count++
 	if h.held == nil {
 		h.held = map[place][]*Hold{}
 	}
 	h.held[at] = append(h.held[at], hold)
-	return nil
+	return hold, nil
 }
 
-// Close gives the ports back. A second call does nothing.
+// Close gives the port back. A second call does nothing.
 func (o *Hold) Close() error {
 	o.h.mu.Lock()
 	defer o.h.mu.Unlock()
-	var errs []error
-	for port, fd := range o.socks {
-		errs = append(errs, os.NewSyscallError("close", unix.Close(fd)))
-		at := place{o.proto, port}
-		o.h.held[at] = slices.DeleteFunc(o.h.held[at], func(x *Hold) bool { return x == o })
-		if len(o.h.held[at]) == 0 {
-			delete(o.h.held, at)
-		}
+	if o.fd < 0 {
+		return nil
 	}
-	clear(o.socks)
-	return errors.Join(errs...)
-}
-
-// Held says how many ports are held by sockets.
-func (o *Hold) Held() int {
-	o.h.mu.Lock()
-	defer o.h.mu.Unlock()
-	return len(o.socks)
+	err := os.NewSyscallError("close", unix.Close(o.fd))
+	o.fd = -1
+	o.h.count--
+	at := place{o.proto, o.port}
+	o.h.held[at] = slices.DeleteFunc(o.h.held[at], func(x *Hold) bool { return x == o })
+	if len(o.h.held[at]) == 0 {
+		delete(o.h.held, at)
+	}
+	return err
 }
 
 // bind opens a socket that has the port and takes no packet.
@@ -243,10 +248,11 @@ func inUse(ctx context.Context, what string, socks []socket, cause error) error 
 }
 
 // checkRange asks for all sockets once and says which port of a range is taken.
-func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) error {
+func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
+	hold := &Hold{h: h, proto: proto, port: first, fd: -1, how: Checked}
 	socks, err := sockets(ctx, proto, host, 0)
 	if err != nil {
-		return h.tryRange(ctx, proto, host, first, last)
+		return h.tryRange(ctx, hold, host, last)
 	}
 	ours := h.inodes(proto)
 	for _, s := range socks {
@@ -254,27 +260,27 @@ func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, f
 			continue
 		}
 		what := fmt.Sprintf("%s port %s", protocol(proto), netip.AddrPortFrom(host, s.port))
-		return inUse(ctx, what, []socket{s}, unix.EADDRINUSE)
+		return nil, inUse(ctx, what, []socket{s}, unix.EADDRINUSE)
 	}
-	return nil
+	return hold, nil
 }
 
 // tryRange asks port by port, where the kernel cannot list its sockets.
-func (h *Holder) tryRange(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) error {
-	for p := int(first); p <= int(last); p++ {
-		hold := &Hold{h: h, proto: proto, socks: map[uint16]int{}}
-		err := h.take(hold, host, uint16(p))
-		if errors.Is(err, unix.EPROTONOSUPPORT) {
-			return nil
-		}
+func (h *Holder) tryRange(ctx context.Context, hold *Hold, host netip.Addr, last uint16) (*Hold, error) {
+	for p := int(hold.port); p <= int(last); p++ {
+		one, err := h.take(hold.proto, host, uint16(p))
 		if err != nil {
-			return h.explain(ctx, proto, host, uint16(p), err)
+			return nil, h.explain(ctx, hold.proto, host, uint16(p), err)
 		}
-		if err := hold.Close(); err != nil {
-			return err
+		if err := one.Close(); err != nil {
+			return nil, err
+		}
+		if hold.how = one.how; hold.how == RuleOnly {
+			return hold, nil
 		}
 	}
-	return nil
+	hold.how = Checked
+	return hold, nil
 }
 
 // inodes are the sockets of our own holds.
@@ -285,7 +291,7 @@ func (h *Holder) inodes(proto uint8) map[uint32]bool {
 	for at, holds := range h.held {
 		for _, o := range holds {
 			var st unix.Stat_t
-			if at.proto == proto && unix.Fstat(o.socks[at.port], &st) == nil {
+			if at.proto == proto && unix.Fstat(o.fd, &st) == nil {
 				set[uint32(st.Ino)] = true
 			}
 		}

@@ -169,8 +169,8 @@ func TestReserveOverlap(t *testing.T) {
 						holds = append(holds, hold)
 					}
 					for i, hold := range holds {
-						if hold.Held() != 1 {
-							t.Errorf("%s holds %d ports", order[i], hold.Held())
+						if hold.How() != hostport.Held {
+							t.Errorf("%s is %s", order[i], hold.How())
 						}
 						if done, err := foreign(proto, order[i]+":8080", true); err == nil {
 							done()
@@ -237,12 +237,104 @@ func TestReserveErrors(t *testing.T) {
 			t.Errorf("an injected failure: %v", err)
 		}
 		h.Steps = nil
-		hold, err := h.Reserve(t.Context(), sctp, netip.MustParseAddr("127.0.0.1"), 80, 81)
+		hold, err := h.Reserve(t.Context(), sctp, netip.MustParseAddr("127.0.0.1"), 80, 80)
 		if err != nil {
 			t.Fatalf("sctp: %v", err)
 		}
+		if hold.How() != hostport.RuleOnly && hold.How() != hostport.Held {
+			t.Errorf("sctp is %s", hold.How())
+		}
 		if err := hold.Close(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func TestReserveLimit(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		limit int
+		ports int
+		held  int
+	}{
+		{"up to the limit", 3, 5, 3},
+		{"none", -1, 2, 0},
+		{"by default", 0, hostport.DefaultLimit + 2, hostport.DefaultLimit},
+	} {
+		t.Run("single ports are held up to the limit and checked above it: "+tt.name, func(t *testing.T) {
+			nstest.Run(t, func() {
+				h := hostport.Holder{Limit: tt.limit}
+				host, held := netip.IPv4Unspecified(), 0
+				var last *hostport.Hold
+				for i := range tt.ports {
+					hold, err := h.Reserve(t.Context(), tcp, host, uint16(8000+i), uint16(8000+i))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer hold.Close()
+					done, err := foreign(tcp, fmt.Sprintf("0.0.0.0:%d", 8000+i), true)
+					if done != nil {
+						done()
+					}
+					switch hold.How() {
+					case hostport.Held:
+						held++
+						last = hold
+						if err == nil {
+							t.Errorf("port %d is held, and another program got it", 8000+i)
+						}
+					case hostport.Checked:
+						if err != nil {
+							t.Errorf("port %d is checked, and not free: %v", 8000+i, err)
+						}
+					default:
+						t.Errorf("port %d is %s", 8000+i, hold.How())
+					}
+				}
+				if held != tt.held {
+					t.Errorf("%d are held, want %d", held, tt.held)
+				}
+				done, err := foreign(tcp, "0.0.0.0:7000", true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer done()
+				if _, err := h.Reserve(t.Context(), tcp, host, 7000, 7000); !errors.Is(err, unix.EADDRINUSE) {
+					t.Errorf("a port of another program above the limit: %v", err)
+				}
+				if last == nil {
+					return
+				}
+				if err := last.Close(); err != nil {
+					t.Fatal(err)
+				}
+				hold, err := h.Reserve(t.Context(), udp, host, 8000, 8000)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer hold.Close()
+				if hold.How() != hostport.Held {
+					t.Errorf("after one was given back the next is %s", hold.How())
+				}
+			})
+		})
+	}
+}
+
+func TestReserveRange(t *testing.T) {
+	nstest.Run(t, func() {
+		var h hostport.Holder
+		for _, proto := range []uint8{tcp, udp} {
+			hold, err := h.Reserve(t.Context(), proto, netip.IPv4Unspecified(), 8000, 8001)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if hold.How() != hostport.Checked {
+				t.Errorf("a range is %s", hold.How())
+			}
+			if err := hold.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -14,6 +14,8 @@ import (
 type Holder struct {
 	// Steps is not used.
 	Steps *step.Counter
+	// Limit is not used.
+	Limit int
 }
 
 // A Hold exists only on Linux.
@@ -27,8 +29,8 @@ func (h *Holder) Reserve(context.Context, uint8, netip.Addr, uint16, uint16) (*H
 // Close does nothing.
 func (o *Hold) Close() error { return nil }
 
-// Held is 0.
-func (o *Hold) Held() int { return 0 }
+// How is Checked.
+func (o *Hold) How() How { return Checked }
 
 // EphemeralRange returns DefaultLow and DefaultHigh.
 func EphemeralRange() (low, high uint16) { return DefaultLow, DefaultHigh }

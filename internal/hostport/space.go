@@ -1,6 +1,7 @@
 package hostport
 
 import (
+	"io"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -14,6 +15,31 @@ const (
 	DefaultLow  = 49153
 	DefaultHigh = 65535
 )
+
+// DefaultLimit is how many ports a Holder holds at most, one descriptor each.
+const DefaultLimit = 1024
+
+// How says how a port of the host is kept from other programs.
+type How string
+
+const (
+	// Held ports are bound by a socket: no other program can have them.
+	Held How = "held"
+	// Checked ports were free when they were published. A program that binds one
+	// later can do so, and gets nothing from outside.
+	Checked How = "checked"
+	// RuleOnly ports are of a protocol that this kernel has no sockets of.
+	RuleOnly How = "rule"
+	// Taken ports were had by another program when this process came back to them.
+	Taken How = "taken"
+)
+
+// Kept is a port, or a range, that is ours until it is closed.
+type Kept interface {
+	io.Closer
+	// How says how it is kept from other programs.
+	How() How
+}
 
 // ErrPortAlreadyAllocated says that a port is taken by one of ours. Its class is
 // Forbidden.

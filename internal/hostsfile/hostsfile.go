@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 
@@ -74,6 +75,21 @@ func Build(path, ip, hostname, domainname string, extra []Record) error {
 	text, err := recordLines(path, recs)
 	if err != nil {
 		return err
+	}
+	defer paths.lock(path)()
+	if err := inplace.WriteFile(path, text); err != nil {
+		return fmt.Errorf("hosts file: %w", err)
+	}
+	return nil
+}
+
+// Copy makes the file at path, mode 0644, a copy of another file, or replaces its
+// content. An origin that is missing is an error that satisfies
+// errors.Is(err, fs.ErrNotExist).
+func Copy(path, origin string) error {
+	text, err := os.ReadFile(origin)
+	if err != nil {
+		return fmt.Errorf("hosts file: %w", err)
 	}
 	defer paths.lock(path)()
 	if err := inplace.WriteFile(path, text); err != nil {

@@ -43,12 +43,12 @@ func TestBuild(t *testing.T) {
 		extra                  []Record
 		want                   string
 	}{
-		{name: "HST-1 no own address", want: sixLines},
-		{name: "HST-1 extra hosts in order", extra: []Record{{"z.test z", "192.0.2.1"}, {"a", "2001:db8::1"}}, want: sixLines + "192.0.2.1\tz.test z\n2001:db8::1\ta\n"},
-		{name: "HST-2 host and domain", ip: "192.0.2.9", host: "web", domain: "ex.test", want: "192.0.2.9\tweb.ex.test web\n" + sixLines},
-		{name: "HST-2 host alone", ip: "192.0.2.9", host: "web", want: "192.0.2.9\tweb\n" + sixLines},
-		{name: "HST-2 full name as host", ip: "192.0.2.9", host: "web.ex.test", want: "192.0.2.9\tweb.ex.test web\n" + sixLines},
-		{name: "HST-3 address but no name", ip: "192.0.2.9", want: sixLines},
+		{name: "HST-1 the file begins with six default lines", want: sixLines},
+		{name: "HST-1 extra hosts follow in order", extra: []Record{{"z.test z", "192.0.2.1"}, {"a", "2001:db8::1"}}, want: sixLines + "192.0.2.1\tz.test z\n2001:db8::1\ta\n"},
+		{name: "HST-2 the own line has host.domain and host, and is the first", ip: "192.0.2.9", host: "web", domain: "ex.test", want: "192.0.2.9\tweb.ex.test web\n" + sixLines},
+		{name: "HST-2 without a domain the own line has the host alone", ip: "192.0.2.9", host: "web", want: "192.0.2.9\tweb\n" + sixLines},
+		{name: "HST-2 a full name given as host is split at its first dot", ip: "192.0.2.9", host: "web.ex.test", want: "192.0.2.9\tweb.ex.test web\n" + sixLines},
+		{name: "HST-3 an address without a name gives no line", ip: "192.0.2.9", want: sixLines},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -82,10 +82,10 @@ func TestOwn(t *testing.T) {
 		addrs              []netip.Addr
 		want               []Record
 	}{
-		{"HST-3 both families", "a", "x.test", []netip.Addr{v4, v6}, []Record{{"a.x.test a", "192.0.2.1"}, {"a.x.test a", "2001:db8::1"}}},
-		{"HST-3 no address", "a", "", []netip.Addr{{}, {}}, nil},
-		{"HST-3 IPv6 only", "a", "", []netip.Addr{{}, v6}, []Record{{"a", "2001:db8::1"}}},
-		{"HST-3 no name", "", "x.test", []netip.Addr{v4}, nil},
+		{"HST-3 there is one line for each address family", "a", "x.test", []netip.Addr{v4, v6}, []Record{{"a.x.test a", "192.0.2.1"}, {"a.x.test a", "2001:db8::1"}}},
+		{"HST-3 without an address there is no line", "a", "", []netip.Addr{{}, {}}, nil},
+		{"HST-3 an IPv6 address alone gives its line", "a", "", []netip.Addr{{}, v6}, []Record{{"a", "2001:db8::1"}}},
+		{"HST-3 without a host name there is no line", "", "x.test", []netip.Addr{v4}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,18 +107,18 @@ func TestEdit(t *testing.T) {
 		do           func(path string) error
 		want         string
 	}{
-		{"HST-3 join appends", sixLines, add(Record{"a", "10.0.0.2"}, Record{"a", "fd00::2"}), sixLines + "10.0.0.2\ta\nfd00::2\ta\n"},
-		{"HST-3 nothing for an empty address or name", sixLines, add(Record{"", "10.0.0.2"}, Record{"a", ""}), sixLines},
+		{"HST-3 a join appends its lines", sixLines, add(Record{"a", "10.0.0.2"}, Record{"a", "fd00::2"}), sixLines + "10.0.0.2\ta\nfd00::2\ta\n"},
+		{"HST-3 records without address or name are left out", sixLines, add(Record{"", "10.0.0.2"}, Record{"a", ""}), sixLines},
 		{"user's file without LF at the end", "10.0.0.1 user", add(Record{"a", "10.0.0.2"}), "10.0.0.1 user\n10.0.0.2\ta\n"},
-		{"HST-4 leave keeps the lines of other networks", "10.0.0.2\ta\n10.1.0.2\ta\n10.1.0.3\tb\n", del(Record{"a", "10.0.0.2"}), "10.1.0.2\ta\n10.1.0.3\tb\n"},
-		{"HST-4 user lines stay", "10.0.0.2\ta\n10.0.0.9 a # mine\n10.9.9.9\tmine a\n", del(Record{"a", "10.0.0.2"}), "10.0.0.9 a # mine\n10.9.9.9\tmine a\n"},
-		{"HST-5 prefix never removes prefix2", "10.0.0.2\tprefix\n10.0.0.3\tprefix2\n10.0.0.4\tmy prefix\n", del(Record{Hosts: "prefix"}), "10.0.0.3\tprefix2\n10.0.0.4\tmy prefix\n"},
-		{"HST-5 blank lines go, comments stay", "# 10.0.0.2\ta\n\n  \n#10.0.0.2\ta\n10.0.0.2\ta\n", del(Record{Hosts: "a"}), "# 10.0.0.2\ta\n#10.0.0.2\ta\n"},
-		{"HST-5 several at once", "1.1.1.1\ta\n1.1.1.2\tb\n1.1.1.3\tc", del(Record{Hosts: "a"}, Record{Hosts: "c"}), "1.1.1.2\tb\n"},
-		{"HST-5 dots are no wildcards", "1.1.1.1\taxb\n", del(Record{Hosts: "a.b"}), "1.1.1.1\taxb\n"},
-		{"HST-5 delete of nothing", "1.1.1.1\ta\n\n", del(), "1.1.1.1\ta\n\n"},
-		{"HST-5 update", "10.0.0.2\thost.d.test host\n10.0.0.2\thost2\n10.0.0.3\thost\n10.0.0.4\tx host\n#1.1.1.1\thost\n", update("10.9.0.1", "host"), "10.9.0.1\thost.d.test host\n10.0.0.2\thost2\n10.9.0.1\thost\n10.0.0.4\tx host\n#1.1.1.1\thost\n"},
-		{"HST-5 update keeps an unfinished line", "10.0.0.2\thost", update("fd00::1", "host"), "fd00::1\thost"},
+		{"HST-4 leaving removes the lines of that address alone", "10.0.0.2\ta\n10.1.0.2\ta\n10.1.0.3\tb\n", del(Record{"a", "10.0.0.2"}), "10.1.0.2\ta\n10.1.0.3\tb\n"},
+		{"HST-4 lines of the user stay", "10.0.0.2\ta\n10.0.0.9 a # mine\n10.9.9.9\tmine a\n", del(Record{"a", "10.0.0.2"}), "10.0.0.9 a # mine\n10.9.9.9\tmine a\n"},
+		{"HST-5 deleting a name never removes another that begins with it", "10.0.0.2\tprefix\n10.0.0.3\tprefix2\n10.0.0.4\tmy prefix\n", del(Record{Hosts: "prefix"}), "10.0.0.3\tprefix2\n10.0.0.4\tmy prefix\n"},
+		{"HST-5 a deletion drops blank lines and keeps comments", "# 10.0.0.2\ta\n\n  \n#10.0.0.2\ta\n10.0.0.2\ta\n", del(Record{Hosts: "a"}), "# 10.0.0.2\ta\n#10.0.0.2\ta\n"},
+		{"HST-5 several records are deleted at once", "1.1.1.1\ta\n1.1.1.2\tb\n1.1.1.3\tc", del(Record{Hosts: "a"}, Record{Hosts: "c"}), "1.1.1.2\tb\n"},
+		{"HST-5 a dot in a name is no wildcard", "1.1.1.1\taxb\n", del(Record{Hosts: "a.b"}), "1.1.1.1\taxb\n"},
+		{"HST-5 to delete no records changes nothing", "1.1.1.1\ta\n\n", del(), "1.1.1.1\ta\n\n"},
+		{"HST-5 an update changes the lines whose first name is exactly that one", "10.0.0.2\thost.d.test host\n10.0.0.2\thost2\n10.0.0.3\thost\n10.0.0.4\tx host\n#1.1.1.1\thost\n", update("10.9.0.1", "host"), "10.9.0.1\thost.d.test host\n10.0.0.2\thost2\n10.9.0.1\thost\n10.0.0.4\tx host\n#1.1.1.1\thost\n"},
+		{"HST-5 an update keeps a line without LF", "10.0.0.2\thost", update("fd00::1", "host"), "fd00::1\thost"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,6 +176,10 @@ func TestErrors(t *testing.T) {
 // TestConcurrentEdits proves HST-6: no edit is lost, and a reader finds the
 // lines that nobody touches in every read.
 func TestConcurrentEdits(t *testing.T) {
+	t.Run("HST-6 parallel edits of one path are serialised and lose nothing", concurrentEdits)
+}
+
+func concurrentEdits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hosts")
 	if err := Build(path, "10.0.0.1", "me", "", []Record{{"last", "10.0.0.254"}}); err != nil {
 		t.Fatal(err)
@@ -221,13 +225,13 @@ func TestConcurrentEdits(t *testing.T) {
 	}
 }
 
+// FuzzEdit: whatever a file holds, a line that is added stands at its end, and goes
+// again with all that say the same, while every other line stays as it is.
 func FuzzEdit(f *testing.F) {
 	f.Add(sixLines, "host", "10.0.0.1")
 	f.Add("\n\t\n#\n1.1.1.1\ta b", "a b", "fd00::1")
+	f.Add("10.0.0.1\thost\n10.0.0.1 host\r\n#10.0.0.1\thost\n \n", "host", "10.0.0.1")
 	f.Fuzz(func(t *testing.T, before, host, ip string) {
-		if strings.TrimSpace(before) == "" {
-			return
-		}
 		path := write(t, before)
 		rec := []Record{{host, ip}}
 		if err := Add(path, rec); err != nil || host == "" || ip == "" {
@@ -239,10 +243,19 @@ func FuzzEdit(f *testing.F) {
 		if err := Delete(path, rec); err != nil {
 			t.Fatal(err)
 		}
-		for line := range strings.Lines(read(t, path)) {
-			if line == ip+"\t"+host+"\n" {
-				t.Errorf("line %q is still there", line)
+		var want []string
+		for line := range strings.Lines(before) {
+			bare := strings.TrimRight(line, "\r\n")
+			if strings.TrimSpace(bare) != "" && (line[0] == '#' || strings.TrimSpace(strings.TrimSuffix(bare, "\t"+host)) != strings.TrimSpace(ip) || !strings.HasSuffix(bare, "\t"+host)) {
+				want = append(want, strings.TrimSuffix(line, "\n"))
 			}
+		}
+		var got []string
+		for line := range strings.Lines(read(t, path)) {
+			got = append(got, strings.TrimSuffix(line, "\n"))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("lines of %q (-want +got):\n%s", before, diff)
 		}
 	})
 }

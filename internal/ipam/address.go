@@ -3,6 +3,7 @@ package ipam
 import (
 	"iter"
 	"math"
+	"math/big"
 	"net/netip"
 	"sync"
 	"time"
@@ -31,15 +32,21 @@ type cursor struct {
 	valid  bool
 }
 
-// Usage says how full a pool is. Numbers that need more than 64 bits are given as
-// the largest one.
+// Usage says how full a pool is. Reserved, Allocated and Free add up to its size.
 type Usage struct {
-	// Size is all addresses of the pool, Reserved those that are never given.
-	Size, Reserved uint64
+	// Reserved is the addresses that are never given.
+	Reserved uint64
 	// Allocated is those in use, Free those neither reserved nor in use.
-	Allocated, Free uint64
+	Allocated, Free runset.Uint128
 	// Held is how many of Free are not chosen yet because of the reuse delay.
 	Held uint64
+}
+
+// Size returns the number of all addresses, at most 2^128.
+func (u Usage) Size() *big.Int {
+	n := new(big.Int).SetUint64(u.Reserved)
+	n.Add(n, u.Allocated.Big())
+	return n.Add(n, u.Free.Big())
 }
 
 func newAddresses(p netip.Prefix) *addresses {
@@ -214,7 +221,6 @@ func (m *Manager) Usage(poolID string) (Usage, error) {
 	defer a.mu.Unlock()
 	m.expireLocked(a)
 
-	size := p.dyn.hi.Sub(p.dyn.lo).Next()
 	var reserved uint64
 	if a.usable.lo != a.whole.lo && p.dyn.contains(a.whole.lo) {
 		reserved++
@@ -224,13 +230,9 @@ func (m *Manager) Usage(poolID string) (Usage, error) {
 	}
 	held := a.held.count(p.dyn)
 	live := a.busy.CountRange(p.dyn.lo, p.dyn.hi).Sub(runset.U64(held))
-	return Usage{
-		Size:      size.Saturate(),
-		Reserved:  reserved,
-		Allocated: live.Saturate(),
-		Free:      size.Sub(runset.U64(reserved)).Sub(live).Saturate(),
-		Held:      held,
-	}, nil
+	// Modulo 2^128, which is the size of ::/0; of that one is reserved.
+	free := p.dyn.hi.Sub(p.dyn.lo).Next().Sub(runset.U64(reserved)).Sub(live)
+	return Usage{Reserved: reserved, Allocated: live, Free: free, Held: held}, nil
 }
 
 // Addresses returns the addresses in use of a pool in rising order; for a sub

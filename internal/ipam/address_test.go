@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/libnetwork/libnetwork/internal/runset"
 	"github.com/libnetwork/libnetwork/ipamapi"
 )
 
@@ -58,54 +59,6 @@ func usage(t *testing.T, m *Manager, id string) Usage {
 	return u
 }
 
-func TestFirstFit(t *testing.T) {
-	for _, c := range []struct {
-		pool string
-		want map[int]string // by number of the request
-	}{
-		{"192.168.59.0/24", map[int]string{1: "192.168.59.1", 254: "192.168.59.254"}},
-		{"192.168.0.0/16", map[int]string{255: "192.168.0.255", 256: "192.168.1.0"}},
-		{"192.168.128.0/18", map[int]string{1023: "192.168.131.255"}},
-		{"10.0.0.0/8", map[int]string{256: "10.0.1.0"}},
-		{"fd00::/64", map[int]string{1: "fd00::1", 65536: "fd00::1:0"}},
-		{"fd00::/24", map[int]string{1: "fd00::1", 256: "fd00::100"}},
-	} {
-		t.Run("IP-35 "+c.pool, func(t *testing.T) {
-			m := newManager(t, Config{})
-			id := mustPool(t, m, c.pool).ID
-			n := 0
-			for i := range c.want {
-				n = max(n, i)
-			}
-			got := take(t, m, id, n, nil)
-			for i, want := range c.want {
-				if got[i-1] != want {
-					t.Errorf("request %d: got %s, want %s", i, got[i-1], want)
-				}
-			}
-		})
-	}
-	t.Run("IP-35 sub pool with a fixed address", func(t *testing.T) {
-		m := newManager(t, Config{})
-		id := poolWith(t, m, "10.2.0.0/16", "10.2.2.0/24", nil)
-		mustTake(t, m, id, addr("10.2.2.1"))
-		if diff := cmp.Diff([]string{"10.2.2.0", "10.2.2.2"}, take(t, m, id, 2, nil)); diff != "" {
-			t.Errorf("addresses (-want +got):\n%s", diff)
-		}
-	})
-	t.Run("IP-34 what was released comes back", func(t *testing.T) {
-		m := newManager(t, Config{})
-		id := mustPool(t, m, "192.168.0.0/23").ID
-		take(t, m, id, 510, nil)
-		for _, a := range []string{"192.168.0.1", "192.168.0.255", "192.168.1.0", "192.168.1.254"} {
-			release(t, m, id, a)
-			if got := take(t, m, id, 1, nil)[0]; got != a {
-				t.Errorf("got %s, want %s", got, a)
-			}
-		}
-	})
-}
-
 func TestEdgeLengths(t *testing.T) {
 	for _, c := range []struct {
 		pool string
@@ -124,11 +77,11 @@ func TestEdgeLengths(t *testing.T) {
 		{"fd00::8/128", false, []string{"fd00::8"}},
 		{"ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe/127", false, []string{"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}},
 	} {
-		t.Run(fmt.Sprintf("IP-31 %s p2p %v", c.pool, c.p2p), func(t *testing.T) {
+		t.Run(fmt.Sprintf("IP-31 a %s has %d usable addresses, with p2p %v", c.pool, len(c.want), c.p2p), func(t *testing.T) {
 			m := newManager(t, Config{})
 			id := poolWith(t, m, c.pool, "", map[string]string{OptPointToPoint: fmt.Sprint(c.p2p)})
-			if got := usage(t, m, id).Free; got != uint64(len(c.want)) {
-				t.Errorf("%d free, want %d", got, len(c.want))
+			if got := usage(t, m, id).Free; got != runset.U64(uint64(len(c.want))) {
+				t.Errorf("%v free, want %d", got, len(c.want))
 			}
 			got := take(t, m, id, len(c.want), nil)
 			if diff := cmp.Diff(c.want, got); diff != "" {
@@ -149,7 +102,7 @@ func TestEdgeLengths(t *testing.T) {
 			}
 		})
 	}
-	t.Run("IP-31 all 128 bits count", func(t *testing.T) {
+	t.Run("IP-31 addresses that differ in any of 128 bits are different ones", func(t *testing.T) {
 		m := newManager(t, Config{})
 		id := mustPool(t, m, "fd00::/16").ID
 		for _, a := range []string{"fd00::1", "fd00:1::1", "fd00:8000::1", "fd00:ffff:ffff:ffff:ffff:ffff:ffff:ffff"} {
@@ -158,6 +111,69 @@ func TestEdgeLengths(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestEveryLength counts and takes the addresses at both ends of a pool of each
+// length.
+func TestEveryLength(t *testing.T) {
+	for _, fam := range []struct {
+		name, base string
+	}{{"IPv4", "170.170.170.170"}, {"IPv6", "aaaa:aaaa:aaaa:aaaa:aaaa:aaaa:aaaa:aaaa"}} {
+		base := addr(fam.base)
+		t.Run(fmt.Sprintf("IP-31 an %s pool of any length from 0 to %d has exactly its number of addresses", fam.name, base.BitLen()), func(t *testing.T) {
+			for bits := range base.BitLen() + 1 {
+				t.Run(fmt.Sprint("length ", bits), func(t *testing.T) { takeBothEnds(t, netip.PrefixFrom(base, bits).Masked()) })
+			}
+		})
+	}
+}
+
+func takeBothEnds(t *testing.T, pool netip.Prefix) {
+	t.Helper()
+	m, n := newManager(t, Config{}), newNaive(pool, 0)
+	id := mustPool(t, m, pool.String()).ID
+	check := func() {
+		t.Helper()
+		if diff := cmp.Diff(n.figures(pool, time.Time{}), usage(t, m, id).figures()); diff != "" {
+			t.Fatalf("usage (-want +got):\n%s", diff)
+		}
+	}
+	check()
+	for range 3 {
+		want := n.request(id, pool, false, time.Time{})
+		if got, _ := m.RequestAddress(id, netip.Addr{}, nil); got.Addr() != want {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+		check()
+	}
+	for _, a := range []netip.Addr{pool.Addr(), n.final, n.final.Prev()} {
+		if !pool.Contains(a) {
+			continue
+		}
+		if _, err := m.RequestAddress(id, a, nil); n.take(a) != (err == nil) {
+			t.Fatalf("request of %s: %v", a, err)
+		}
+		check()
+	}
+}
+
+func TestMemory(t *testing.T) {
+	for _, pool := range []string{"0.0.0.0/0", "10.0.0.0/8", "fd00::/48", "::/0"} {
+		t.Run("ten addresses of "+pool+" cost ten runs", func(t *testing.T) {
+			m := newManager(t, Config{})
+			n := newNaive(prefix(pool), 0)
+			id := mustPool(t, m, pool).ID
+			for a := range 10 {
+				b := n.final.AsSlice()
+				b[len(b)-2], b[len(b)-1] = byte(17*a+1), 9
+				fixed, _ := netip.AddrFromSlice(b)
+				mustTake(t, m, id, fixed)
+			}
+			if runs := m.pools[id].addrs.busy.Runs(); runs != 10 {
+				t.Errorf("%d runs", runs)
+			}
+		})
+	}
 }
 
 func TestFixedAddress(t *testing.T) {
@@ -170,20 +186,20 @@ func TestFixedAddress(t *testing.T) {
 		is             error
 		class          func(error) bool
 	}{
-		{name: "IP-27 outside the sub pool, inside the master", id: id, want: "172.28.1.1"},
-		{name: "IP-27 taken", id: id, want: "172.28.30.0", is: ipamapi.ErrIPAlreadyAllocated, class: forbidden},
-		{name: "IP-27 outside the master", id: id, want: "172.29.0.1", is: ipamapi.ErrIPOutOfRange, class: badRequest},
-		{name: "IP-27 other family", id: id, want: "fd00::1", is: ipamapi.ErrIPOutOfRange, class: badRequest},
-		{name: "IP-27 with a zone", id: id6, want: "fd00::1%eth0", is: ipamapi.ErrIPOutOfRange, class: badRequest},
-		{name: "IP-30 network address", id: id, want: "172.28.0.0", is: ipamapi.ErrIPAlreadyAllocated, class: forbidden},
-		{name: "IP-30 broadcast address", id: id, want: "172.28.255.255", is: ipamapi.ErrIPAlreadyAllocated, class: forbidden},
-		{name: "IP-30 subnet-router anycast", id: id6, want: "fd00::", is: ipamapi.ErrIPAlreadyAllocated, class: forbidden},
-		{name: "IP-30 all ones of IPv6", id: id6, want: "fd00::ffff:ffff:ffff:ffff"},
+		{name: "IP-27 a wanted address may lie outside the sub pool, inside the pool", id: id, want: "172.28.1.1"},
+		{name: "IP-27 a wanted address that is taken is refused", id: id, want: "172.28.30.0", is: ipamapi.ErrIPAlreadyAllocated, class: forbidden},
+		{name: "IP-27 a wanted address outside the pool is out of range", id: id, want: "172.29.0.1", is: ipamapi.ErrIPOutOfRange, class: badRequest},
+		{name: "IP-27 a wanted address of the other family is out of range", id: id, want: "fd00::1", is: ipamapi.ErrIPOutOfRange, class: badRequest},
+		{name: "IP-27 a wanted address with a zone is out of range", id: id6, want: "fd00::1%eth0", is: ipamapi.ErrIPOutOfRange, class: badRequest},
+		{name: "IP-30 the network address is reserved", id: id, want: "172.28.0.0", is: ipamapi.ErrIPAlreadyAllocated, class: forbidden},
+		{name: "IP-30 the broadcast address is reserved", id: id, want: "172.28.255.255", is: ipamapi.ErrIPAlreadyAllocated, class: forbidden},
+		{name: "IP-30 the subnet-router anycast address is reserved", id: id6, want: "fd00::", is: ipamapi.ErrIPAlreadyAllocated, class: forbidden},
+		{name: "IP-30 the last address of an IPv6 pool is an ordinary one", id: id6, want: "fd00::ffff:ffff:ffff:ffff"},
 		{name: "IPv4-mapped", id: id, want: "::ffff:172.28.1.2"},
-		{name: "IP-5 unknown pool", id: "LocalDefault/10.0.0.0/8", want: "10.0.0.1", is: ipamapi.ErrPoolNotFound, class: notFound},
-		{name: "IP-6 malformed pool id", id: "LocalDefault/10.0.0.0", want: "10.0.0.1", is: ipamapi.ErrInvalidRequest, class: badRequest},
-		{name: "IP-6 four parts", id: "LocalDefault/10.0.0.0/8/10.1.0.0", want: "10.0.0.1", is: ipamapi.ErrInvalidRequest, class: badRequest},
-		{name: "IP-7 id as the user spelled it", id: "LocalDefault/172.28.9.9/16/172.28.30.4/24", want: "172.28.1.3"},
+		{name: "IP-5 a request in an unknown pool is not found", id: "LocalDefault/10.0.0.0/8", want: "10.0.0.1", is: ipamapi.ErrPoolNotFound, class: notFound},
+		{name: "IP-6 an id of two parts is malformed", id: "LocalDefault/10.0.0.0", want: "10.0.0.1", is: ipamapi.ErrInvalidRequest, class: badRequest},
+		{name: "IP-6 an id of four parts is malformed", id: "LocalDefault/10.0.0.0/8/10.1.0.0", want: "10.0.0.1", is: ipamapi.ErrInvalidRequest, class: badRequest},
+		{name: "IP-7 an id with host bits means the pool without them", id: "LocalDefault/172.28.9.9/16/172.28.30.4/24", want: "172.28.1.3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := m.RequestAddress(c.id, addr(c.want), nil)
@@ -193,7 +209,7 @@ func TestFixedAddress(t *testing.T) {
 			case err != nil || got.Addr() != addr(c.want).Unmap():
 				t.Errorf("got %s, %v, want %s", got, err, c.want)
 			case got.Addr().Is4() && got.Bits() != 16:
-				t.Errorf("IP-29 got %s, want the length of the master pool", got)
+				t.Errorf("got %s, want the length of the master pool", got)
 			}
 		})
 	}
@@ -202,38 +218,51 @@ func TestFixedAddress(t *testing.T) {
 func TestSubPool(t *testing.T) {
 	m := newManager(t, Config{})
 	id := poolWith(t, m, "172.28.0.0/16", "172.28.30.0/24", nil)
-	got := take(t, m, id, 256, nil)
-	if diff := cmp.Diff([]string{"172.28.30.0", "172.28.30.255"}, []string{got[0], got[255]}); diff != "" {
-		t.Errorf("IP-30 first and last (-want +got):\n%s", diff)
-	}
-	_, err := m.RequestAddress(id, netip.Addr{}, nil)
-	wantErr(t, err, ipamapi.ErrNoAvailableIPs, noService)
-
 	master := LocalSpace + "/172.28.0.0/16"
-	if a, err := m.RequestAddress(master, netip.Addr{}, nil); err != nil || a != netip.MustParsePrefix("172.28.0.1/16") {
-		t.Errorf("IP-28 the master goes on elsewhere: %s, %v", a, err)
-	}
-	_, err = m.RequestAddress(master, addr("172.28.30.7"), nil)
-	wantErr(t, err, ipamapi.ErrIPAlreadyAllocated, forbidden)
-
-	release(t, m, master, "172.28.30.9")
-	if got := take(t, m, id, 1, nil)[0]; got != "172.28.30.9" {
-		t.Errorf("IP-33 released through the master: got %s, want 172.28.30.9", got)
-	}
-	if diff := cmp.Diff(Usage{Size: 256, Allocated: 256}, usage(t, m, id)); diff != "" {
+	t.Run("IP-30 the first and the last address of a sub pool are ordinary ones", func(t *testing.T) {
+		got := take(t, m, id, 256, nil)
+		if diff := cmp.Diff([]string{"172.28.30.0", "172.28.30.255"}, []string{got[0], got[255]}); diff != "" {
+			t.Errorf("first and last (-want +got):\n%s", diff)
+		}
+		_, err := m.RequestAddress(id, netip.Addr{}, nil)
+		wantErr(t, err, ipamapi.ErrNoAvailableIPs, noService)
+	})
+	t.Run("IP-28 the pool gives its lowest free address also when a sub pool is full", func(t *testing.T) {
+		if a, err := m.RequestAddress(master, netip.Addr{}, nil); err != nil || a != netip.MustParsePrefix("172.28.0.1/16") {
+			t.Errorf("got %s, %v, want 172.28.0.1/16", a, err)
+		}
+	})
+	t.Run("IP-33 an address of a sub pool is released by the id of its pool", func(t *testing.T) {
+		_, err := m.RequestAddress(master, addr("172.28.30.7"), nil)
+		wantErr(t, err, ipamapi.ErrIPAlreadyAllocated, forbidden)
+		release(t, m, master, "172.28.30.9")
+	})
+	t.Run("IP-28 a sub pool gives its lowest free address", func(t *testing.T) {
+		if got := take(t, m, id, 1, nil)[0]; got != "172.28.30.9" {
+			t.Errorf("got %s, want 172.28.30.9", got)
+		}
+	})
+	t.Run("IP-29 an address of a sub pool has the length of the pool", func(t *testing.T) {
+		release(t, m, id, "172.28.30.10")
+		if a, err := m.RequestAddress(id, netip.Addr{}, nil); err != nil || a != netip.MustParsePrefix("172.28.30.10/16") {
+			t.Errorf("got %s, %v, want 172.28.30.10/16", a, err)
+		}
+	})
+	u64 := runset.U64
+	if diff := cmp.Diff(Usage{Allocated: u64(256)}, usage(t, m, id)); diff != "" {
 		t.Errorf("usage of the sub pool (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(Usage{Size: 65536, Reserved: 2, Allocated: 257, Free: 65277}, usage(t, m, master)); diff != "" {
+	if diff := cmp.Diff(Usage{Reserved: 2, Allocated: u64(257), Free: u64(65277)}, usage(t, m, master)); diff != "" {
 		t.Errorf("usage of the master (-want +got):\n%s", diff)
 	}
 
-	t.Run("IP-15 sub pool equal to pool", func(t *testing.T) {
+	t.Run("IP-15 a sub pool equal to its pool gives what the pool gives", func(t *testing.T) {
 		id := poolWith(t, m, "10.0.0.0/30", "10.0.0.0/30", nil)
 		if diff := cmp.Diff([]string{"10.0.0.1", "10.0.0.2"}, take(t, m, id, 2, nil)); diff != "" {
 			t.Errorf("addresses (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("IP-30 sub pool of reserved addresses alone", func(t *testing.T) {
+	t.Run("IP-30 a sub pool of reserved addresses alone is always full", func(t *testing.T) {
 		for _, sub := range []string{"10.9.0.0/32", "10.9.255.255/32"} {
 			id := poolWith(t, m, "10.9.0.0/16", sub, nil)
 			_, err := m.RequestAddress(id, netip.Addr{}, nil)
@@ -253,13 +282,13 @@ func TestReleaseAddress(t *testing.T) {
 		is       error
 		class    func(error) bool
 	}{
-		{name: "IP-32 free", id: id, addr: addr("10.0.0.99")},
-		{name: "IP-32 network address", id: id, addr: addr("10.0.0.0")},
-		{name: "IP-32 broadcast address", id: id, addr: addr("10.0.0.255")},
-		{name: "IP-32 outside", id: id, addr: addr("10.0.1.0"), is: ipamapi.ErrIPOutOfRange, class: badRequest},
-		{name: "IP-32 unknown pool", id: LocalSpace + "/10.0.0.0/25", addr: addr("10.0.0.1"), is: ipamapi.ErrPoolNotFound, class: notFound},
-		{name: "IP-5 no address", id: id, is: ipamapi.ErrInvalidRequest, class: badRequest},
-		{name: "IP-6 malformed id", id: "nonsense", addr: addr("10.0.0.1"), is: ipamapi.ErrInvalidRequest, class: badRequest},
+		{name: "IP-32 release of a free address changes nothing", id: id, addr: addr("10.0.0.99")},
+		{name: "IP-32 release of the network address changes nothing", id: id, addr: addr("10.0.0.0")},
+		{name: "IP-32 release of the broadcast address changes nothing", id: id, addr: addr("10.0.0.255")},
+		{name: "IP-32 release of an address outside the pool is out of range", id: id, addr: addr("10.0.1.0"), is: ipamapi.ErrIPOutOfRange, class: badRequest},
+		{name: "IP-32 release in an unknown pool is not found", id: LocalSpace + "/10.0.0.0/25", addr: addr("10.0.0.1"), is: ipamapi.ErrPoolNotFound, class: notFound},
+		{name: "IP-5 release without an address is a bad request", id: id, is: ipamapi.ErrInvalidRequest, class: badRequest},
+		{name: "IP-6 release by a malformed id is a bad request", id: "nonsense", addr: addr("10.0.0.1"), is: ipamapi.ErrInvalidRequest, class: badRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := m.ReleaseAddress(c.id, c.addr)
@@ -275,124 +304,6 @@ func TestReleaseAddress(t *testing.T) {
 				t.Errorf("the network address can be had: %v", err)
 			}
 		})
-	}
-}
-
-func TestSerial(t *testing.T) {
-	serial := map[string]string{OptSerial: "true"}
-	m := newManager(t, Config{})
-
-	t.Run("IP-36 order and wrap", func(t *testing.T) {
-		id := mustPool(t, m, "10.0.0.0/29").ID // .1 to .6
-		take(t, m, id, 2, nil)                 // by first fit: .1 .2
-		release(t, m, id, "10.0.0.1", "10.0.0.2")
-		got := take(t, m, id, 2, serial)
-		mustTake(t, m, id, addr("10.0.0.6")) // moves no cursor
-		got = append(got, take(t, m, id, 3, serial)...)
-		if diff := cmp.Diff([]string{"10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.1", "10.0.0.2"}, got); diff != "" {
-			t.Errorf("addresses (-want +got):\n%s", diff)
-		}
-		_, err := m.RequestAddress(id, netip.Addr{}, serial)
-		wantErr(t, err, ipamapi.ErrNoAvailableIPs, noService)
-		release(t, m, id, "10.0.0.2") // the last one itself
-		if got := take(t, m, id, 1, serial)[0]; got != "10.0.0.2" {
-			t.Errorf("the only free one: got %s, want 10.0.0.2", got)
-		}
-	})
-	t.Run("IP-36 wrap in a sub pool", func(t *testing.T) {
-		id := poolWith(t, m, "10.1.0.0/16", "10.1.7.0/30", serial)
-		got := take(t, m, id, 4, nil)
-		release(t, m, id, got...)
-		if diff := cmp.Diff([]string{"10.1.7.0", "10.1.7.1", "10.1.7.2", "10.1.7.3", "10.1.7.0"}, append(got, take(t, m, id, 1, nil)...)); diff != "" {
-			t.Errorf("addresses (-want +got):\n%s", diff)
-		}
-		release(t, m, id, "10.1.7.0")
-		if got := take(t, m, id, 1, map[string]string{OptSerial: "false"})[0]; got != "10.1.7.0" {
-			t.Errorf("the request's own option: got %s, want 10.1.7.0", got)
-		}
-	})
-	t.Run("wrap at the last IPv6 address", func(t *testing.T) {
-		id := mustPool(t, m, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126").ID
-		got := take(t, m, id, 3, serial)
-		release(t, m, id, got[0])
-		if again := take(t, m, id, 1, serial)[0]; again != got[0] {
-			t.Errorf("got %s, want %s", again, got[0])
-		}
-	})
-	t.Run("bad options", func(t *testing.T) {
-		id := mustPool(t, m, "10.2.0.0/24").ID
-		_, err := m.RequestAddress(id, netip.Addr{}, map[string]string{OptSerial: "often"})
-		wantErr(t, err, ipamapi.ErrInvalidRequest, badRequest)
-		for _, opts := range []map[string]string{{OptSerial: "often"}, {OptPointToPoint: ""}, {OptReuseDelay: "10"}, {OptReuseDelay: "-1s"}} {
-			_, err := m.RequestPool(LocalSpace, prefix("10.3.0.0/24"), netip.Prefix{}, opts, false)
-			wantErr(t, err, ipamapi.ErrInvalidRequest, badRequest)
-		}
-	})
-}
-
-func TestReuseDelay(t *testing.T) {
-	now := time.Unix(1_000_000, 0)
-	m := newManager(t, Config{Now: func() time.Time { return now }})
-	id := poolWith(t, m, "10.0.0.0/29", "", map[string]string{OptReuseDelay: "10s"}) // .1 to .6
-	want := func(what, addr string) {
-		t.Helper()
-		if got := take(t, m, id, 1, nil)[0]; got != addr {
-			t.Errorf("IP-36 %s: got %s, want %s", what, got, addr)
-		}
-	}
-	take(t, m, id, 3, nil)
-	release(t, m, id, "10.0.0.2")
-	now = now.Add(time.Second)
-	release(t, m, id, "10.0.0.1", "10.0.0.1") // the second one frees nothing
-	want("not one of the released", "10.0.0.4")
-	if diff := cmp.Diff(Usage{Size: 8, Reserved: 2, Allocated: 2, Free: 4, Held: 2}, usage(t, m, id)); diff != "" {
-		t.Errorf("IP-36 usage (-want +got):\n%s", diff)
-	}
-	want("still another", "10.0.0.5")
-	want("the last other", "10.0.0.6")
-	want("exhausted: the one released first", "10.0.0.2")
-	if got := mustTake(t, m, id, addr("10.0.0.1")); got != addr("10.0.0.1") {
-		t.Errorf("IP-36 by name: got %s", got)
-	}
-	_, err := m.RequestAddress(id, netip.Addr{}, nil)
-	wantErr(t, err, ipamapi.ErrNoAvailableIPs, noService)
-	_, err = m.RequestAddress(id, addr("10.0.0.1"), nil)
-	wantErr(t, err, ipamapi.ErrIPAlreadyAllocated, forbidden)
-
-	release(t, m, id, "10.0.0.5")
-	now = now.Add(5 * time.Second)
-	release(t, m, id, "10.0.0.3", "10.0.0.1")
-	mustTake(t, m, id, addr("10.0.0.1"))
-	release(t, m, id, "10.0.0.1") // anew, behind .3
-	now = now.Add(5 * time.Second)
-	if diff := cmp.Diff(Usage{Size: 8, Reserved: 2, Allocated: 3, Free: 3, Held: 2}, usage(t, m, id)); diff != "" {
-		t.Errorf("IP-36 usage (-want +got):\n%s", diff)
-	}
-	want("the delay is over", "10.0.0.5")
-	sub := poolWith(t, m, "10.0.0.0/29", "10.0.0.0/31", nil)
-	if got := take(t, m, sub, 1, nil)[0]; got != "10.0.0.1" {
-		t.Errorf("IP-36 the sub pool has no other: got %s, want 10.0.0.1", got)
-	}
-	seq, err := m.Addresses(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := len(slices.Collect(seq)); n != 5 {
-		t.Errorf("IP-36 %d addresses are listed, want 5 without the held one", n)
-	}
-}
-
-func TestReuseDelayKeepsNoGarbage(t *testing.T) {
-	now := time.Unix(1_000_000, 0)
-	m := newManager(t, Config{Now: func() time.Time { return now }})
-	id := poolWith(t, m, "10.0.0.0/24", "", map[string]string{OptReuseDelay: "1h"})
-	for range 10_000 {
-		now = now.Add(time.Millisecond)
-		mustTake(t, m, id, addr("10.0.0.9"))
-		release(t, m, id, "10.0.0.9")
-	}
-	if n := cap(m.pools[id].addrs.held.queue); n > 100 {
-		t.Errorf("room for %d entries for one held address", n)
 	}
 }
 
@@ -452,24 +363,57 @@ func TestParallel(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if diff := cmp.Diff(Usage{Size: 65536, Reserved: 2, Free: 65534}, usage(t, m, id)); diff != "" {
+	if diff := cmp.Diff(Usage{Reserved: 2, Free: runset.U64(65534)}, usage(t, m, id)); diff != "" {
 		t.Errorf("1.13 free set after all was released (-want +got):\n%s", diff)
 	}
 }
 
+// TestHotPathAllocatesNothing has pools in a steady state: as many addresses are
+// released as are requested.
 func TestHotPathAllocatesNothing(t *testing.T) {
-	m := newManager(t, Config{})
-	id := mustPool(t, m, "10.0.0.0/16").ID
-	take(t, m, id, 1_000, nil)
-	if n := testing.AllocsPerRun(1_000, func() {
-		a, err := m.RequestAddress(id, netip.Addr{}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := m.ReleaseAddress(id, a.Addr()); err != nil {
-			t.Fatal(err)
-		}
-	}); n != 0 {
-		t.Errorf("design 6: %v allocations a round, want none", n)
+	serial := map[string]string{OptSerial: "true"}
+	for _, c := range []struct {
+		name, pool, delay string
+		take              int // addresses by first fit
+		sparse            int // addresses far apart
+		opts              map[string]string
+	}{
+		{"first fit of a dense pool", "10.0.0.0/16", "0s", 1_000, 0, nil},
+		{"serial order of a dense pool", "10.0.0.0/16", "0s", 1_000, 0, serial},
+		{"first fit of a sparse pool", "fd00::/64", "0s", 0, 10_000, nil},
+		{"serial order of a sparse pool", "fd00::/64", "0s", 0, 10_000, serial},
+		{"delayed reuse", "10.0.0.0/24", "1h", 200, 0, nil},
+	} {
+		t.Run(c.name+" allocates nothing", func(t *testing.T) {
+			now := time.Unix(1_000_000, 0)
+			m := newManager(t, Config{Now: func() time.Time { return now }})
+			id := poolWith(t, m, c.pool, "", map[string]string{OptReuseDelay: c.delay})
+			take(t, m, id, c.take, nil)
+			scatter(t, m, id, c.sparse)
+			live := make([]netip.Addr, 0, 64)
+			for range cap(live) / 2 {
+				live = append(live, mustTake(t, m, id, netip.Addr{}))
+			}
+			rnd := rand.New(rand.NewPCG(41, 42))
+			round := func() {
+				now = now.Add(time.Second)
+				a, err := m.RequestAddress(id, netip.Addr{}, c.opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// Another one than was just taken, so that runs come and go.
+				i := rnd.IntN(len(live))
+				if err := m.ReleaseAddress(id, live[i]); err != nil {
+					t.Fatal(err)
+				}
+				live[i] = a.Addr()
+			}
+			for range 5_000 {
+				round()
+			}
+			if n := testing.AllocsPerRun(5_000, round); n != 0 {
+				t.Errorf("%v allocations a round, want none", n)
+			}
+		})
 	}
 }

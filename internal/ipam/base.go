@@ -103,11 +103,12 @@ func addrOf(x runset.Uint128, v4 bool) netip.Addr {
 	return x.Addr16()
 }
 
-// merge returns the prefixes of one family as sorted, disjoint spans.
+// merge returns the prefixes of one family as sorted, disjoint spans, without
+// those of length 0.
 func merge(prefixes []netip.Prefix, v6 bool) []span {
 	var list []span
 	for _, p := range prefixes {
-		if usable(p) && p.Addr().Is6() == v6 {
+		if usable(p) && p.Bits() > 0 && p.Addr().Is6() == v6 {
 			list = append(list, spanOf(p))
 		}
 	}
@@ -130,6 +131,44 @@ func firstFrom(masters []master, x runset.Uint128) int {
 	return sort.Search(len(masters), func(i int) bool { return !masters[i].hi.Less(x) })
 }
 
+// hint spares a search what earlier ones have seen.
+type hint struct {
+	excluded []span // what it holds for
+	bases    []seen // by base
+}
+
+// seen says that no block of the base's length is free below from, or at all.
+type seen struct {
+	from runset.Uint128
+	full bool
+}
+
+// hint returns the hint for what is excluded now.
+func (s *space) hint(f int, excluded []span) *hint {
+	h := &s.hints[f]
+	if h.bases == nil || !slices.Equal(h.excluded, excluded) {
+		h.excluded, h.bases = excluded, make([]seen, len(s.bases[f]))
+		for i, b := range s.bases[f] {
+			h.bases[i].from = spanOf(b.Prefix).lo
+		}
+	}
+	return h
+}
+
+// unsee has the hints know that a master has gone.
+func (s *space) unsee(f int, gone span) {
+	for i, b := range s.bases[f] {
+		base, h := spanOf(b.Prefix), &s.hints[f]
+		if h.bases == nil || gone.hi.Less(base.lo) || base.hi.Less(gone.lo) {
+			continue
+		}
+		block := later(base.lo, gone.lo.AndNot(runset.LowMask(b.Prefix.Addr().BitLen()-b.Length)))
+		if h.bases[i].full || block.Less(h.bases[i].from) {
+			h.bases[i] = seen{from: block}
+		}
+	}
+}
+
 // free returns the lowest block of the bases that overlaps with no master and
 // nothing excluded. bits is as for Manager.requestAny.
 func (s *space) free(excluded []span, bits int, v6 bool) (netip.Prefix, bool) {
@@ -137,48 +176,56 @@ func (s *space) free(excluded []span, bits int, v6 bool) (netip.Prefix, bool) {
 	if v6 {
 		f, width = 1, 128
 	}
-	for _, b := range s.bases[f] {
-		length := b.Length
-		if bits >= 0 {
-			length = bits
+	if bits < 0 {
+		h := s.hint(f, excluded)
+		for i, b := range s.bases[f] {
+			at := &h.bases[i]
+			if at.full {
+				continue
+			}
+			rest := span{at.from, spanOf(b.Prefix).hi}
+			lo, ok := lowest(rest, runset.LowMask(width-b.Length), s.masters[f], excluded)
+			if ok {
+				at.from = lo
+				return netip.PrefixFrom(addrOf(lo, !v6), b.Length), true
+			}
+			at.full = true
 		}
-		if length < b.Prefix.Bits() {
+		return netip.Prefix{}, false
+	}
+	for _, b := range s.bases[f] {
+		if bits < b.Prefix.Bits() {
 			continue
 		}
-		host := runset.LowMask(width - length)
-		if lo, ok := lowest(spanOf(b.Prefix), host, s.masters[f], excluded); ok {
-			return netip.PrefixFrom(addrOf(lo, !v6), length), true
+		if lo, ok := lowest(spanOf(b.Prefix), runset.LowMask(width-bits), s.masters[f], excluded); ok {
+			return netip.PrefixFrom(addrOf(lo, !v6), bits), true
 		}
 	}
 	return netip.Prefix{}, false
 }
 
-// lowest walks the blocks of a base, beside the masters and the excluded spans
-// in their order, and leaps over what it meets.
+// lowest walks the blocks of a base, or of the rest of one, beside the masters
+// and the excluded spans in their order, and leaps over what it meets.
 func lowest(base span, host runset.Uint128, masters []master, excluded []span) (runset.Uint128, bool) {
-	i := firstFrom(masters, base.lo)
-	j := sort.Search(len(excluded), func(j int) bool { return !excluded[j].hi.Less(base.lo) })
+	masters = masters[firstFrom(masters, base.lo):]
 	for at := base.lo; ; {
-		end := at.Or(host)
-		hit := end
-		met := false
-		for ; i < len(masters) && masters[i].hi.Less(at); i++ {
-		}
-		if i < len(masters) && !end.Less(masters[i].lo) {
-			hit, met = masters[i].hi, true
-		}
-		for ; j < len(excluded) && excluded[j].hi.Less(at); j++ {
-		}
-		if j < len(excluded) && !end.Less(excluded[j].lo) {
-			if !met || hit.Less(excluded[j].hi) {
-				hit = excluded[j].hi
+		for len(masters) > 0 && !at.Or(host).Less(masters[0].lo) {
+			if hi := masters[0].hi; !hi.Less(at) {
+				last := hi.Or(host)
+				if !last.Less(base.hi) {
+					return runset.Uint128{}, false
+				}
+				at = last.Next()
 			}
-			met = true
+			masters = masters[1:]
 		}
-		if !met {
+		for len(excluded) > 0 && excluded[0].hi.Less(at) {
+			excluded = excluded[1:]
+		}
+		if len(excluded) == 0 || at.Or(host).Less(excluded[0].lo) {
 			return at, true
 		}
-		last := hit.Or(host)
+		last := excluded[0].hi.Or(host)
 		if !last.Less(base.hi) {
 			return runset.Uint128{}, false
 		}

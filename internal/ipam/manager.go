@@ -73,6 +73,7 @@ type space struct {
 	name    string
 	bases   [2][]Base   // by family, sorted and disjoint; never changes
 	masters [2][]master // by family, sorted and disjoint
+	hints   [2]hint     // by family
 }
 
 // master is the place of a master pool in the order of addresses.
@@ -137,7 +138,7 @@ func New(cfg Config) (*Manager, error) {
 //
 // The zero pool stands for the first free one of the space's bases, IPv6 if v6.
 // The unspecified address with a length (0.0.0.0/24, ::/64) stands for the first
-// free one of that length. sub, if not zero, is where addresses are chosen; it
+// free one of that length; with length 0 it is the pool of all addresses. sub, if not zero, is where addresses are chosen; it
 // must lie in pool.
 //
 // It fails with ipamapi.ErrInvalidAddressSpace, ErrInvalidPool, ErrInvalidSubPool
@@ -163,7 +164,7 @@ func (m *Manager) RequestPool(spaceName string, prefix, sub netip.Prefix, opts m
 		}
 		prefix = prefix.Masked()
 	}
-	if none || prefix.Addr().IsUnspecified() {
+	if none || prefix.Addr().IsUnspecified() && prefix.Bits() > 0 {
 		if !none {
 			v6 = prefix.Addr().Is6()
 		}
@@ -183,8 +184,8 @@ func (m *Manager) RequestPool(spaceName string, prefix, sub netip.Prefix, opts m
 	return m.requestLocked(s, prefix, sub, o)
 }
 
-// usable reports whether a prefix may be a pool: 1 bit or more, no IPv4-mapped one.
-func usable(p netip.Prefix) bool { return p.IsValid() && p.Bits() > 0 && !p.Addr().Is4In6() }
+// usable reports whether a prefix may be a pool: an IPv4-mapped one may not.
+func usable(p netip.Prefix) bool { return p.IsValid() && !p.Addr().Is4In6() }
 
 // requestAny takes the first free pool that the bases give: one of length bits,
 // or of the length that each base is cut to if bits is negative.
@@ -268,9 +269,11 @@ func (m *Manager) ReleasePool(id string) error {
 		return nil
 	}
 	delete(m.pools, top.id)
-	masters := &top.space.masters[family(top.prefix.Addr())]
+	f := family(top.prefix.Addr())
+	masters := &top.space.masters[f]
 	i := firstFrom(*masters, top.dyn.lo)
 	*masters = slices.Delete(*masters, i, i+1)
+	top.space.unsee(f, top.dyn)
 	top.addrs.close()
 	return nil
 }

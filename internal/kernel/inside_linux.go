@@ -16,6 +16,8 @@ import (
 type inside struct {
 	path     string
 	veths    []model.Veth
+	moved    []model.MovedLink
+	static   []model.StaticRoute
 	routes   []model.DefaultRoute
 	redirect *model.Redirect
 }
@@ -43,6 +45,14 @@ func (k *Kernel) repairInside(ctx context.Context, want []model.Object) error {
 		case model.Veth:
 			if in := spaces[o.Netns]; in != nil {
 				in.veths = append(in.veths, o)
+			}
+		case model.MovedLink:
+			if in := spaces[o.Netns]; in != nil {
+				in.moved = append(in.moved, o)
+			}
+		case model.StaticRoute:
+			if in := spaces[o.Netns]; in != nil {
+				in.static = append(in.static, o)
 			}
 		case model.DefaultRoute:
 			if in := spaces[o.Netns]; in != nil {
@@ -84,7 +94,7 @@ func (k *Kernel) repairOne(ctx context.Context, in *inside) error {
 	if err != nil {
 		return err
 	}
-	errs := []error{k.repairVeths(ctx, rt, in.veths)}
+	errs := []error{k.repairVeths(ctx, rt, in.veths), k.repairMoved(ctx, rt, in.moved), k.repairStatic(ctx, rt, in.static)}
 	if in.redirect != nil {
 		errs = append(errs, k.createOne(ctx, *in.redirect))
 	} else {

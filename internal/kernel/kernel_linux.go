@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -29,6 +28,7 @@ import (
 // Config says whose objects they are.
 type Config struct {
 	DataDir, RunDir string
+	HeldPorts       int           // see [hostport.Holder]
 	Steps           *step.Counter // numbers each change; nil: none
 	Logger          *slog.Logger  // nil: slog.Default
 }
@@ -51,10 +51,11 @@ type Kernel struct {
 
 	mu     sync.Mutex                  // guards the following
 	spaces map[string]*netns.Namespace // nil when closed
-	// networks, published, open, links, linked and guard are all that the firewall
-	// shall hold, for its repair.
+	// networks, published, counted, open, links, linked and guard are all that the
+	// firewall shall hold, for its repair.
 	networks  map[string]model.FirewallNetwork
-	published map[string]model.Port
+	published map[string][]model.Port // by owner: one element a port, they may be many
+	counted   map[string]model.Tracked
 	open      map[string]model.OpenPort
 	links     map[string]model.Link
 	linked    map[string]model.LinkedPort
@@ -69,10 +70,11 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 	}
 	k := &Kernel{
 		cfg: cfg, log: cfg.Logger, group: Group(cfg.DataDir), dir: filepath.Join(cfg.RunDir, "netns"),
-		ports: hostport.Holder{Steps: cfg.Steps}, tracked: conntrack.Flusher{Steps: cfg.Steps},
+		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		spaces:   make(map[string]*netns.Namespace),
-		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Port),
-		open: make(map[string]model.OpenPort), links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
+		networks: make(map[string]model.FirewallNetwork), published: make(map[string][]model.Port),
+		counted: make(map[string]model.Tracked), open: make(map[string]model.OpenPort),
+		links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
 	}
 	defer func() {
 		if err != nil {
@@ -208,8 +210,15 @@ func (k *Kernel) Busy(ctx context.Context) ([]netip.Prefix, error) {
 }
 
 // Hold takes a port of the host.
-func (k *Kernel) Hold(ctx context.Context, p model.Port) (io.Closer, error) {
-	return k.ports.Reserve(ctx, p.Proto, p.Host, p.First, p.Last)
+func (k *Kernel) Hold(ctx context.Context, p model.Port) (hostport.Kept, error) {
+	if p.Proto == unix.IPPROTO_SCTP && !conntrack.TracksSCTP() {
+		return nil, types.NotImplementedErrorf("%s: the kernel does not track SCTP connections (CONFIG_NF_CT_PROTO_SCTP), so it cannot lead them to a container", p.Key())
+	}
+	kept, err := k.ports.Reserve(ctx, p.Proto, p.Host, p.First, p.Last)
+	if err != nil {
+		return nil, err
+	}
+	return kept, nil
 }
 
 // Listen opens the sockets of a DNS server inside a namespace.
@@ -320,9 +329,10 @@ func (k *Kernel) wanted() (nft.Change, nft.Guard) {
 	for _, n := range k.networks {
 		c.Networks = append(c.Networks, n)
 	}
-	for _, p := range k.published {
-		c.Ports = append(c.Ports, p)
+	for _, ports := range k.published {
+		c.Ports = append(c.Ports, ports...)
 	}
+	c.Tracked = slices.AppendSeq(c.Tracked, maps.Values(k.counted))
 	c.OpenPorts = slices.AppendSeq(c.OpenPorts, maps.Values(k.open))
 	c.Links = slices.AppendSeq(c.Links, maps.Values(k.links))
 	c.LinkedPorts = slices.AppendSeq(c.LinkedPorts, maps.Values(k.linked))
@@ -336,18 +346,44 @@ func (k *Kernel) book(add, del nft.Change) {
 	for _, n := range del.Networks {
 		delete(k.networks, n.ID)
 	}
-	for _, p := range del.Ports {
-		delete(k.published, p.Key())
-	}
+	k.bookPorts(del.Ports, nil)
 	for _, n := range add.Networks {
 		k.networks[n.ID] = n
 	}
-	for _, p := range add.Ports {
-		k.published[p.Key()] = p
-	}
+	k.bookPorts(add.Ports, add.Ports)
+	bookByKey(k.counted, add.Tracked, del.Tracked)
 	bookByKey(k.open, add.OpenPorts, del.OpenPorts)
 	bookByKey(k.links, add.Links, del.Links)
 	bookByKey(k.linked, add.LinkedPorts, del.LinkedPorts)
+}
+
+// bookPorts replaces the ports that take the same of the host as those of del by
+// add.
+func (k *Kernel) bookPorts(del, add []model.Port) {
+	type place struct {
+		proto       uint8
+		host        netip.Addr
+		first, last uint16
+	}
+	at := func(p model.Port) place { return place{p.Proto, p.Host, p.First, p.Last} }
+	gone := make(map[string]map[place]bool)
+	for _, p := range del {
+		if gone[p.Owner] == nil {
+			gone[p.Owner] = make(map[place]bool)
+		}
+		gone[p.Owner][at(p)] = true
+	}
+	for owner, places := range gone {
+		left := slices.DeleteFunc(k.published[owner], func(p model.Port) bool { return places[at(p)] })
+		if len(left) == 0 {
+			delete(k.published, owner)
+		} else {
+			k.published[owner] = left
+		}
+	}
+	for _, p := range add {
+		k.published[p.Owner] = append(k.published[p.Owner], p)
+	}
 }
 
 func bookByKey[T model.Object](book map[string]T, add, del []T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -33,6 +32,9 @@ func (k *Kernel) Create(ctx context.Context, objs []model.Object) error {
 // already is none.
 func (k *Kernel) Delete(ctx context.Context, objs []model.Object) error {
 	if c, ok := change(objs); ok {
+		if len(c.Tracked) > 0 {
+			return k.untrack(ctx, c.Tracked)
+		}
 		return k.changeFirewall(ctx, nft.Change{}, c)
 	}
 	var errs []error
@@ -56,6 +58,8 @@ func change(objs []model.Object) (c nft.Change, ok bool) {
 			c.Links = append(c.Links, o)
 		case model.LinkedPort:
 			c.LinkedPorts = append(c.LinkedPorts, o)
+		case model.Tracked:
+			c.Tracked = append(c.Tracked, o)
 		default:
 			return c, false
 		}
@@ -71,9 +75,10 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error 
 		k.book(del, add)
 		return err
 	}
-	if err := k.tracked.Flush(ctx, stale(add, del)); err != nil {
-		k.log.Warn("forget connections of changed ports", "err", err)
+	if err := k.tracked.Flush(ctx, stale(add)); err != nil {
+		k.log.Warn("forget connections of published ports", "err", err)
 	}
+	k.warnForeign(ctx, add.Ports)
 	switch {
 	case len(add.Networks) > 0:
 		k.acceptedByOthers(ctx, true)
@@ -88,28 +93,50 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error 
 	return nil
 }
 
-// stale names the connections that a change of ports leaves with the wrong
-// container: a connection keeps the one that it began with, whatever the rules say
-// now. A port that is published afresh had no TCP connections, since nobody
-// listened there; datagrams may have been coming all the time.
-func stale(add, del nft.Change) conntrack.Filter {
-	filter := conntrack.Filter{Ports: del.Ports}
+// warnForeign tells of rules of others for the same ports: the container may never
+// see a packet.
+func (k *Kernel) warnForeign(ctx context.Context, ports []model.Port) {
+	if len(ports) == 0 {
+		return
+	}
+	lines, err := k.firewall.ForeignDNAT(ctx, ports)
+	if err != nil {
+		k.log.Warn("look for foreign rules for published ports", "err", err)
+	}
+	for _, l := range lines {
+		k.log.Warn("published port has a foreign rule", "rule", l)
+	}
+}
+
+// stale names the connections that ports leave with somebody else when they are
+// published: a connection keeps the end that it began with, whatever the rules say
+// now. Nobody had a TCP connection to such a port, since nobody listened there;
+// datagrams may have been coming all the time.
+func stale(add nft.Change) (filter conntrack.Filter) {
 	for _, p := range add.Ports {
 		if p.Proto != unix.IPPROTO_TCP {
 			filter.Ports = append(filter.Ports, p)
 		}
 	}
-	for _, p := range del.Ports {
-		if !slices.Contains(filter.Addrs, p.Addr) {
-			filter.Addrs = append(filter.Addrs, p.Addr)
-		}
-	}
-	for _, p := range del.OpenPorts {
-		if !slices.Contains(filter.Addrs, p.Addr) {
-			filter.Addrs = append(filter.Addrs, p.Addr)
-		}
-	}
 	return filter
+}
+
+// untrack forgets the connections of addresses that are dead. Their ports are gone,
+// and so are their links from the bridges: the kernel waits, when it takes a link
+// off its bridge, for all packets that are on their way at that moment. What they
+// began has been counted by now, and nothing begins any more.
+func (k *Kernel) untrack(ctx context.Context, list []model.Tracked) error {
+	gone := nft.Change{Tracked: list}
+	k.book(nft.Change{}, gone)
+	used, err := k.firewall.Untrack(ctx, list)
+	if err := k.repaired(ctx, err); err != nil {
+		k.book(gone, nft.Change{})
+		return err
+	}
+	if err := k.tracked.Flush(ctx, conntrack.Filter{Addrs: used}); err != nil {
+		k.log.Warn("forget connections of a container", "addresses", used, "err", err)
+	}
+	return nil
 }
 
 // acceptedByOthers sees to it that a foreign forward chain lets through what
@@ -145,6 +172,10 @@ func (k *Kernel) createOne(ctx context.Context, o model.Object) error {
 		return k.redirect.Set(ctx, ns.FD(), o.Port)
 	case model.Veth:
 		return k.createVeth(ctx, o)
+	case model.MovedLink:
+		return k.createMoved(ctx, o)
+	case model.StaticRoute:
+		return k.createStatic(ctx, o)
 	case model.DefaultRoute:
 		ns, err := k.space(o.Netns)
 		if err != nil {
@@ -179,8 +210,12 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 }
 
 func (k *Kernel) createNamespace(ctx context.Context, n model.Namespace) error {
-	if n.From != "" {
-		ns, err := netns.Open(k.cfg.Steps, n.From)
+	from := n.From
+	if n.Spare != "" && netns.IsNamespace(n.Spare) {
+		from = n.Spare
+	}
+	if from != "" {
+		ns, err := netns.Open(k.cfg.Steps, from)
 		if err != nil {
 			return err
 		}
@@ -242,6 +277,9 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 	if errors.Is(err, unix.EEXIST) {
 		return types.ForbiddenErrorf("the sandbox has an interface %s already: %w", v.Name, err)
 	}
+	if errors.Is(err, unix.EXFULL) {
+		return types.NoServiceErrorf("bridge %s is full: Linux lets a bridge have 1023 ports, so no further container can join its network: %w", v.Bridge, err)
+	}
 	if err != nil {
 		if _, there, lookErr := k.Link(ctx, v.Bridge); lookErr == nil && !there {
 			return types.InternalErrorf("bridge %s has been removed by somebody else: it is made again when the daemon starts: %w", v.Bridge, err)
@@ -274,6 +312,10 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		})
 	case model.Veth:
 		return k.deleteVeth(ctx, o)
+	case model.MovedLink:
+		return k.deleteMoved(ctx, o)
+	case model.StaticRoute:
+		return k.deleteStatic(ctx, o)
 	case model.DefaultRoute:
 		return k.inside(o.Netns, func(ns *netns.Namespace) error {
 			rt, err := ns.Rtnl()

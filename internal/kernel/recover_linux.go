@@ -20,17 +20,22 @@ import (
 // With keep, what is ours and not wanted stays, links, namespaces and rules, if
 // there are any of the former two: it is listed.
 func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (kept []string, err error) {
+	errs := []error{k.undoMoves(ctx, want)}
 	links, err := k.rt.Links(ctx)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(append(errs, err)...)
 	}
 	strays, paths, err := k.strays(links, want)
-	errs := []error{err}
+	errs = append(errs, err)
 	if keep {
 		kept = append(strays, paths...)
 	}
 	if len(kept) == 0 {
-		errs = append(errs, k.recoverFirewall(ctx, want), k.removeStrays(ctx, strays, paths))
+		dead, err := k.strayAddresses(ctx, want)
+		errs = append(errs, err, k.recoverFirewall(ctx, want, dead), k.removeStrays(ctx, strays, paths))
+		if len(dead) > 0 {
+			errs = append(errs, k.untrack(ctx, dead))
+		}
 	} else {
 		errs = append(errs, k.addRules(ctx, want))
 	}
@@ -62,8 +67,53 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 	return kept, errors.Join(errs...)
 }
 
-func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error {
+// undoMoves puts namespaces back to their files that were kept aside while another
+// one was to take their place: that has been cut short. In the other one nothing of
+// ours is left; links are looked after later.
+func (k *Kernel) undoMoves(ctx context.Context, want []model.Object) error {
+	var errs []error
+	for _, o := range want {
+		n, ok := o.(model.Namespace)
+		if !ok || n.Spare == "" || !netns.IsNamespace(n.Spare) || sameNamespace(n.Path, n.Spare) {
+			continue
+		}
+		k.log.Info("a move to another network namespace was cut short: the sandbox stays where it was", "path", n.Path)
+		errs = append(errs, k.deleteOne(ctx, model.Redirect{Netns: n.Path}), k.deleteOne(ctx, n), k.createOne(ctx, n))
+	}
+	return errors.Join(errs...)
+}
+
+// sameNamespace says whether two files pin one namespace.
+func sameNamespace(a, b string) bool {
+	x, err := netns.Open(nil, a)
+	if err != nil {
+		return false
+	}
+	defer x.Close()
+	y, err := netns.Open(nil, b)
+	if err != nil {
+		return false
+	}
+	defer y.Close()
+	return netns.Same(x, y)
+}
+
+// strayAddresses returns the addresses that an earlier process did not come to
+// untrack.
+func (k *Kernel) strayAddresses(ctx context.Context, want []model.Object) ([]model.Tracked, error) {
+	wanted := make(map[string]bool)
+	for _, t := range rules(want).Tracked {
+		wanted[t.Key()] = true
+	}
+	list, err := k.firewall.Tracked(ctx)
+	return slices.DeleteFunc(list, func(t model.Tracked) bool { return wanted[t.Key()] }), err
+}
+
+// recoverFirewall makes the firewall hold what is wanted, and the dead addresses
+// until their links are removed.
+func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead []model.Tracked) error {
 	k.book(rules(want), nft.Change{})
+	k.book(nft.Change{Tracked: dead}, nft.Change{})
 	all, g := k.wanted()
 	changed, err := k.firewall.Reconcile(ctx, all, g)
 	if err != nil {
@@ -79,7 +129,11 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error
 // rules picks what the firewall holds.
 func rules(want []model.Object) nft.Change {
 	c, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
-		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort && o.Order() != model.OrderLink
+		switch o.Order() {
+		case model.OrderFirewall, model.OrderTracked, model.OrderLink, model.OrderPort:
+			return false
+		}
+		return true
 	}))
 	return c
 }
@@ -87,7 +141,7 @@ func rules(want []model.Object) nft.Change {
 // addRules adds the wanted rules to those that are there.
 func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
 	c := rules(want)
-	if len(c.Networks)+len(c.Ports)+len(c.LinkedPorts) == 0 {
+	if len(c.Networks)+len(c.Ports)+len(c.Tracked)+len(c.LinkedPorts) == 0 {
 		return nil
 	}
 	k.book(c, nft.Change{})

@@ -21,9 +21,9 @@ type Driver interface {
 	// Attach returns what the kernel shall hold for an endpoint that is joined to a
 	// sandbox.
 	Attach(n *Network, ep *Endpoint, sb *Sandbox) []Object
-	// Gateway returns the default gateway that a network offers in a family, or the
-	// zero value.
-	Gateway(n *Network, v6 bool) netip.Addr
+	// Gateway returns the default gateway that a network offers an endpoint in a
+	// family, or the zero value.
+	Gateway(n *Network, ep *Endpoint, v6 bool) netip.Addr
 }
 
 // Traits are the fixed properties of a driver.

@@ -105,7 +105,7 @@ func TestViewObjects(t *testing.T) {
 			},
 		},
 		{
-			"OSL-18 no namespace yet",
+			"OSL-18 without a namespace nothing is wired",
 			model.NewView(with(func(s *model.Sandbox) { s.External, s.Resolver, s.Published = true, 0, nil }), joined),
 			[]string{"files/sb", "hosts/e2", "resolvconf/sb"},
 		},

@@ -16,14 +16,17 @@ const (
 	OrderHost Order = iota
 	OrderFirewall
 	OrderBridge
+	OrderDriver
 	OrderNamespace
 	OrderFiles
 	OrderRedirect
-	OrderPort
+	OrderTracked
 	OrderLink
 	OrderVeth
 	OrderRoute
+	OrderPort
 	OrderEntry
+	OrderConnectivity
 )
 
 // An Object is one thing that the kernel (or a sandbox's directory) shall hold.
@@ -85,6 +88,9 @@ type Namespace struct {
 	Path string
 	// From is the path of a namespace of somebody else to pin; empty for a new one.
 	From string
+	// Spare is a file that may pin the namespace while the one of Path changes: if it
+	// does, that is the namespace to pin.
+	Spare string
 	// Host says that it is that of the process itself, which is left as it is.
 	Host bool
 }
@@ -140,6 +146,23 @@ func (v Veth) Key() string { return "veth/" + v.Host }
 
 // Order is the object's place in the order of creation.
 func (Veth) Order() Order { return OrderVeth }
+
+// Tracked is a container's address, of which the kernel shall remember no
+// connection when it is gone: whoever has the address next, or the ports that led
+// to it, must not get what was meant for this one. Whether there have been any is
+// counted from before the address lives until after it is dead, so that nothing
+// has to be looked for where there were none.
+type Tracked struct {
+	Addr netip.Addr
+	// Owner is the id of the sandbox: the mark of what is made from this.
+	Owner string
+}
+
+// Key identifies the address.
+func (t Tracked) Key() string { return "tracked/" + t.Addr.String() }
+
+// Order is the object's place in the order of creation.
+func (Tracked) Order() Order { return OrderTracked }
 
 // DefaultRoute is the default route of one family inside a sandbox.
 type DefaultRoute struct {

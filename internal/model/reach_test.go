@@ -15,7 +15,7 @@ type outlet struct{ model.Driver }
 
 func (outlet) Traits() model.Traits                                                  { return model.Traits{Addresses: true, Ports: true} }
 func (outlet) Attach(*model.Network, *model.Endpoint, *model.Sandbox) []model.Object { return nil }
-func (outlet) Gateway(_ *model.Network, v6 bool) netip.Addr {
+func (outlet) Gateway(_ *model.Network, _ *model.Endpoint, v6 bool) netip.Addr {
 	if v6 {
 		return netip.MustParseAddr("fd00::1")
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -28,10 +29,15 @@ type Network struct {
 	DeferIPv6 bool `json:"deferIPv6,omitempty"`
 	// Transient networks and their endpoints live in memory alone.
 	Transient bool `json:"transient,omitempty"`
+	// Deleting says that the deletion has begun and only its driver is to agree: a
+	// start finishes it.
+	Deleting bool `json:"deleting,omitempty"`
 
 	// Options are the driver's options as the user gave them.
 	Options map[string]string `json:"options,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	// Generic are further options by label, for an outside driver.
+	Generic map[string]any `json:"generic,omitempty"`
 
 	IPAM IPAM `json:"ipam"`
 
@@ -174,6 +180,9 @@ type Endpoint struct {
 	NoResolution bool     `json:"noResolution,omitempty"`
 	Aliases      []string `json:"aliases,omitempty"`
 	Exposed      []Expose `json:"exposed,omitempty"`
+	// Gateway says that the endpoint is the engine's own: it gives its sandbox, which
+	// has none otherwise, a way out.
+	Gateway bool `json:"gateway,omitempty"`
 
 	// Attached is set while the endpoint is joined to a sandbox.
 	Attached *Attached `json:"attached,omitempty"`
@@ -200,6 +209,26 @@ type Attached struct {
 	// Host and Name are the names of the link on the host and in the sandbox.
 	Host string `json:"host,omitempty"`
 	Name string `json:"name,omitempty"`
+	// Outside is what an outside driver has said when the endpoint joined; nil for
+	// other drivers.
+	Outside *Outside `json:"outside,omitempty"`
+}
+
+// Outside is what an outside driver says of an endpoint that joins a sandbox.
+type Outside struct {
+	// Link is the link of the host that moves into the sandbox, and Prefix what its
+	// name there begins with; empty if there is none.
+	Link   string `json:"link,omitempty"`
+	Prefix string `json:"prefix,omitempty"`
+	// Gateway4 and Gateway6 are the endpoint's gateways; invalid for none.
+	Gateway4 netip.Addr `json:"gateway4,omitzero"`
+	Gateway6 netip.Addr `json:"gateway6,omitzero"`
+	// Routes are those by the link itself, Static those through a gateway that may be
+	// behind any link.
+	Routes []Route `json:"routes,omitempty"`
+	Static []Route `json:"static,omitempty"`
+	// NoGateway says that the endpoint does without the default-gateway network.
+	NoGateway bool `json:"noGateway,omitempty"`
 }
 
 // Sandbox is the record of a sandbox.
@@ -217,6 +246,8 @@ type Sandbox struct {
 	// External sandboxes get their namespace later. Path is where it came from.
 	External bool   `json:"external,omitempty"`
 	Path     string `json:"path,omitempty"`
+	// Moves counts how often the sandbox has been given another namespace.
+	Moves int `json:"moves,omitempty"`
 
 	Files Files `json:"files"`
 
@@ -238,6 +269,11 @@ type Sandbox struct {
 	// Owner is the process that the sandbox lives and dies with, if any.
 	Owner *Process `json:"owner,omitempty"`
 }
+
+// Spare is the file that pins the sandbox's namespace beside Key while the sandbox
+// moves to another one. It is the record's own: a move that was cut short is taken
+// back by the record before it and finished by the one after it.
+func (s *Sandbox) Spare() string { return s.Key + "~" + strconv.Itoa(s.Moves) }
 
 // Process identifies a process for as long as the machine runs.
 type Process struct {

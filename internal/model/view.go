@@ -15,6 +15,9 @@ const hostNamespace = "/proc/self/ns/net"
 type View struct {
 	Sandbox  *Sandbox
 	Attached []Attachment
+	// Labels are the sandbox's options by label, for outside drivers. They live in
+	// memory alone.
+	Labels map[string]any
 }
 
 // Attachment is an endpoint joined to a sandbox, with its network and the
@@ -37,17 +40,19 @@ type Peer struct {
 }
 
 // Linkable says whether links make a difference: its network's members do not
-// reach each other.
+// reach each other, nor are they there for the default gateway alone.
 func (a Attachment) Linkable() bool {
-	return a.Network.Bridge != nil && !a.Network.Bridge.ICC && a.Driver.Traits().Ports
+	return !a.Endpoint.Gateway && a.Network.Bridge != nil && !a.Network.Bridge.ICC && a.Driver.Traits().Ports
 }
 
-// NewView sorts the attachments of a sandbox: higher priority first, then
-// networks that lead outside before internal ones, then by the network's name
-// and the endpoint's id.
+// NewView sorts the attachments of a sandbox: networks that lead outside before
+// internal ones, then higher priority first, then by the network's name and the
+// endpoint's id. The engine's own endpoint, on the default-gateway network, is
+// always last.
 func NewView(sb *Sandbox, attached []Attachment) View {
 	slices.SortFunc(attached, func(a, b Attachment) int {
 		return cmp.Or(
+			compareBool(a.Endpoint.Gateway, b.Endpoint.Gateway),
 			compareBool(a.Network.Internal, b.Network.Internal),
 			cmp.Compare(b.Endpoint.Attached.Priority, a.Endpoint.Attached.Priority),
 			strings.Compare(a.Network.Name, b.Network.Name),
@@ -62,14 +67,56 @@ func NewView(sb *Sandbox, attached []Attachment) View {
 func (v View) Provider(v6 bool) *Attachment {
 	for i := range v.Attached {
 		a := &v.Attached[i]
-		if a.Network.Internal || !a.addr(v6).IsValid() {
-			continue
-		}
-		if a.Driver.Gateway(a.Network, v6).IsValid() {
+		if !a.Network.Internal && a.Gateway(v6).IsValid() {
 			return a
 		}
 	}
 	return nil
+}
+
+// Gateway returns the default gateway that the attachment offers in a family, or
+// the zero value.
+func (a Attachment) Gateway(v6 bool) netip.Addr {
+	if !a.addr(v6).IsValid() {
+		return netip.Addr{}
+	}
+	return a.Driver.Gateway(a.Network, a.Endpoint, v6)
+}
+
+// NeedsGateway says whether the sandbox has no way out of the kind that its
+// networks could give it, so that it is to be joined to the default-gateway
+// network. That has IPv4 alone: a sandbox that has only IPv6 does without. The
+// engine's own endpoint, internal networks, those without an interface and
+// endpoints that a driver has excused do not count.
+func (v View) NeedsGateway() bool {
+	if v.Sandbox.Host {
+		return false
+	}
+	needs := false
+	for _, a := range v.Attached {
+		ep := a.Endpoint
+		if ep.Gateway || a.Network.Internal || !a.Driver.Traits().Addresses {
+			continue
+		}
+		if o := ep.Attached.Outside; o != nil && o.NoGateway {
+			continue
+		}
+		if a.Gateway(false).IsValid() || ep.Attached.Outside.leadsOut() {
+			return false
+		}
+		needs = needs || ep.V4.IsValid() || !ep.V6.IsValid()
+	}
+	return needs
+}
+
+// leadsOut says whether an outside driver gave a default route for IPv4 that is
+// not called a gateway.
+func (o *Outside) leadsOut() bool {
+	if o == nil {
+		return false
+	}
+	out := func(r Route) bool { return r.Dst.Addr().Is4() && r.Dst.Bits() == 0 }
+	return slices.ContainsFunc(o.Routes, out) || slices.ContainsFunc(o.Static, out)
 }
 
 // Resolution says whether the sandbox wants the embedded DNS server.
@@ -90,7 +137,7 @@ func (v View) Teardown() []Object {
 	out := objs[:0]
 	for _, o := range objs {
 		switch o := o.(type) {
-		case Redirect, DefaultRoute, HostsEntry, ResolverConf:
+		case Redirect, DefaultRoute, StaticRoute, HostsEntry, ResolverConf:
 		case Veth:
 			o.EndsWithNetns = true
 			out = append(out, o)
@@ -119,9 +166,9 @@ func (v View) Objects() []Object {
 	case sb.External && sb.Path == "":
 		wired = false
 	case sb.External:
-		objs = append(objs, Namespace{Path: sb.Key, From: sb.Path})
+		objs = append(objs, Namespace{Path: sb.Key, From: sb.Path, Spare: sb.Spare()})
 	default:
-		objs = append(objs, Namespace{Path: sb.Key})
+		objs = append(objs, Namespace{Path: sb.Key, Spare: sb.Spare()})
 	}
 	for _, a := range v.Attached {
 		if wired {
@@ -129,6 +176,9 @@ func (v View) Objects() []Object {
 		}
 		if e, ok := a.entry(sb); ok {
 			objs = append(objs, e)
+		}
+		if wired && len(sb.Publish) > 0 {
+			objs = append(objs, a.tracked(sb)...)
 		}
 		objs = a.links(sb, objs)
 	}
@@ -141,14 +191,34 @@ func (v View) Objects() []Object {
 	for _, v6 := range []bool{false, true} {
 		if a := v.Provider(v6); a != nil && wired && !sb.Host {
 			objs = append(objs, DefaultRoute{
-				Netns: sb.Key, Via: a.Driver.Gateway(a.Network, v6), Dev: a.Endpoint.Attached.Name,
+				Netns: sb.Key, Via: a.Gateway(v6), Dev: a.Endpoint.Attached.Name,
 			})
 		}
 	}
 	for _, p := range sb.Published {
 		objs = append(objs, p)
 	}
-	return v.openPorts(objs)
+	objs = v.openPorts(objs)
+	if wired {
+		objs = append(objs, v.connectivity()...)
+	}
+	return objs
+}
+
+// connectivity is for those providers whose driver opens the way by itself.
+func (v View) connectivity() []Object {
+	var out []Object
+	for _, v6 := range []bool{false, true} {
+		a := v.Provider(v6)
+		if a == nil || a.Endpoint.Attached.Outside == nil {
+			continue
+		}
+		c := Connectivity{Driver: a.Network.Driver, Network: a.Network.ID, Endpoint: a.Endpoint.ID, Labels: v.Labels}
+		if !slices.ContainsFunc(out, func(o Object) bool { return o.Key() == c.Key() }) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func (v View) hasIPv6() bool {
@@ -160,6 +230,21 @@ func (a Attachment) addr(v6 bool) netip.Prefix {
 		return a.Endpoint.V6
 	}
 	return a.Endpoint.V4
+}
+
+// tracked are the addresses of a sandbox with ports, whichever of them the ports
+// lead to at present.
+func (a Attachment) tracked(sb *Sandbox) []Object {
+	if sb.Host || !a.Driver.Traits().Ports {
+		return nil
+	}
+	var objs []Object
+	for _, p := range []netip.Prefix{a.Endpoint.V4, a.Endpoint.V6} {
+		if p.IsValid() {
+			objs = append(objs, Tracked{Addr: p.Addr(), Owner: sb.ID})
+		}
+	}
+	return objs
 }
 
 // entry is the line of the sandbox's hosts file for its own name on a network.

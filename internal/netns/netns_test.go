@@ -131,7 +131,7 @@ func TestCreate(t *testing.T) {
 			t.Error("the second one is the first one")
 		}
 	})
-	t.Run("OSL-5 what is pinned is listed", func(t *testing.T) {
+	t.Run("OSL-5 what is pinned is listed, and gone when it is removed", func(t *testing.T) {
 		got, err := netns.List(dir)
 		if err != nil || len(got) != 1 || got[0] != path {
 			t.Errorf("List = %q, %v, want %q", got, err, path)

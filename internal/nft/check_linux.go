@@ -18,6 +18,11 @@ func check(c Change) error {
 			return err
 		}
 	}
+	for _, t := range c.Tracked {
+		if !plain(t.Addr) {
+			return fmt.Errorf("connections of %s cannot be counted", t.Addr)
+		}
+	}
 	for _, p := range c.Ports {
 		switch {
 		case !knownProto(p.Proto):

@@ -20,7 +20,13 @@
 // still drop the packet. What the forward chain accepts therefore carries the
 // bit [MarkBit] in its mark, and [Firewall.EnsureForeignAccept] puts a rule that
 // accepts this mark into the one foreign chain that is made for such rules.
-// Nothing else foreign is ever read or changed.
+// Nothing else foreign is ever changed; [Firewall.ForeignDNAT] reads rules that may
+// be in the way of published ports.
+//
+// The first packet of each connection of a tracked address is counted, by an
+// element with a counter in a nat chain of its own, so that [Firewall.Untrack] can
+// say whether the kernel may remember any. What goes through ports of a container
+// costs nothing more for it, but for the first packet.
 //
 // A [Firewall] is safe for concurrent use: its transactions stand in a queue
 // that honours their contexts, and one netlink socket carries them all. It

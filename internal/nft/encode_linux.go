@@ -12,6 +12,7 @@ import (
 const (
 	flagOwner   = 0x2 // NFT_TABLE_F_OWNER, Linux 5.12
 	flagPersist = 0x4 // NFT_TABLE_F_PERSIST, Linux 6.9
+	setExpr     = 17  // NFTA_SET_EXPR, Linux 5.7
 )
 
 // maxElems bounds the elements of one message: its list of them is an attribute,
@@ -43,6 +44,9 @@ func (b *batch) newSet(fam byte, table string, s *setDef, id uint32) {
 		b.u32(unix.NFTA_SET_DATA_LEN, s.dataLen)
 	}
 	b.u32(unix.NFTA_SET_ID, id)
+	if s.counter {
+		b.counter(setExpr)
+	}
 	if s.keyType == typeIfname {
 		// Says that keys are in the order of the host, without which the nft
 		// program cannot show names of links.
@@ -140,6 +144,8 @@ func (b *batch) setElems(typ uint16, fam byte, table string, elems []elem) {
 		var flags uint16
 		if typ == unix.NFT_MSG_NEWSETELEM {
 			flags = unix.NLM_F_CREATE
+		} else if b.echo {
+			flags = unix.NLM_F_ECHO
 		}
 		b.begin(typ, flags, fam)
 		b.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
@@ -176,8 +182,38 @@ func (b *batch) elem(e *elem, full bool) {
 		if e.comment != "" {
 			b.comment(unix.NFTA_SET_ELEM_USERDATA, e.comment)
 		}
+		if e.counter {
+			b.counter(unix.NFTA_SET_ELEM_EXPR)
+		}
 	}
 	b.close(item)
+}
+
+// counter adds a counter to an element, or to a set for each element. It begins at
+// one where nobody knows what has been before.
+func (b *batch) counter(typ uint16) {
+	item := b.nest(typ)
+	b.str(unix.NFTA_EXPR_NAME, "counter")
+	data := b.nest(unix.NFTA_EXPR_DATA)
+	var packets uint64
+	if b.lived {
+		packets = 1
+	}
+	b.u64(unix.NFTA_COUNTER_BYTES, 0)
+	b.u64(unix.NFTA_COUNTER_PACKETS, packets)
+	b.close(data)
+	b.close(item)
+}
+
+// counted reads the packets that the counter of an element has counted, and
+// whether it has one.
+func counted(a attrs) (packets uint64, ok bool) {
+	item := attrs(a.get(unix.NFTA_SET_ELEM_EXPR))
+	if cstring(item.get(unix.NFTA_EXPR_NAME)) != "counter" {
+		return 0, false
+	}
+	v := attrs(item.get(unix.NFTA_EXPR_DATA)).get(unix.NFTA_COUNTER_PACKETS)
+	return be64(v), len(v) == 8
 }
 
 func (b *batch) value(typ uint16, v string) {
@@ -237,6 +273,8 @@ func parseElem(set string, a attrs) elem {
 			e.last = be32(v)&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.comment = parseComment(v)
+		case unix.NFTA_SET_ELEM_EXPR:
+			_, e.counter = counted(a)
 		}
 	}
 	return e

@@ -8,19 +8,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cost returns the bytes and messages of the transaction that Apply would send.
-func (f *Firewall) Cost(ctx context.Context, add, del Change) (bytes, msgs int, err error) {
+// Cost returns the bytes, messages and elements of the transaction that Apply would
+// send.
+func (f *Firewall) Cost(ctx context.Context, add, del Change) (bytes, msgs, elems int, err error) {
 	if err := f.acquire(ctx); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer f.release()
 	b := f.c.newBatch()
 	for i := range f.fams {
 		if err := f.change(b, i, add, del, f.guard); err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 	}
-	return len(b.buf), len(messages(b.buf)), nil
+	list := messages(b.buf)
+	for _, m := range list {
+		for range attrs(m.attrs().get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)).all {
+			elems++
+		}
+	}
+	return len(b.buf), len(list), elems, nil
 }
 
 // HasOwner says whether the kernel knows the flags owner and persist.
@@ -32,13 +39,5 @@ func (f *Firewall) Generation(ctx context.Context) (uint32, error) {
 		return 0, err
 	}
 	defer f.release()
-	b := &batch{seq: f.c.seq}
-	b.begin(unix.NFT_MSG_GETGEN, 0, 0)
-	b.end()
-	var gen uint32
-	err := f.c.dump(ctx, b, func(m message) error {
-		gen = be32(m.attrs().get(unix.NFTA_GEN_ID))
-		return nil
-	})
-	return gen, err
+	return f.c.generation(ctx)
 }

@@ -38,6 +38,13 @@ type Firewall struct {
 	count [2]int
 	links linkState
 	guard Guard
+	// commits counts our own transactions, by which those of others are told.
+	commits uint32
+	// foreignDNAT are rules of others, as they were after so many of their
+	// transactions, if they have been read.
+	foreignDNAT []dnatRule
+	foreignGen  uint32
+	foreignRead bool
 	// texts are the rules seen so far by comment, for List.
 	texts map[string]string
 }
@@ -137,11 +144,16 @@ func (f *Firewall) acquire(ctx context.Context) error {
 func (f *Firewall) release() { <-f.turn }
 
 // commit counts and sends a transaction.
-func (f *Firewall) commit(b *batch, name string) error {
+func (f *Firewall) commit(b *batch, name string) error { return f.commitEcho(b, name, nil) }
+
+func (f *Firewall) commitEcho(b *batch, name string, echo func(message)) error {
 	if err := f.cfg.Steps.Next("nft: " + name); err != nil {
 		return err
 	}
-	err := f.c.commit(b)
+	err := f.c.commitEcho(b, echo)
+	if err == nil {
+		f.commits++
+	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
 		f.loaded = false
 		return fmt.Errorf("%w: %w", ErrTampered, err)

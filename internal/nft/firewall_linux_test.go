@@ -67,7 +67,7 @@ func command(t testing.TB, args ...string) string {
 
 // some is a bit of everything.
 func some() nft.Change {
-	return nft.Change{Networks: []model.FirewallNetwork{network(1), network(2, internal)}, Ports: join(
+	return nft.Change{Networks: []model.FirewallNetwork{network(1), network(2, internal)}, Tracked: tracked("172.20.1.2", "fd00:1::2"), Ports: join(
 		both("0.0.0.0", 8080, 8080, "172.20.1.2", 80),
 		both("127.0.0.1", 8080, 8080, "172.20.1.3", 80),
 		both("0.0.0.0", 9000, 9009, "172.20.1.2", 9000),
@@ -162,6 +162,9 @@ func TestApplyIsReconciled(t *testing.T) {
 			if err := f.Apply(t.Context(), nft.Change{Ports: []model.Port{p}}, none); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if err := f.Apply(t.Context(), nft.Change{Tracked: want.Tracked}, none); err != nil {
+			t.Fatal(err)
 		}
 		before := generation(t, f)
 		reconcile(t, f, want, nft.Guard{}, false)
@@ -272,6 +275,8 @@ func TestReconcileRepairs(t *testing.T) {
 		"add element ip libnetwork range_tcp { 20000-20010 : 10.0.0.1 }",
 		"delete element ip libnetwork range_udp { 9010-9019 }",
 		"flush map ip6 libnetwork port_addr",
+		"delete element ip6 libnetwork tracked { fd00:1::2 }",
+		"add element ip libnetwork tracked { 172.20.1.9 }",
 		"add chain ip libnetwork forward { policy drop; }",
 	} {
 		t.Run(tamper, func(t *testing.T) {
@@ -408,26 +413,68 @@ func numbered(from, n int) []model.Port {
 }
 
 func TestCostIsFlat(t *testing.T) {
+	single := nft.Change{Ports: numbered(1, 1)}
+	same := nft.Change{Ports: numbered(1, 1)}
+	same.Ports[0].Last, same.Ports[0].Port = 5000, 1
+	shifted := nft.Change{Ports: numbered(1, 1)}
+	shifted.Ports[0].Last, shifted.Ports[0].Port = 10, 81
+	tests := []struct {
+		name          string
+		add, del      nft.Change
+		messages, els int
+	}{
+		{"one port is added", single, nft.Change{}, 1, 1},
+		{"one port is deleted", nft.Change{}, single, 1, 1},
+		{"a range of 5000 is one interval", same, nft.Change{}, 1, 2},
+		{"a range of 5000 is deleted", nft.Change{}, same, 1, 2},
+		{"a shifted range is one element a port", shifted, nft.Change{}, 1, 10},
+		{"ten ports are one message", nft.Change{Ports: numbered(1, 10)}, nft.Change{}, 1, 10},
+		{"a network is added", nft.Change{Networks: []model.FirewallNetwork{network(9000)}}, nft.Change{}, 0, 0},
+	}
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{})
-		nets := nft.Change{Networks: []model.FirewallNetwork{network(1)}}
-		if err := f.Apply(t.Context(), nets, nft.Change{}); err != nil {
+		if err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{network(1)}}, nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
-		one := nft.Change{Ports: numbered(1, 1)}
-		emptyBytes, emptyMsgs, err := f.Cost(t.Context(), one, nft.Change{})
-		if err != nil {
+		type cost struct{ bytes, messages, elements int }
+		costs := func() []cost {
+			list := make([]cost, len(tests))
+			for i, tt := range tests {
+				c := &list[i]
+				var err error
+				if c.bytes, c.messages, c.elements, err = f.Cost(t.Context(), tt.add, tt.del); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return list
+		}
+		empty := costs()
+		many := nft.Change{Ports: numbered(6000, 50_000)}
+		for i := range 500 {
+			many.Networks = append(many.Networks, network(i+2))
+		}
+		if err := f.Apply(t.Context(), many, nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.Apply(t.Context(), nft.Change{Ports: numbered(10000, 10_000)}, nft.Change{}); err != nil {
+		full := costs()
+		for i, tt := range tests {
+			t.Run("the transaction is as large beside 50000 ports and 500 networks as beside none: "+tt.name, func(t *testing.T) {
+				if empty[i] != full[i] {
+					t.Errorf("it is %+v beside none, %+v beside many", empty[i], full[i])
+				}
+				// The message that begins the transaction is one more.
+				if tt.messages > 0 && (full[i].messages != tt.messages+1 || full[i].elements != tt.els) {
+					t.Errorf("it is %+v, want %d messages with %d elements", full[i], tt.messages, tt.els)
+				}
+			})
+		}
+		if err := f.Apply(t.Context(), same, nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
-		bytes, msgs, err := f.Cost(t.Context(), one, nft.Change{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if bytes != emptyBytes || msgs != emptyMsgs || msgs != 2 {
-			t.Errorf("one port more: %d bytes in %d messages with none, %d in %d with 10000", emptyBytes, emptyMsgs, bytes, msgs)
+		for _, c := range []nft.Change{same, {Ports: many.Ports[:1]}} {
+			if err := f.Apply(t.Context(), nft.Change{}, c); err != nil {
+				t.Errorf("deleting beside many: %v", err)
+			}
 		}
 	})
 }

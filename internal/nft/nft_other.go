@@ -4,7 +4,9 @@ package nft
 
 import (
 	"context"
+	"net/netip"
 
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -21,6 +23,19 @@ func (f *Firewall) Close() error { return nil }
 
 // Apply returns an error of class NotImplemented.
 func (f *Firewall) Apply(context.Context, Change, Change) error { return notHere() }
+
+// Untrack returns an error of class NotImplemented.
+func (f *Firewall) Untrack(context.Context, []model.Tracked) ([]netip.Addr, error) {
+	return nil, notHere()
+}
+
+// Tracked returns an error of class NotImplemented.
+func (f *Firewall) Tracked(context.Context) ([]model.Tracked, error) { return nil, notHere() }
+
+// ForeignDNAT returns an error of class NotImplemented.
+func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]string, error) {
+	return nil, notHere()
+}
 
 // SetGuard returns an error of class NotImplemented.
 func (f *Firewall) SetGuard(context.Context, Guard) error { return notHere() }

@@ -139,6 +139,7 @@ func (c *conn) dumpOnce(ctx context.Context, fam byte, table string) (*dumped, e
 			keyType: be32(a.get(unix.NFTA_SET_KEY_TYPE)), keyLen: be32(a.get(unix.NFTA_SET_KEY_LEN)),
 			dataType: be32(a.get(unix.NFTA_SET_DATA_TYPE)), dataLen: be32(a.get(unix.NFTA_SET_DATA_LEN)),
 		}
+		s.counter = a.get(setExpr) != nil
 		d.sets[cstring(a.get(unix.NFTA_SET_NAME))] = s.def()
 		return nil
 	})
@@ -164,7 +165,7 @@ func (s *setDef) def() string {
 	if s.dataType == typeVerdict {
 		dataLen = 0 // the kernel's own size of a verdict
 	}
-	return fmt.Sprint(s.flags, s.keyType, s.keyLen, s.dataType, dataLen)
+	return fmt.Sprint(s.flags, s.keyType, s.keyLen, s.dataType, dataLen, s.counter)
 }
 
 func (c *chainDef) def() string {
@@ -225,6 +226,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 		dumps[i] = d
 	}
 	b := f.c.newBatch()
+	b.lived = true // a table that is replaced takes its counters along
 	changes, adoptions := 0, 0
 	var have [3]bool
 	for i, fam := range f.fams {

@@ -34,6 +34,9 @@ func (rs *ruleset) text(table string) string {
 			kind = "map"
 		}
 		fmt.Fprintf(&b, "\t%s %s {\n\t\ttype %s\n", kind, s.name, s.text)
+		if s.counter {
+			b.WriteString("\t\tcounter\n")
+		}
 		elems := slices.SortedFunc(func(yield func(elem) bool) {
 			for _, e := range rs.elems {
 				if e.set == s.name && !yield(e) {
@@ -81,6 +84,8 @@ func (f *family) elemText(e elem, end uint16) string {
 		}
 		key = addrText(key[:f.addrLen]) + " . " + protoPort(key[f.addrLen:])
 		data = f.addrPort(e.data)
+	case setTracked:
+		key = addrText(key) + " counter"
 	case setPortAny:
 		key, data = protoPort(key), f.addrPort(e.data)
 	case setOpen:

@@ -161,6 +161,18 @@ func (f *family) addr(word string, eq bool, p netip.Prefix) stmt {
 	return stmt{f.keyword + " " + word + " " + sign + text, exprs}
 }
 
+// inSet looks the source (saddr) or destination (daddr) up in a set.
+func (f *family) inSet(word, set string) stmt {
+	off := f.dst
+	if word == "saddr" {
+		off = f.src
+	}
+	return stmt{f.keyword + " " + word + " @" + set, []expr.Any{
+		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: off, Len: f.addrLen},
+		&expr.Lookup{SourceRegister: reg0, SetName: set},
+	}}
+}
+
 func fibLocal() stmt {
 	return stmt{"fib daddr type local", []expr.Any{
 		&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagDADDR: true},

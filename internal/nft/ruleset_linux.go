@@ -21,6 +21,7 @@ const (
 	setPortAddr = "port_addr"
 	setRangeTCP = "range_tcp"
 	setRangeUDP = "range_udp"
+	setTracked  = "tracked"
 	setIsolated = "isolated"
 	setClamp    = "clamp"
 	setOpen     = "open"
@@ -53,6 +54,7 @@ type setDef struct {
 	flags             uint32
 	keyType, keyLen   uint32
 	dataType, dataLen uint32
+	counter           bool // of each element
 }
 
 // A chainDef is a chain; one with a hook is where packets come in.
@@ -73,6 +75,7 @@ type elem struct {
 	data    string
 	chain   string // that a verdict map jumps to
 	last    bool
+	counter bool // counts the packets that look it up
 	comment string
 }
 
@@ -119,6 +122,7 @@ func (f *family) sets() []setDef {
 			dataType: concat(f.addrType, typeInetService), dataLen: f.addrLen + 4,
 		},
 		ports(setRangeTCP), ports(setRangeUDP),
+		{name: setTracked, text: addr, keyType: f.addrType, keyLen: f.addrLen, counter: true},
 		{
 			name: setOpen, text: addr + " . " + pp,
 			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
@@ -181,6 +185,12 @@ func (f *family) base(guarded bool) []chainDef {
 		{
 			name: "nat_output", kind: "nat", hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: -100,
 			rules: []rule{output},
+		},
+		{
+			// Meets the first packet of each connection, and comes before the chains
+			// of others, since the first chain that translates it is the last.
+			name: "nat_tracked", kind: "nat", hook: "postrouting", hooknum: unix.NF_INET_POST_ROUTING, priority: 50,
+			rules: []rule{newRule("", f.inSet("saddr", setTracked)), newRule("", f.inSet("daddr", setTracked))},
 		},
 		{
 			name: "nat_postrouting", kind: "nat", hook: "postrouting", hooknum: unix.NF_INET_POST_ROUTING, priority: 100,
@@ -260,6 +270,11 @@ func portElems(p *model.Port) []elem {
 	return list
 }
 
+// trackedElem counts the connections of an address.
+func trackedElem(t *model.Tracked) elem {
+	return elem{set: setTracked, key: string(t.Addr.AsSlice()), counter: true, comment: t.Owner}
+}
+
 func port(n uint16) string { return string(binary.BigEndian.AppendUint16(nil, n)) }
 
 // build returns the wanted content of a family's table, nil for no table.
@@ -295,6 +310,11 @@ func (f *family) elems(c Change) []elem {
 	for i := range c.Ports {
 		if c.Ports[i].Addr.Is6() == f.v6() {
 			list = append(list, portElems(&c.Ports[i])...)
+		}
+	}
+	for i := range c.Tracked {
+		if c.Tracked[i].Addr.Is6() == f.v6() {
+			list = append(list, trackedElem(&c.Tracked[i]))
 		}
 	}
 	for i := range c.OpenPorts {

@@ -37,8 +37,11 @@ type Config struct {
 
 // Change is a part of what the firewall shall hold, or all of it.
 type Change struct {
-	Networks    []model.FirewallNetwork
-	Ports       []model.Port
+	Networks []model.FirewallNetwork
+	Ports    []model.Port
+	// Tracked are addresses whose connections are counted, see
+	// [Firewall.Untrack].
+	Tracked     []model.Tracked
 	OpenPorts   []model.OpenPort
 	Links       []model.Link
 	LinkedPorts []model.LinkedPort

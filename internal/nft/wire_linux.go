@@ -21,6 +21,11 @@ type batch struct {
 	buf   []byte
 	start int // of the message under construction
 	seq   uint32
+	// lived says that the addresses to be counted may have had connections
+	// before.
+	lived bool
+	// echo asks to be told of deleted elements as they were.
+	echo bool
 }
 
 // begin opens a message of the nf_tables subsystem.
@@ -172,7 +177,11 @@ func (c *conn) newBatch() *batch {
 }
 
 // commit sends the batch as one transaction.
-func (c *conn) commit(b *batch) error {
+func (c *conn) commit(b *batch) error { return c.commitEcho(b, nil) }
+
+// commitEcho is commit that hands on what the kernel tells of messages with
+// NLM_F_ECHO.
+func (c *conn) commitEcho(b *batch, echo func(message)) error {
 	first, last := c.seq+1, b.seq
 	// Only the last message asks for an answer: errors come unasked, and one
 	// answer instead of one a message saves as many system calls.
@@ -194,7 +203,14 @@ func (c *conn) commit(b *batch) error {
 			return fmt.Errorf("reading the kernel's answer: %w", err)
 		}
 		for _, m := range messages(buf) {
-			if m.typ != unix.NLMSG_ERROR || m.seq < first || m.seq > b.seq {
+			if m.typ != unix.NLMSG_ERROR {
+				// Linux 6.18 gives what it tells of elements the number 0.
+				if echo != nil {
+					echo(m)
+				}
+				continue
+			}
+			if m.seq < first || m.seq > b.seq {
 				continue
 			}
 			if err := m.err(); err != nil && failed == nil {

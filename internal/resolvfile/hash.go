@@ -1,6 +1,7 @@
 package resolvfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/libnetwork/libnetwork/internal/hostsfile/inplace"
 	"github.com/libnetwork/libnetwork/resolvconf"
 )
 
@@ -42,6 +44,34 @@ func read(path string) (*resolvconf.File, writer, error) {
 	return file, edited, nil
 }
 
+// Save remembers a file and its digest, for a change that may fail. restore puts
+// them back if the file has been changed; a file that was not there stays.
+func Save(path string) (restore func() error) {
+	old, by, err := read(path)
+	hash, hashErr := os.ReadFile(path + HashSuffix)
+	return func() error {
+		if err != nil {
+			return nil //nolint:nilerr // there was none
+		}
+		now, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && bytes.Equal(now, old.Content) {
+			return nil
+		}
+		if err == nil {
+			err = inplace.WriteFile(path, old.Content)
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("restore resolver configuration: %w", err)
+		case hashErr != nil: // there was none
+			return nil
+		case by == ours:
+			return writeHash(path)
+		}
+		return putHash(path, string(hash))
+	}
+}
+
 // Remove deletes the file and its digest. Missing files are no error.
 func Remove(path string) error {
 	return errors.Join(remove(path), removeHash(path))
@@ -58,9 +88,18 @@ func remove(path string) error {
 	return nil
 }
 
-// writeHash replaces the digest as a whole, so that a crash leaves the old or
-// the new one.
-func writeHash(path, hash string) error {
+// writeHash makes the digest that of the file.
+func writeHash(path string) error {
+	file, err := resolvconf.GetSpecific(path)
+	if err != nil {
+		return err
+	}
+	return putHash(path, file.Hash)
+}
+
+// putHash replaces the digest as a whole, so that a crash leaves the old or the
+// new one.
+func putHash(path, hash string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+HashSuffix+"-*")
 	if err != nil {
 		return fmt.Errorf("digest of resolver configuration: %w", err)

@@ -31,8 +31,7 @@ const (
 	port          = 53
 )
 
-// Spec says what a sandbox's file is made from. It is plain data, the same for
-// all calls about one sandbox.
+// Spec says what a sandbox's file is made from. It is plain data.
 type Spec struct {
 	Path   string // of the sandbox's file
 	Origin string // if not empty, the file is a copy of this one and is left alone afterwards
@@ -42,6 +41,9 @@ type Spec struct {
 
 	// Host is the content of the host's file, empty if there is none.
 	Host []byte
+	// IPv6 says that the sandbox reaches IPv6 servers. It counts for Upstreams
+	// once the file points at the embedded server.
+	IPv6 bool
 	// Defaults are the servers to use where the host names none that a container
 	// can reach. Public ones are in it only if somebody configured that.
 	Defaults []string
@@ -59,51 +61,40 @@ type Upstream struct {
 	HostNS bool `json:"host_ns,omitempty"`
 }
 
-// Host returns the content of the host's file for [Spec], nothing if there is none.
-func Host() ([]byte, error) {
-	file, err := resolvconf.Get()
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	return file.Content, nil
-}
-
 // Create makes the file and its digest, or makes them anew. The directory must
 // exist.
 func Create(s Spec) error {
-	file, err := s.create()
-	switch {
+	switch err := s.create(); {
 	case err != nil:
 		return err
 	case s.Origin != "":
 		return removeHash(s.Path)
 	}
-	return writeHash(s.Path, file.Hash)
+	return writeHash(s.Path)
 }
 
-func (s Spec) create() (file *resolvconf.File, err error) {
+func (s Spec) create() (err error) {
+	var file *resolvconf.File
 	switch {
 	case s.Origin != "":
 		if file, err = resolvconf.GetSpecific(s.Origin); err != nil {
-			return nil, fmt.Errorf("copy: %w", err)
+			return fmt.Errorf("copy: %w", err)
 		}
 	case s.overridden():
-		return resolvconf.Build(s.Path,
+		_, err = resolvconf.Build(s.Path,
 			either(s.DNS, resolvconf.GetNameservers(s.Host, resolvconf.IP)),
 			either(s.Search, resolvconf.GetSearchDomains(s.Host)),
 			either(s.Options, resolvconf.GetOptions(s.Host)))
+		return err
 	default:
 		if file, err = s.filtered(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := inplace.WriteFile(s.Path, file.Content); err != nil {
-		return nil, fmt.Errorf("resolver configuration: %w", err)
+		return fmt.Errorf("resolver configuration: %w", err)
 	}
-	return file, nil
+	return nil
 }
 
 // filtered returns the host's content as a container can use it.
@@ -147,7 +138,7 @@ func OnJoin(s Spec, ipv6 bool) error {
 	if err := inplace.WriteFile(s.Path, file.Content); err != nil {
 		return fmt.Errorf("resolver configuration: %w", err)
 	}
-	return writeHash(s.Path, file.Hash)
+	return writeHash(s.Path)
 }
 
 // OnResolver points the file at the embedded server, keeping search domains,
@@ -231,7 +222,7 @@ func upstreams(s Spec, content []byte, by writer) []Upstream {
 		}
 	}
 	for _, addr := range host {
-		if loop := addr.IsLoopback(); loop || slices.Contains(servers, addr) || by == taken && addr.Is4() {
+		if loop := addr.IsLoopback(); loop || slices.Contains(servers, addr) || by == taken && (addr.Is4() || s.IPv6) {
 			add(addr, loop)
 		}
 	}

@@ -88,31 +88,33 @@ func TestLife(t *testing.T) {
 		upstreams string
 		noHash    bool
 	}{
-		{name: "RES-2 servers given, the rest from the host", spec: Spec{Host: []byte(hostFile + "options x\n"), DNS: []string{"127.0.0.1", "198.51.100.1"}}, steps: []string{"create", "join4"}, want: "search ex.test\nnameserver 127.0.0.1\nnameserver 198.51.100.1\noptions x\n"},
-		{name: "RES-2 search given, servers not filtered", spec: Spec{Host: []byte(stub), Search: []string{"a.test"}}, steps: []string{"create", "join4"}, want: "search a.test\nnameserver 127.0.0.53\noptions edns0\n"},
-		{name: "RES-2 search . and blank options", spec: Spec{Host: []byte(hostFile), Search: []string{"."}, Options: []string{""}}, steps: []string{"create"}, want: "nameserver 192.0.2.53\nnameserver 2001:db8::53\n"},
-		{name: "RES-3 host content, filtered", spec: Spec{Host: []byte("# top\nnameserver 127.0.0.1\nnameserver ::1\n" + hostFile)}, steps: []string{"create"}, want: "# top\n" + hostFile},
-		{name: "RES-4 no host file", steps: []string{"create", "join6", "resolver"}, want: "nameserver 127.0.0.11\noptions ndots:0\n"},
-		{name: "RES-4 no default servers of our own", spec: Spec{Host: []byte(stub)}, steps: []string{"create"}, want: "options edns0\n"},
-		{name: "RES-4 configured default servers", spec: Spec{Host: []byte("options x"), Defaults: []string{"9.9.9.9", "2620:fe::fe"}}, steps: []string{"create", "join4"}, want: "options x\nnameserver 9.9.9.9\n"},
-		{name: "RES-4 stub resolver is asked from the host", spec: Spec{Host: []byte(stub)}, steps: []string{"create", "join6", "resolver"}, want: "nameserver 127.0.0.11\noptions edns0 ndots:0\n", upstreams: "127.0.0.53@host"},
-		{name: "RES-4 stub resolver makes default servers unnecessary", spec: Spec{Host: []byte(stub), Defaults: []string{"9.9.9.9"}}, steps: []string{"create", "resolver", "restart"}, want: "nameserver 127.0.0.11\noptions edns0 ndots:0\n", upstreams: "127.0.0.53@host"},
+		{name: "RES-2 servers of the user are not filtered, the other lists come from the host", spec: Spec{Host: []byte(hostFile + "options x\n"), DNS: []string{"127.0.0.1", "198.51.100.1"}}, steps: []string{"create", "join4"}, want: "search ex.test\nnameserver 127.0.0.1\nnameserver 198.51.100.1\noptions x\n"},
+		{name: "RES-2 with a search list of the user the host's servers are not filtered", spec: Spec{Host: []byte(stub), Search: []string{"a.test"}}, steps: []string{"create", "join4"}, want: "search a.test\nnameserver 127.0.0.53\noptions edns0\n"},
+		{name: "RES-2 the search list . and blank options leave no line", spec: Spec{Host: []byte(hostFile), Search: []string{"."}, Options: []string{""}}, steps: []string{"create"}, want: "nameserver 192.0.2.53\nnameserver 2001:db8::53\n"},
+		{name: "RES-3 the file is the host's without servers on loopback", spec: Spec{Host: []byte("# top\nnameserver 127.0.0.1\nnameserver ::1\n" + hostFile)}, steps: []string{"create"}, want: "# top\n" + hostFile},
+		{name: "RES-4 a host without the file counts as an empty one", steps: []string{"create", "join6", "resolver"}, want: "nameserver 127.0.0.11\noptions ndots:0\n"},
+		{name: "RES-4 no public server is put in by itself", spec: Spec{Host: []byte(stub)}, steps: []string{"create"}, want: "options edns0\n"},
+		{name: "RES-4 configured default servers are used where the host names none", spec: Spec{Host: []byte("options x"), Defaults: []string{"9.9.9.9", "2620:fe::fe"}}, steps: []string{"create", "join4"}, want: "options x\nnameserver 9.9.9.9\n"},
+		{name: "RES-4 servers on the host's loopback stay as upstream servers", spec: Spec{Host: []byte(stub)}, steps: []string{"create", "join6", "resolver"}, want: "nameserver 127.0.0.11\noptions edns0 ndots:0\n", upstreams: "127.0.0.53@host"},
+		{name: "RES-4 a server on the host's loopback makes default servers unnecessary", spec: Spec{Host: []byte(stub), Defaults: []string{"9.9.9.9"}}, steps: []string{"create", "resolver", "restart"}, want: "nameserver 127.0.0.11\noptions edns0 ndots:0\n", upstreams: "127.0.0.53@host"},
 		{name: "default servers as upstreams", spec: Spec{Defaults: []string{"9.9.9.9"}}, steps: []string{"create", "resolver", "restart"}, want: "nameserver 127.0.0.11\noptions ndots:0\n", upstreams: "9.9.9.9"},
-		{name: "RES-6 IPv6 off", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join4"}, want: "search ex.test\nnameserver 192.0.2.53\n"},
-		{name: "RES-6 no digest counts as unedited", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "losehash", "join4"}, want: "search ex.test\nnameserver 192.0.2.53\n"},
-		{name: "RES-6 user's file stays", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "edit nameserver ::1\n", "join4"}, want: "nameserver ::1\n"},
-		{name: "RES-7 user edits survive leave and join", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join6", "resolver", "append search mine.test\n", "join4", "join6"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\nsearch mine.test\n", upstreams: "192.0.2.53 2001:db8::53"},
-		{name: "RES-7 joins after the digest is lost", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "resolver", "losehash", "join4"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.53 2001:db8::53", noHash: true},
-		{name: "RES-7 repeated", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join6", "resolver", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.53 2001:db8::53"},
-		{name: "RES-7 user's servers become upstreams", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "edit nameserver 198.51.100.7\nnameserver 127.0.0.1\n", "resolver"}, want: "nameserver 127.0.0.11\noptions ndots:0\n", upstreams: "198.51.100.7 127.0.0.1"},
-		{name: "RES-8 IPv6 network", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join6", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.53 2001:db8::53"},
-		{name: "RES-8 IPv4 network", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join4", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\noptions ndots:0\n", upstreams: "192.0.2.53"},
-		{name: "RES-9 ndots of the user", spec: Spec{Host: []byte(hostFile), Options: []string{"ndots:3", "edns0"}}, steps: []string{"create", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:3 edns0\n", upstreams: "192.0.2.53 2001:db8::53"},
-		{name: "DNS-17 in the host's order", spec: Spec{Host: []byte("nameserver 192.0.2.1\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.2\n")}, steps: []string{"create", "resolver"}, want: "nameserver 127.0.0.11\noptions ndots:0\n", upstreams: "192.0.2.1 127.0.0.53@host ::1@host 192.0.2.2"},
-		{name: "DNS-24 a loopback server that the user gave is the container's", spec: Spec{Host: []byte(stub), DNS: []string{"127.0.0.1"}}, steps: []string{"create", "resolver", "restart"}, want: "nameserver 127.0.0.11\noptions edns0 ndots:0\n", upstreams: "127.0.0.1"},
+		{name: "RES-6 a join to a network without IPv6 removes IPv6 servers", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join4"}, want: "search ex.test\nnameserver 192.0.2.53\n"},
+		{name: "RES-6 without a digest the file counts as unedited", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "losehash", "join4"}, want: "search ex.test\nnameserver 192.0.2.53\n"},
+		{name: "RES-6 a file that the user has edited is left alone", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "edit nameserver ::1\n", "join4"}, want: "nameserver ::1\n"},
+		{name: "RES-7 what the user adds survives leave and join", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join6", "resolver", "append search mine.test\n", "join4", "join6"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\nsearch mine.test\n", upstreams: "192.0.2.53 2001:db8::53"},
+		{name: "RES-7 joins leave the file alone also after the digest is lost", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "resolver", "losehash", "join4"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.53 2001:db8::53", noHash: true},
+		{name: "RES-7 a start that is repeated changes nothing", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join6", "resolver", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.53 2001:db8::53"},
+		{name: "RES-7 servers that the user has written become upstream servers", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "edit nameserver 198.51.100.7\nnameserver 127.0.0.1\n", "resolver"}, want: "nameserver 127.0.0.11\noptions ndots:0\n", upstreams: "198.51.100.7 127.0.0.1"},
+		{name: "RES-8 on an IPv6 network IPv6 servers stay behind 127.0.0.11", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join6", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.53 2001:db8::53"},
+		{name: "RES-8 on an IPv4 network 127.0.0.11 is the only server", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join4", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\noptions ndots:0\n", upstreams: "192.0.2.53"},
+		{name: "RES-9 ndots of the user stays and ndots:0 is not added", spec: Spec{Host: []byte(hostFile), Options: []string{"ndots:3", "edns0"}}, steps: []string{"create", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:3 edns0\n", upstreams: "192.0.2.53 2001:db8::53"},
+		{name: "DNS-17 upstream servers are in the host's order", spec: Spec{Host: []byte("nameserver 192.0.2.1\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.2\n")}, steps: []string{"create", "resolver"}, want: "nameserver 127.0.0.11\noptions ndots:0\n", upstreams: "192.0.2.1 127.0.0.53@host ::1@host 192.0.2.2"},
+		{name: "DNS-24 a loopback server that the user gave is the container's own", spec: Spec{Host: []byte(stub), DNS: []string{"127.0.0.1"}}, steps: []string{"create", "resolver", "restart"}, want: "nameserver 127.0.0.11\noptions edns0 ndots:0\n", upstreams: "127.0.0.1"},
 		{name: "never ourselves", spec: Spec{DNS: []string{"127.0.0.11", "192.0.2.1"}}, steps: []string{"create", "resolver"}, want: "nameserver 127.0.0.11\noptions ndots:0\n", upstreams: "192.0.2.1"},
 		{name: "the host's own embedded server", spec: Spec{Host: []byte("nameserver 127.0.0.11\n"), Search: []string{"a.test"}}, steps: []string{"create", "resolver"}, want: "search a.test\nnameserver 127.0.0.11\noptions ndots:0\n", upstreams: "127.0.0.11@host"},
-		{name: "restart finds the host's present servers", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join6", "resolver", "host nameserver 192.0.2.99\nnameserver 127.0.0.53\n", "restart"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.99 127.0.0.53@host 2001:db8::53"},
+		{name: "DNS-17 after a change of the host's file its new servers are upstream servers", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join6", "resolver", "host nameserver 192.0.2.99\nnameserver 127.0.0.53\n", "restart"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.99 127.0.0.53@host 2001:db8::53"},
+		{name: "DNS-17 new IPv6 servers of the host are upstream servers of a sandbox with IPv6", spec: Spec{Host: []byte("nameserver 192.0.2.53\n"), IPv6: true}, steps: []string{"create", "join6", "resolver", "host nameserver 2001:db8::99\n", "restart"}, want: "nameserver 127.0.0.11\noptions ndots:0\n", upstreams: "2001:db8::99"},
+		{name: "DNS-17 new IPv6 servers of the host are none for a sandbox without IPv6", spec: Spec{Host: []byte("nameserver 192.0.2.53\n")}, steps: []string{"create", "join4", "resolver", "host nameserver 2001:db8::99\nnameserver 192.0.2.99\n", "restart"}, want: "nameserver 127.0.0.11\noptions ndots:0\n", upstreams: "192.0.2.99"},
 		{name: "refresh makes the file anew", spec: Spec{Host: []byte(hostFile)}, steps: []string{"create", "join4", "resolver", "create", "join6", "resolver"}, want: "search ex.test\nnameserver 127.0.0.11\nnameserver 2001:db8::53\noptions ndots:0\n", upstreams: "192.0.2.53 2001:db8::53"},
 	}
 	for _, tt := range tests {
@@ -132,7 +134,7 @@ func TestLife(t *testing.T) {
 }
 
 func TestOrigin(t *testing.T) {
-	t.Run("RES-1 byte copy that is left alone", func(t *testing.T) {
+	t.Run("RES-1 with an origin the file is a byte copy without digest, and left alone", func(t *testing.T) {
 		origin := filepath.Join(t.TempDir(), "origin")
 		text := "nameserver 127.0.0.1 # any\nnameserver 192.0.2.1"
 		if err := os.WriteFile(origin, []byte(text), 0o600); err != nil {
@@ -149,7 +151,7 @@ func TestOrigin(t *testing.T) {
 			t.Errorf("digest: %v, want none", err)
 		}
 	})
-	t.Run("RES-1 missing origin", func(t *testing.T) {
+	t.Run("RES-1 an origin that is missing is an error", func(t *testing.T) {
 		dir := t.TempDir()
 		if err := Create(Spec{Path: filepath.Join(dir, "f"), Origin: filepath.Join(dir, "none")}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("error %v, want not exist", err)
@@ -163,7 +165,7 @@ func TestFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("RES-5 digest", func(t *testing.T) {
+	t.Run("RES-5 the digest is that of the file's content", func(t *testing.T) {
 		file, err := resolvconf.GetSpecific(s.Path)
 		if err != nil {
 			t.Fatal(err)
@@ -212,6 +214,51 @@ func TestFiles(t *testing.T) {
 	if _, err := OnResolver(s); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("resolver without a file: %v, want not exist", err)
 	}
+}
+
+func TestSave(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		steps []string
+	}{
+		{"as made", []string{"create"}},
+		{"edited", []string{"create", "edit nameserver 192.0.2.7\n# mine"}},
+		{"without digest", []string{"create", "losehash"}},
+		{"taken", []string{"create", "resolver"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := play(t, Spec{Host: []byte(hostFile)}, tt.steps...)
+			text, by := content(t, s.Path), writerOf(t, s.Path)
+			// Somebody reads the file all the time, so what is put back may have a blank
+			// line at its end.
+			reader, err := os.Open(s.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = reader.Close() }()
+			restore := Save(s.Path)
+			s.Host = []byte("# " + strings.Repeat("a longer line ", 20) + "\nnameserver 192.0.2.99\n")
+			_, err = OnResolver(s)
+			if err := errors.Join(err, Create(s), restore()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.TrimSuffix(text, "\n"), strings.TrimRight(content(t, s.Path), " \n")); diff != "" {
+				t.Errorf("content (-want +got):\n%s", diff)
+			}
+			if now := writerOf(t, s.Path); now != by && tt.name != "without digest" {
+				t.Errorf("the file's writer is %d, was %d", now, by)
+			}
+		})
+	}
+}
+
+func writerOf(t *testing.T, path string) writer {
+	t.Helper()
+	_, by, err := read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return by
 }
 
 // FuzzLife: whatever the host's file holds, the sandbox's file names the embedded

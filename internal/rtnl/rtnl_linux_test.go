@@ -192,7 +192,7 @@ func TestCreateVeth(t *testing.T) {
 	if inside.MAC.String() != "02:42:0a:09:00:02" || inside.MTU != 1400 || !inside.Up {
 		t.Errorf("end inside: %+v", inside)
 	}
-	t.Run("OSL-9 addresses are usable at once", func(t *testing.T) {
+	t.Run("OSL-9 IPv6 addresses are usable at once, without duplicate address detection", func(t *testing.T) {
 		err := in.Do(func() error {
 			fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 			if err != nil {
@@ -220,7 +220,7 @@ func TestCreateVeth(t *testing.T) {
 			t.Errorf("routes (-want +got):\n%s", diff)
 		}
 	})
-	t.Run("OSL-15 counters", func(t *testing.T) {
+	t.Run("OSL-15 the counters of a link are those of its namespace", func(t *testing.T) {
 		if _, err := in.Stats(t.Context(), "eth0"); err != nil {
 			t.Error(err)
 		}
@@ -268,9 +268,9 @@ func TestIPv6Inside(t *testing.T) {
 		want           string
 	}{
 		{"OSL-14 an IPv6 address turns IPv6 on", "1", true, 2, "0"},
-		{"OSL-14 an IPv6 address where it is on", "0", true, 2, "0"},
-		{"OSL-14 no IPv6 address leaves it off", "1", false, 0, "1"},
-		{"OSL-14 no IPv6 address leaves it on, without any address", "0", false, 0, "0"},
+		{"OSL-14 an IPv6 address leaves IPv6 on", "0", true, 2, "0"},
+		{"OSL-14 a link without an IPv6 address leaves IPv6 off", "1", false, 0, "1"},
+		{"OSL-14 a link without an IPv6 address leaves IPv6 on, and has no link-local one", "0", false, 0, "0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h, in := open(t, nil), open(t, nil)
@@ -365,9 +365,9 @@ func TestDefaultRoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct{ name, first, second, to, bad string }{
-		{"OSL-12 IPv4", "10.9.0.1", "10.9.0.7", "192.0.2.1", "10.77.0.1"},
-		{"OSL-12 IPv6", "fd00:9::1", "fd00:9::7", "2001:db8::1", "fd00:77::1"},
-		{"OSL-12 link-local gateway", "fe80::1", "fe80::7", "2001:db8::1", "fd00:77::1"},
+		{"OSL-12 an IPv4 gateway replaces another one, must be reachable, and is deleted", "10.9.0.1", "10.9.0.7", "192.0.2.1", "10.77.0.1"},
+		{"OSL-12 an IPv6 gateway replaces another one, must be reachable, and is deleted", "fd00:9::1", "fd00:9::7", "2001:db8::1", "fd00:77::1"},
+		{"OSL-12 a link-local gateway replaces another one, must be reachable, and is deleted", "fe80::1", "fe80::7", "2001:db8::1", "fd00:77::1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for _, via := range []string{tc.first, tc.second} {
@@ -411,7 +411,7 @@ func TestRoutesAndNeighbours(t *testing.T) {
 		{Dst: netip.MustParsePrefix("fd00:50::/64")},
 		{Dst: netip.MustParsePrefix("fd00:51::/64"), Via: netip.MustParseAddr("fd00:9::9")},
 	} {
-		t.Run("OSL-13 "+r.Dst.String(), func(t *testing.T) {
+		t.Run("OSL-13 a static route is added and deleted: "+r.Dst.String(), func(t *testing.T) {
 			if err := h.AddRoute(t.Context(), "br0", r); err != nil {
 				t.Fatal(err)
 			}
@@ -429,7 +429,7 @@ func TestRoutesAndNeighbours(t *testing.T) {
 	}
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
 	for _, a := range []string{"10.9.0.9", "fd00:9::9"} {
-		t.Run("OSL-13 neighbour "+a, func(t *testing.T) {
+		t.Run("OSL-13 a neighbour is added twice and deleted once: "+a, func(t *testing.T) {
 			n := rtnl.Neighbour{Dev: "br0", Addr: netip.MustParseAddr(a), MAC: mac}
 			for range 2 {
 				if err := h.AddNeighbour(t.Context(), n); err != nil {

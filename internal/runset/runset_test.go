@@ -197,13 +197,22 @@ func TestUint128(t *testing.T) {
 		{"mask 65", LowMask(65), Uint128{1, ^uint64(0)}},
 		{"mask 128", LowMask(128), maxUint128},
 		{"and not", maxUint128.AndNot(LowMask(64)), Uint128{^uint64(0), 0}},
-		{"saturate", U64(Uint128{1, 0}.Saturate()), U64(^uint64(0))},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.got != c.want {
 				t.Errorf("got %x, want %x", c.got, c.want)
 			}
 		})
+	}
+	for want, x := range map[string]Uint128{
+		"0":                    {},
+		"18446744073709551615": {Lo: ^uint64(0)},
+		"18446744073709551616": {Hi: 1},
+		"340282366920938463463374607431768211455": maxUint128,
+	} {
+		if x.String() != want {
+			t.Errorf("decimal: got %s, want %s", x, want)
+		}
 	}
 	for _, s := range []string{"0.0.0.0", "10.1.2.3", "255.255.255.255"} {
 		if got := FromAddr(netip.MustParseAddr(s)).Addr4().String(); got != s {

@@ -2,6 +2,7 @@ package runset
 
 import (
 	"encoding/binary"
+	"math/big"
 	"math/bits"
 	"net/netip"
 )
@@ -51,13 +52,14 @@ func (a Uint128) Next() Uint128 { return a.Add(Uint128{Lo: 1}) }
 // Prev returns a - 1 modulo 2^128.
 func (a Uint128) Prev() Uint128 { return a.Sub(Uint128{Lo: 1}) }
 
-// Saturate returns a as 64 bits, or the largest 64-bit value if it is wider.
-func (a Uint128) Saturate() uint64 {
-	if a.Hi != 0 {
-		return ^uint64(0)
-	}
-	return a.Lo
+// Big returns a as an integer without bounds.
+func (a Uint128) Big() *big.Int {
+	hi, lo := new(big.Int).SetUint64(a.Hi), new(big.Int).SetUint64(a.Lo)
+	return lo.Or(lo, hi.Lsh(hi, 64))
 }
+
+// String returns a in decimal.
+func (a Uint128) String() string { return a.Big().String() }
 
 // LowMask returns 2^n - 1, n from 0 to 128.
 func LowMask(n int) Uint128 {

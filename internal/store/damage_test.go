@@ -7,8 +7,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
 
 	"github.com/libnetwork/libnetwork/types"
@@ -72,10 +74,15 @@ func TestLostFile(t *testing.T) {
 		{"empty", func(t *testing.T, p string) { write(t, p, nil) }, 1},
 		{"zeroed", func(t *testing.T, p string) { write(t, p, make([]byte, 32<<10)) }, 1},
 		{"cut", func(t *testing.T, p string) { write(t, p, read(t, p)[:9000]) }, 1},
-		{"text", func(t *testing.T, p string) { write(t, p, bytes.Repeat([]byte("hello\n"), 9000)) }, 1},
-		{"foreign bbolt file", func(t *testing.T, p string) { write(t, p, foreign(t)) }, 1},
+		{"a text", func(t *testing.T, p string) { write(t, p, bytes.Repeat([]byte("hello\n"), 9000)) }, 1},
+		{"a foreign bbolt file", func(t *testing.T, p string) { write(t, p, foreign(t)) }, 1},
+		{"a directory", func(t *testing.T, p string) {
+			if err := errors.Join(os.Remove(p), os.Mkdir(p, 0o700)); err != nil {
+				t.Fatal(err)
+			}
+		}, 1},
 	} {
-		t.Run("data file "+tc.name, func(t *testing.T) {
+		t.Run("a data file that is "+tc.name+" is made anew from its copy", func(t *testing.T) {
 			cfg := filled(t)
 			tc.spoil(t, dataPath(cfg))
 			got, problems := reread(t, cfg)
@@ -90,7 +97,26 @@ func TestLostFile(t *testing.T) {
 				t.Errorf("second start: problems %v", problems)
 			}
 		})
-		t.Run("run file "+tc.name, func(t *testing.T) {
+		t.Run("when both files are "+tc.name+" the store begins anew", func(t *testing.T) {
+			cfg := filled(t)
+			tc.spoil(t, dataPath(cfg))
+			tc.spoil(t, runPath(cfg))
+			l := open(t, cfg)
+			got, problems := l.Records()
+			wantRecords(t, nil, got)
+			if !l.Lost() || len(problems) != 2*tc.aside {
+				t.Errorf("lost %v, problems %v, want %d", l.Lost(), problems, 2*tc.aside)
+			}
+			commit(t, l, network("n1", "one"))
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			got, _ = reread(t, cfg)
+			wantRecords(t, []Record{net1}, got)
+			wantAside(t, dataPath(cfg), tc.aside)
+			wantAside(t, runPath(cfg), tc.aside)
+		})
+		t.Run("a run file that is "+tc.name+" is made anew from the data file", func(t *testing.T) {
 			cfg := filled(t)
 			tc.spoil(t, runPath(cfg))
 			got, problems := reread(t, cfg)
@@ -175,6 +201,10 @@ func TestForeignRunDirectory(t *testing.T) {
 // TestHalfCommit writes what a kill between the two transactions of one call
 // leaves.
 func TestHalfCommit(t *testing.T) {
+	t.Run("DS-14 a call that reached the data file alone is completed by the next start", testHalfCommit)
+}
+
+func testHalfCommit(t *testing.T) {
 	cfg := filled(t)
 	run := read(t, runPath(cfg))
 	l := open(t, cfg)
@@ -202,7 +232,7 @@ func TestDamagedRecord(t *testing.T) {
 			return b.Put([]byte(key), raw)
 		}
 	}
-	t.Run("in the run file", func(t *testing.T) {
+	t.Run("a damaged record of the run file is set aside by its key and hides no other", func(t *testing.T) {
 		cfg := filled(t)
 		edit(t, runPath(cfg), spoil("endpoint/e1"))
 		got, problems := reread(t, cfg)
@@ -220,7 +250,7 @@ func TestDamagedRecord(t *testing.T) {
 			t.Errorf("second start: problems %v", problems)
 		}
 	})
-	t.Run("in the data file, healed from the copy", func(t *testing.T) {
+	t.Run("a damaged record of the data file is healed from its copy", func(t *testing.T) {
 		cfg := filled(t)
 		edit(t, dataPath(cfg), spoil("network/n1"))
 		got, problems := reread(t, cfg)
@@ -229,7 +259,7 @@ func TestDamagedRecord(t *testing.T) {
 			t.Errorf("problems %v, want the record and where it came from", problems)
 		}
 	})
-	t.Run("vanished from the data file, healed from the copy", func(t *testing.T) {
+	t.Run("a record that vanished from the data file is healed from its copy", func(t *testing.T) {
 		cfg := filled(t)
 		edit(t, dataPath(cfg), func(tx *bbolt.Tx) error { return tx.Bucket(bucketRecords).Delete([]byte("network/n1")) })
 		got, problems := reread(t, cfg)
@@ -237,6 +267,74 @@ func TestDamagedRecord(t *testing.T) {
 		if len(problems) != 2 {
 			t.Errorf("problems %v, want two", problems)
 		}
+	})
+}
+
+// TestSetAside is about records that are whole, and that their user cannot read.
+func TestSetAside(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		path func(Config) string
+		op   Op
+		left Record
+	}{
+		{"a durable record is set aside in the data file", dataPath, Op{Kind: "network", ID: "n1", SetAside: true}, ep1},
+		{"a run record is set aside in the run file", runPath, Op{Kind: "endpoint", ID: "e1", SetAside: true}, net1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := filled(t)
+			l := open(t, cfg)
+			commit(t, l, tc.op)
+			commit(t, l, Op{Kind: "network", ID: "none", SetAside: true}) // nothing to keep
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			got, problems := reread(t, cfg)
+			wantRecords(t, []Record{tc.left}, got)
+			if len(problems) != 0 {
+				t.Errorf("problems: %v", problems)
+			}
+			key, err := tc.op.key()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept := map[string]int{}
+			for _, path := range []string{dataPath(cfg), runPath(cfg)} {
+				edit(t, path, func(tx *bbolt.Tx) error {
+					b := tx.Bucket(bucketDamaged)
+					if b == nil {
+						return nil
+					}
+					return b.ForEach(func(k, raw []byte) error {
+						if e, err := decode(key, raw); err != nil || !strings.HasPrefix(string(k), key+"@") {
+							t.Errorf("%s holds %s = %q, %v", path, k, e.value, err)
+						}
+						kept[path]++
+						return nil
+					})
+				})
+			}
+			if diff := cmp.Diff(map[string]int{tc.path(cfg): 1}, kept); diff != "" {
+				t.Errorf("kept (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("a record that is set aside has no new value", func(t *testing.T) {
+		l := open(t, config(t))
+		err := l.Commit(t.Context(), Op{Kind: "a", ID: "b", Value: []byte("c"), SetAside: true})
+		if _, ok := err.(types.BadRequestError); !ok {
+			t.Errorf("got %v, want a bad request", err)
+		}
+	})
+	t.Run("a kill before the run file is written leaves the record for the next start", func(t *testing.T) {
+		cfg := filled(t)
+		run := read(t, runPath(cfg))
+		l := open(t, cfg)
+		commit(t, l, network("n2", "two"), Op{Kind: "endpoint", ID: "e1", SetAside: true})
+		_ = l.Close()
+		write(t, runPath(cfg), run)
+		got, _ := reread(t, cfg)
+		wantRecords(t, []Record{ep1, net1, {Kind: "network", ID: "n2", Value: []byte("two"), Durable: true}}, got)
 	})
 }
 

@@ -51,7 +51,13 @@ type content struct {
 type change struct {
 	key     string
 	raw     []byte
-	durable bool // for the data file too
+	durable bool   // for the data file too
+	aside   string // where what is deleted is kept; empty: nowhere
+}
+
+// asideName is where a record is kept that was set aside.
+func asideName(key string, now time.Time) string {
+	return key + "@" + strconv.FormatInt(now.Unix(), 10)
 }
 
 // options are the same for both files but for syncing. The free pages are
@@ -108,6 +114,10 @@ func openFile(path string, opts *bbolt.Options, steps *step.Counter, now time.Ti
 }
 
 func (f *file) open(opts *bbolt.Options, c *content, now time.Time) error {
+	if fi, err := os.Stat(f.path); err == nil && !fi.Mode().IsRegular() {
+		// Reading one could wait for ever.
+		return fmt.Errorf("%w: not a regular file: mode %s", errDamaged, fi.Mode())
+	}
 	b, err := os.ReadFile(f.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -257,8 +267,7 @@ func (f *file) moveDamaged(damaged map[string][]byte, now time.Time) error {
 		}
 		records := tx.Bucket(bucketRecords)
 		for key, raw := range damaged {
-			name := []byte(key + "@" + strconv.FormatInt(now.Unix(), 10))
-			if err := errors.Join(aside.Put(name, raw), records.Delete([]byte(key))); err != nil {
+			if err := errors.Join(aside.Put([]byte(asideName(key, now)), raw), records.Delete([]byte(key))); err != nil {
 				return err
 			}
 		}
@@ -281,7 +290,7 @@ func (f *file) write(man manifest, changes []change, redo []byte) (undo []change
 			man.count, man.sum = f.man.count, f.man.sum
 			undo = make([]change, 0, len(changes))
 			var err error
-			if undo, err = apply(tx.Bucket(bucketRecords), &man, changes, undo); err != nil {
+			if undo, err = apply(tx, &man, changes, undo); err != nil {
 				return err
 			}
 			meta := tx.Bucket(bucketMeta)
@@ -301,7 +310,8 @@ func (f *file) write(man manifest, changes []change, redo []byte) (undo []change
 	return undo, nil
 }
 
-func apply(b *bbolt.Bucket, man *manifest, changes, undo []change) ([]change, error) {
+func apply(tx *bbolt.Tx, man *manifest, changes, undo []change) ([]change, error) {
+	b := tx.Bucket(bucketRecords)
 	for _, c := range changes {
 		key := []byte(c.key)
 		var was []byte
@@ -310,6 +320,15 @@ func apply(b *bbolt.Bucket, man *manifest, changes, undo []change) ([]change, er
 			man.remove(was)
 		}
 		undo = append(undo, change{key: c.key, raw: was})
+		if c.aside != "" && was != nil {
+			aside, err := tx.CreateBucketIfNotExists(bucketDamaged)
+			if err == nil {
+				err = aside.Put([]byte(c.aside), was)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
 		if c.raw == nil {
 			if err := b.Delete(key); err != nil {
 				return nil, err

@@ -185,7 +185,8 @@ type redoChange struct {
 func encodeRedo(boot, seq uint64, all []change) ([]byte, error) {
 	r := redo{Seq: seq}
 	for _, c := range all {
-		if !c.durable {
+		// What was not set aside yet is found again by the next start.
+		if !c.durable && c.aside == "" {
 			r.Changes = append(r.Changes, redoChange{c.key, c.raw})
 		}
 	}

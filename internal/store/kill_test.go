@@ -5,12 +5,14 @@ package store
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/libnetwork/libnetwork/internal/step"
@@ -66,6 +68,10 @@ func child(args []string) error {
 // outside at a random point or by itself before a random transaction. What was
 // answered is there, and no call is there by half.
 func TestKill(t *testing.T) {
+	t.Run("DS-14 a kill at any point leaves whole calls and all that were answered", testKill)
+}
+
+func testKill(t *testing.T) {
 	cfg := config(t)
 	next := 1
 	rounds := 50
@@ -81,7 +87,7 @@ func TestKill(t *testing.T) {
 		last := runChild(t, cfg, next, setting, 1+r.IntN(60))
 		got, problems := reread(t, cfg)
 		if len(problems) != 0 {
-			t.Fatalf("DS-14 round %d: problems %v", round, problems)
+			t.Fatalf("round %d: problems %v", round, problems)
 		}
 		v := map[string]int{}
 		for _, rec := range got {
@@ -92,10 +98,10 @@ func TestKill(t *testing.T) {
 			v[rec.ID] = n
 		}
 		if v["n"] != v["with-n"] || v["a"] != v["b"] || v["a"] < v["n"] {
-			t.Fatalf("DS-14 round %d: half of a call: %v", round, v)
+			t.Fatalf("round %d: half of a call: %v", round, v)
 		}
 		if v["a"] < last || v["a"] > last+1 {
-			t.Fatalf("DS-14 round %d: %d was answered, the store holds %v", round, last, v)
+			t.Fatalf("round %d: %d was answered, the store holds %v", round, last, v)
 		}
 		next = v["a"] + 1
 	}
@@ -128,6 +134,22 @@ func runChild(t *testing.T, cfg Config, first int, setting string, lines int) in
 		t.Fatalf("the child ended with %v, want a kill", err)
 	}
 	return last
+}
+
+// TestPipe has a store file that a reader would wait at for ever.
+func TestPipe(t *testing.T) {
+	t.Run("a named pipe in place of a file is set aside", func(t *testing.T) {
+		cfg := filled(t)
+		if err := errors.Join(os.Remove(dataPath(cfg)), syscall.Mkfifo(dataPath(cfg), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		got, problems := reread(t, cfg)
+		wantRecords(t, []Record{ep1, net1}, got)
+		if len(problems) != 2 {
+			t.Errorf("problems %v, want the file and where its records came from", problems)
+		}
+		wantAside(t, dataPath(cfg), 1)
+	})
 }
 
 // TestLockOfOtherProcess meets a living owner, and then what a dead one left.

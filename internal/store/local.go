@@ -68,6 +68,7 @@ type keyedOp struct {
 	key     string
 	value   []byte
 	durable bool
+	aside   bool
 }
 
 // Open makes this process the owner of both directories, and reads and heals
@@ -197,7 +198,7 @@ func (l *Local) Commit(ctx context.Context, ops ...Op) error {
 		if err != nil {
 			return err
 		}
-		req.ops[i] = keyedOp{key, op.Value, op.Durable}
+		req.ops[i] = keyedOp{key, op.Value, op.Durable, op.SetAside}
 	}
 	l.mu.Lock()
 	if l.closed {
@@ -328,11 +329,15 @@ func (l *Local) changes(batch []*request) (durable, all []change) {
 			if op.value != nil {
 				c.raw = encode(op.key, entry{op.value, l.boot, d})
 			}
-			all = append(all, c)
+			if op.aside {
+				c.aside = asideName(op.key, time.Now())
+			}
 			if d {
 				sticky[op.key] = true
 				durable = append(durable, c)
+				c.aside = "" // of the copy
 			}
+			all = append(all, c)
 		}
 	}
 	return durable, all

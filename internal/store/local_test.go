@@ -83,9 +83,11 @@ var (
 func TestReopen(t *testing.T) {
 	cfg := config(t)
 	l := open(t, cfg)
-	if r, p := l.Records(); len(r)+len(p) != 0 {
-		t.Errorf("a new store holds %v, %v", r, p)
-	}
+	t.Run("DS-9 a store that was never written is empty, and that is no failure", func(t *testing.T) {
+		if r, p := l.Records(); len(r)+len(p) != 0 {
+			t.Errorf("a new store holds %v, %v", r, p)
+		}
+	})
 	commit(t, l, network("n1", "old"), network("n2", "two"), endpoint("e1", "uno"), endpoint("e2", ""))
 	commit(t, l, network("n1", "one"), Op{Kind: "network", ID: "n2", Durable: true}, Op{Kind: "sandbox", ID: "none"})
 	if err := l.Close(); err != nil {
@@ -112,18 +114,77 @@ func TestModes(t *testing.T) {
 	cfg := config(t)
 	cfg.DataDir = filepath.Join(cfg.DataDir, "sub")
 	open(t, cfg)
-	for path, want := range map[string]os.FileMode{
-		cfg.DataDir: 0o700, cfg.RunDir: 0o755, filepath.Dir(cfg.DataDir): 0o755,
-		dataPath(cfg): 0o600, runPath(cfg): 0o600, filepath.Join(cfg.DataDir, "lock"): 0o600,
+	for _, c := range []struct {
+		name, path string
+		want       os.FileMode
+	}{
+		{"DS-2 a missing data directory is made, for its owner alone", cfg.DataDir, 0o700},
+		{"DS-2 missing directories above it are made, for all to pass", filepath.Dir(cfg.DataDir), 0o755},
+		{"DS-2 a missing run directory is made, for all to pass", cfg.RunDir, 0o755},
+		{"DS-2 the data file is its owner's alone", dataPath(cfg), 0o600},
+		{"DS-2 the run file is its owner's alone", runPath(cfg), 0o600},
+		{"DS-2 the lock is its owner's alone", filepath.Join(cfg.DataDir, "lock"), 0o600},
 	} {
-		fi, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := fi.Mode().Perm(); got != want {
-			t.Errorf("DS-2 mode of %s is %o, want %o", path, got, want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			fi, err := os.Stat(c.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := fi.Mode().Perm(); got != c.want {
+				t.Errorf("mode of %s is %o, want %o", c.path, got, c.want)
+			}
+		})
 	}
+}
+
+func TestTwoStores(t *testing.T) {
+	t.Run("DS-3 two stores of one process share nothing", func(t *testing.T) {
+		a, b := config(t), config(t)
+		la, lb := open(t, a), open(t, b)
+		commit(t, la, network("n1", "one"), endpoint("e1", "uno"))
+		commit(t, lb, network("n1", "other"))
+		commit(t, lb, Op{Kind: "network", ID: "n1"})
+		_, _ = la.Close(), lb.Close()
+		got, _ := reread(t, a)
+		wantRecords(t, []Record{ep1, net1}, got)
+		got, _ = reread(t, b)
+		wantRecords(t, nil, got)
+	})
+}
+
+func TestSequence(t *testing.T) {
+	t.Run("DS-12 the number of a transaction only grows, over restarts too", func(t *testing.T) {
+		cfg := config(t)
+		var last uint64
+		for i := range 3 {
+			l := open(t, cfg)
+			for j := range 3 {
+				commit(t, l, network("n1", fmt.Sprint(i, j)))
+				if seq := l.data.man.seq; seq <= last {
+					t.Errorf("start %d, commit %d: number %d after %d", i, j, seq, last)
+				}
+				last = l.data.man.seq
+			}
+			_ = l.Close()
+		}
+	})
+}
+
+func TestCopies(t *testing.T) {
+	t.Run("DS-13 what the caller does to a value later changes no record", func(t *testing.T) {
+		cfg := config(t)
+		l := open(t, cfg)
+		op := network("n1", "one")
+		commit(t, l, op, endpoint("e1", "uno"))
+		copy(op.Value, "XXX")
+		_ = l.Close()
+		got, _ := reread(t, cfg)
+		for _, r := range got {
+			clear(r.Value)
+		}
+		got, _ = reread(t, cfg)
+		wantRecords(t, []Record{ep1, net1}, got)
+	})
 }
 
 func TestSameDirectory(t *testing.T) {
@@ -142,8 +203,8 @@ func TestOwner(t *testing.T) {
 		change func(*Config, string)
 		dir    func(Config) string
 	}{
-		{"data directory taken", func(c *Config, d string) { c.RunDir = d }, func(c Config) string { return c.DataDir }},
-		{"run directory taken", func(c *Config, d string) { c.DataDir = d }, func(c Config) string { return c.RunDir }},
+		{"DS-5 a data directory in use is refused at once, and its owner named", func(c *Config, d string) { c.RunDir = d }, func(c Config) string { return c.DataDir }},
+		{"DS-5 a run directory in use is refused at once, and its owner named", func(c *Config, d string) { c.DataDir = d }, func(c Config) string { return c.RunDir }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := config(t)
@@ -235,7 +296,7 @@ func TestStickyDurable(t *testing.T) {
 // each, both files hold what they held before.
 func TestFailingTransaction(t *testing.T) {
 	for at := 1; at <= 2; at++ {
-		t.Run(fmt.Sprintf("transaction %d", at), func(t *testing.T) {
+		t.Run(fmt.Sprintf("DS-14 when transaction %d of a call fails both files stay as they were", at), func(t *testing.T) {
 			cfg := config(t)
 			failAt := 0
 			cfg.Steps = step.New(func(n int, _ string) error {

@@ -34,6 +34,11 @@ type Op struct {
 	// otherwise it goes to the run file alone. A record that is in the data
 	// file stays durable whatever later changes say.
 	Durable bool
+
+	// SetAside deletes too, but keeps the bytes of the record where damaged ones
+	// are kept: in the bucket "damaged" of the file, as "kind/id@unix time". It is
+	// for a record that the store can read and its user cannot.
+	SetAside bool
 }
 
 // A Problem is a record or file that could not be used and was set aside.
@@ -133,6 +138,8 @@ func (op Op) key() (string, error) {
 		return "", types.BadRequestErrorf("store: %s record without an id", op.Kind)
 	case len(op.Kind)+1+len(op.ID) > maxKey:
 		return "", types.BadRequestErrorf("store: %s record id is longer than %d bytes", op.Kind, maxKey)
+	case op.SetAside && op.Value != nil:
+		return "", types.BadRequestErrorf("store: %s %q cannot be set aside and have a new value", op.Kind, op.ID)
 	case len(op.Value) > maxValue:
 		return "", types.BadRequestErrorf("store: %s %q: value of %d bytes is larger than %d", op.Kind, op.ID, len(op.Value), maxValue)
 	}

@@ -52,20 +52,22 @@ func TestInitFails(t *testing.T) {
 func TestRequestPool(t *testing.T) {
 	d := driver(t)
 	local, global, err := d.GetDefaultAddressSpaces()
-	if diff := cmp.Diff([]any{"null", "null", nil}, []any{local, global, err}); diff != "" {
-		t.Errorf("address spaces (-want +got):\n%s", diff)
-	}
+	t.Run("IP-2 the driver null has the one address space null", func(t *testing.T) {
+		if diff := cmp.Diff([]any{"null", "null", nil}, []any{local, global, err}); diff != "" {
+			t.Errorf("address spaces (-want +got):\n%s", diff)
+		}
+	})
 	for _, c := range []struct {
 		name, space, pool, sub string
 		v6                     bool
 		is                     error
 	}{
-		{name: "IP-39 the pool", space: "null"},
-		{name: "IP-39 other space", space: "LocalDefault", is: ipamapi.ErrInvalidAddressSpace},
-		{name: "IP-39 no space", is: ipamapi.ErrInvalidAddressSpace},
-		{name: "IP-39 a pool is named", space: "null", pool: "10.0.0.0/8", is: ipamapi.ErrInvalidPool},
-		{name: "IP-39 a sub pool is named", space: "null", sub: "10.0.0.0/8", is: ipamapi.ErrInvalidSubPool},
-		{name: "IP-39 IPv6", space: "null", v6: true, is: ipamapi.ErrInvalidRequest},
+		{name: "IP-39 there is one pool, 0.0.0.0/0", space: "null"},
+		{name: "IP-39 another address space is refused", space: "LocalDefault", is: ipamapi.ErrInvalidAddressSpace},
+		{name: "IP-39 a request without an address space is refused", is: ipamapi.ErrInvalidAddressSpace},
+		{name: "IP-39 a pool cannot be named", space: "null", pool: "10.0.0.0/8", is: ipamapi.ErrInvalidPool},
+		{name: "IP-39 a sub pool cannot be named", space: "null", sub: "10.0.0.0/8", is: ipamapi.ErrInvalidSubPool},
+		{name: "IP-39 there is no IPv6 pool", space: "null", v6: true, is: ipamapi.ErrInvalidRequest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			id, nw, _, err := d.RequestPool(c.space, c.pool, c.sub, nil, c.v6)
@@ -91,21 +93,27 @@ func TestRequestPool(t *testing.T) {
 func TestAddresses(t *testing.T) {
 	d := driver(t)
 	const id = "null/0.0.0.0/0"
-	for _, want := range []net.IP{nil, net.IPv4(10, 0, 0, 1)} {
-		if a, _, err := d.RequestAddress(id, want, nil); a != nil || err != nil {
-			t.Errorf("IP-39 request of %v: got %v, %v, want no address", want, a, err)
+	t.Run("IP-39 an address is none, and no error", func(t *testing.T) {
+		for _, want := range []net.IP{nil, net.IPv4(10, 0, 0, 1)} {
+			if a, _, err := d.RequestAddress(id, want, nil); a != nil || err != nil {
+				t.Errorf("request of %v: got %v, %v, want no address", want, a, err)
+			}
+			if err := d.ReleaseAddress(id, want); err != nil {
+				t.Errorf("release of %v: %v", want, err)
+			}
 		}
-		if err := d.ReleaseAddress(id, want); err != nil {
-			t.Errorf("IP-39 release of %v: %v", want, err)
+	})
+	t.Run("IP-39 an address of an unknown pool is a bad request", func(t *testing.T) {
+		_, _, reqErr := d.RequestAddress("null/other", nil, nil)
+		for what, err := range map[string]error{"request": reqErr, "release": d.ReleaseAddress("null/other", nil)} {
+			if _, ok := err.(types.BadRequestError); !ok || !errors.Is(err, ipamapi.ErrPoolNotFound) {
+				t.Errorf("%s: got %v, want a bad request", what, err)
+			}
 		}
-	}
-	_, _, reqErr := d.RequestAddress("null/other", nil, nil)
-	for what, err := range map[string]error{"request": reqErr, "release": d.ReleaseAddress("null/other", nil)} {
-		if _, ok := err.(types.BadRequestError); !ok || !errors.Is(err, ipamapi.ErrPoolNotFound) {
-			t.Errorf("IP-39 %s in an unknown pool: got %v, want a bad request", what, err)
+	})
+	t.Run("IP-39 the release of any pool succeeds", func(t *testing.T) {
+		if err := d.ReleasePool("null/other"); err != nil {
+			t.Error(err)
 		}
-	}
-	if err := d.ReleasePool("null/other"); err != nil {
-		t.Errorf("IP-39 release of any pool: %v", err)
-	}
+	})
 }

@@ -27,6 +27,8 @@ type Config struct {
 	Engine *engine.Engine
 	// Version is that of the program.
 	Version string
+	// Controller is the id by which OCI hooks find the daemon.
+	Controller string
 	// Done ends streams of events when it is closed; nil: only the engine does.
 	Done   <-chan struct{}
 	Logger *slog.Logger // nil: slog.Default
@@ -34,15 +36,16 @@ type Config struct {
 
 // server holds what the routes need.
 type server struct {
-	e       *engine.Engine
-	version string
-	done    <-chan struct{}
-	log     *slog.Logger
+	e          *engine.Engine
+	version    string
+	controller string
+	done       <-chan struct{}
+	log        *slog.Logger
 }
 
 // New returns the handler of all routes.
 func New(cfg Config) http.Handler {
-	s := &server{e: cfg.Engine, version: cfg.Version, done: cfg.Done, log: cfg.Logger}
+	s := &server{e: cfg.Engine, version: cfg.Version, controller: cfg.Controller, done: cfg.Done, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -59,6 +62,9 @@ func New(cfg Config) http.Handler {
 		"DELETE /networks/{id}":          s.deleteNetwork,
 		"POST /networks/{id}/connect":    with(s.connectNetwork),
 		"POST /networks/{id}/disconnect": with(s.disconnectNetwork),
+
+		"GET /ipam/pools": s.listPools,
+		"GET /ipam/audit": s.auditPools,
 
 		"POST /containers":                 with(s.createContainer),
 		"GET /containers":                  s.listContainers,
@@ -197,6 +203,7 @@ func (s *server) write(w http.ResponseWriter, r *http.Request, status int, body 
 func (s *server) getVersion(*http.Request) (answer, error) {
 	return ok(api.Version{
 		Version: s.version, GoVersion: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, API: "v2",
+		Controller: s.controller,
 	})
 }
 

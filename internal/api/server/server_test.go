@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -454,60 +453,6 @@ func TestWebPages(t *testing.T) {
 	}
 	d.url = "http://localhost:" + u.Port()
 	ok[api.Version](d, "GET", "/v2/version", nil)
-}
-
-func TestEvents(t *testing.T) {
-	d := newDaemon(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url+"/v2/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close() //nolint:errcheck // read only
-	lines := bufio.NewScanner(resp.Body)
-	next := func() string {
-		t.Helper()
-		if !lines.Scan() {
-			t.Fatal("the stream has ended: ", lines.Err())
-		}
-		var ev api.Event
-		if err := json.Unmarshal(lines.Bytes(), &ev); err != nil {
-			t.Fatal(err)
-		}
-		if ev.Version != 1 || ev.Time == 0 || ev.TimeNano/1e9 != ev.Time || ev.Actor.ID == "" {
-			t.Errorf("event %s", lines.Bytes())
-		}
-		return ev.Type + " " + ev.Action + " " + ev.Actor.Attributes["name"] + " " + ev.Actor.Attributes["container"]
-	}
-	ok[api.Network](d, "POST", "/v2/networks", api.NetworkCreate{Name: "web"})
-	ok[api.Container](d, "POST", "/v2/containers", api.ContainerCreate{ID: "c1", Networks: []api.Attachment{{Network: "web"}}})
-	ok[any](d, "DELETE", "/v2/containers/c1", nil)
-	got := make(map[string]bool)
-	for range 7 {
-		got[next()] = true
-	}
-	for _, want := range []string{"network create web ", "container create c1 ", "network connect web c1", "container destroy c1 "} {
-		if !got[want] {
-			t.Errorf("no event %q in %v", want, got)
-		}
-	}
-	// The stream ends with the engine, and says so.
-	if err := d.e.Close(); err != nil {
-		t.Fatal(err)
-	}
-	var last string
-	for lines.Scan() {
-		last = lines.Text()
-	}
-	if !strings.Contains(last, `"unavailable"`) {
-		t.Errorf("the last line is %q", last)
-	}
-	d.refused("GET", "/v2/healthz", nil, 503, "unavailable", "stopping")
 }
 
 func FuzzRequests(f *testing.F) {

@@ -89,11 +89,12 @@ func viewContainer(sb *engine.Sandbox) api.Container {
 	for _, ep := range sb.Endpoints() {
 		v.Endpoints = append(v.Endpoints, viewEndpoint(ep))
 	}
-	for _, p := range rec.Published {
+	for _, q := range sb.Published() {
+		p := q.Port
 		v.Ports = append(v.Ports, api.Port{
 			Protocol: types.Protocol(p.Proto).String(),
 			HostIP:   p.Host, HostPort: p.First, HostPortEnd: p.Last,
-			IP: p.Addr, Port: p.Port, PortEnd: p.Port + (p.Last - p.First),
+			IP: p.Addr, Port: p.Port, PortEnd: p.Port + (p.Last - p.First), Kept: string(q.How),
 		})
 	}
 	return v

@@ -277,7 +277,7 @@ func (d Driver) Attach(n *model.Network, ep *model.Endpoint, sb *model.Sandbox) 
 
 // Gateway is the bridge's address, or what an auxiliary address says; internal
 // networks offer none.
-func (Driver) Gateway(n *model.Network, v6 bool) netip.Addr {
+func (Driver) Gateway(n *model.Network, _ *model.Endpoint, v6 bool) netip.Addr {
 	switch {
 	case n.Internal || n.Bridge == nil:
 		return netip.Addr{}

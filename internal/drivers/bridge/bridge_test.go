@@ -326,11 +326,11 @@ func TestGatewayFromAux(t *testing.T) {
 	if err := d.Plan(n, model.Env{Link: noLinks}); err != nil {
 		t.Fatal(err)
 	}
-	if gw := d.Gateway(n, false); gw != netip.MustParseAddr("10.2.0.254") {
+	if gw := d.Gateway(n, nil, false); gw != netip.MustParseAddr("10.2.0.254") {
 		t.Errorf("gateway %s, want the auxiliary one", gw)
 	}
 	n.Internal = true
-	if gw := d.Gateway(n, false); gw.IsValid() {
+	if gw := d.Gateway(n, nil, false); gw.IsValid() {
 		t.Errorf("an internal network offers the gateway %s", gw)
 	}
 }

@@ -37,4 +37,4 @@ func (Driver) Network(*model.Network) []model.Object { return nil }
 func (Driver) Attach(*model.Network, *model.Endpoint, *model.Sandbox) []model.Object { return nil }
 
 // Gateway offers none.
-func (Driver) Gateway(*model.Network, bool) netip.Addr { return netip.Addr{} }
+func (Driver) Gateway(*model.Network, *model.Endpoint, bool) netip.Addr { return netip.Addr{} }

@@ -9,7 +9,6 @@ package enginetest
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -20,6 +19,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/drivers/single"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/hostport"
 	"github.com/libnetwork/libnetwork/internal/ipam"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/ipamapi"
@@ -150,7 +150,12 @@ func (k *Kernel) Link(_ context.Context, name string) (model.HostLink, bool, err
 }
 
 // Hold takes nothing: the engine's own account of ports is all there is.
-func (k *Kernel) Hold(context.Context, model.Port) (io.Closer, error) { return io.NopCloser(nil), nil }
+func (k *Kernel) Hold(context.Context, model.Port) (hostport.Kept, error) { return portHold{}, nil }
+
+type portHold struct{}
+
+func (portHold) Close() error      { return nil }
+func (portHold) How() hostport.How { return hostport.Held }
 
 // Listen opens sockets on the host's loopback, at a port of its choice.
 func (k *Kernel) Listen(string, netip.AddrPort) (net.PacketConn, net.Listener, error) {

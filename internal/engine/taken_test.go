@@ -1,0 +1,83 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
+	"github.com/libnetwork/libnetwork/internal/hostport"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// busyKernel says of every port that somebody else has it, once told.
+type busyKernel struct {
+	*enginetest.Kernel
+	busy bool
+}
+
+func (k *busyKernel) Hold(ctx context.Context, p model.Port) (hostport.Kept, error) {
+	if k.busy {
+		return nil, types.ForbiddenErrorf("%s is in use: held by nginx (pid 7)", p.Key())
+	}
+	return k.Kernel.Hold(ctx, p)
+}
+
+func TestPortTakenWhileDown(t *testing.T) {
+	data, run := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "run")
+	k := &busyKernel{Kernel: &enginetest.Kernel{}}
+	start := func(log io.Writer) *engine.Engine {
+		t.Helper()
+		e, err := engine.Open(t.Context(), engine.Config{
+			DataDir: data, RunDir: run, BootID: "boot", Kernel: k, KeepAlive: true,
+			Drivers:    []model.Driver{bridge.Driver{Group: enginetest.Group}},
+			IPAM:       managers(t),
+			ResolvConf: filepath.Join(data, "none"), Logger: slog.New(slog.NewTextHandler(log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	e := start(io.Discard)
+	n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: bridge.Type, Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	container(t, e, n, n.Record().IPAM.Pools4[0].Prefix.Addr().Next().Next().Next())
+	if got := e.Sandboxes()[0].Published(); len(got) != 1 || got[0].How != hostport.Held {
+		t.Fatalf("published are %+v, want one that is held", got)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	k.busy = true
+	var log bytes.Buffer
+	e = start(&log)
+	defer e.Close()
+	t.Run("a port that was taken while the daemon was down is reported at start, and its rule stays", func(t *testing.T) {
+		if !strings.Contains(log.String(), "held by nginx (pid 7)") {
+			t.Errorf("the log does not say who has the port:\n%s", &log)
+		}
+		got := e.Sandboxes()[0].Published()
+		if len(got) != 1 || got[0].How != hostport.Taken {
+			t.Errorf("published are %+v, want one that is taken", got)
+		}
+		rule := false
+		for _, o := range e.Sandboxes()[0].View().Objects() {
+			if p, ok := o.(model.Port); ok && p.First == 8080 {
+				rule = true
+			}
+		}
+		if !rule {
+			t.Error("the rule is wanted no more")
+		}
+	})
+}
