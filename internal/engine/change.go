@@ -30,7 +30,7 @@ func (ep *Endpoint) Join(ctx context.Context, s *Sandbox, req JoinRequest) error
 	if s == nil || s.e != e {
 		return types.BadRequestErrorf("endpoint %s: join a sandbox of another controller", ep.Name())
 	}
-	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", ep.net.ID()), exclusive("endpoint", ep.ID()))
+	done, err := s.takeOn(ctx, ep.net.ID(), exclusive("endpoint", ep.ID()))
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (ep *Endpoint) Leave(ctx context.Context, s *Sandbox) error {
 	if s == nil || s.e != e {
 		return types.BadRequestErrorf("endpoint %s: leave a sandbox of another controller", ep.Name())
 	}
-	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", ep.net.ID()), exclusive("endpoint", ep.ID()))
+	done, err := s.takeOn(ctx, ep.net.ID(), exclusive("endpoint", ep.ID()))
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	e, before := s.e, s.view.Load()
 	var have []model.Object
 	if !g.created {
-		have = before.Objects()
+		have = e.linked(*before).Objects()
 	}
 	var undo undoList // runs last
 	defer func() { undo.run(); g.done.run() }()
@@ -102,6 +102,10 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 		return err
 	}
 	rec := after.Sandbox
+	if err := e.checkLinks(after, joined); err != nil {
+		return err
+	}
+	after = e.linked(after)
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
 		return opError("publish ports of container", rec.ContainerID, rec.ID, err)
@@ -155,7 +159,7 @@ func (s *Sandbox) joined(ctx context.Context, g *grow, undo *undoList) (model.Vi
 	attached := slices.Clone(before.Attached)
 	var joined []*model.Endpoint
 	attach := func(j join) error {
-		r, err := s.joinOne(ctx, rec, j, undo)
+		r, err := s.joinOne(ctx, rec, attached, j, undo)
 		if err != nil {
 			return err
 		}
@@ -188,15 +192,17 @@ func (s *Sandbox) newView(rec *model.Sandbox, attached []model.Attachment) model
 	return v
 }
 
-// joinOne returns the record of an endpoint as it joins, and takes the number of
-// its interface from the sandbox's record.
-func (s *Sandbox) joinOne(ctx context.Context, sb *model.Sandbox, j join, undo *undoList) (*model.Endpoint, error) {
+// joinOne returns the record of an endpoint as it joins those that are attached,
+// and takes the number of its interface from the sandbox's record.
+func (s *Sandbox) joinOne(
+	ctx context.Context, sb *model.Sandbox, attached []model.Attachment, j join, undo *undoList,
+) (*model.Endpoint, error) {
 	r := clone(j.ep.Record())
 	r.Attached = &model.Attached{Sandbox: sb.ID, Priority: j.req.Priority, Aliases: maps.Clone(j.req.Aliases)}
 	if !j.ep.net.drv.Traits().Addresses {
 		return r, nil
 	}
-	prefix := "eth"
+	prefix := j.ep.net.Record().InterfacePrefix()
 	if isOutside(j.ep.net.drv) {
 		if err := s.joinOutside(ctx, j.ep, r, undo); err != nil {
 			return nil, err
@@ -219,10 +225,21 @@ func (s *Sandbox) joinOne(ctx context.Context, sb *model.Sandbox, j join, undo *
 	case r.IfName != "":
 		r.Attached.Name = r.IfName
 	default:
-		r.Attached.Name = prefix + strconv.Itoa(sb.NextIf)
-		sb.NextIf++
+		r.Attached.Name = nextName(sb, attached, prefix)
 	}
 	return r, nil
+}
+
+// nextName is the name of the next interface inside the sandbox: one that somebody
+// has asked for is passed over.
+func nextName(rec *model.Sandbox, attached []model.Attachment, prefix string) string {
+	for {
+		name := prefix + strconv.Itoa(rec.NextIf)
+		rec.NextIf++
+		if !slices.ContainsFunc(attached, func(a model.Attachment) bool { return a.Endpoint.Attached.Name == name }) {
+			return name
+		}
+	}
 }
 
 // wire moves the kernel to the sandbox as it will be, and opens the sockets of
@@ -319,7 +336,7 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 		return opError("leave container", rec.ContainerID, rec.ID, err, ports.undo())
 	}
 	ctx = context.WithoutCancel(ctx)
-	left := s.unwire(ctx, before.Objects(), after.Objects(), c.gone, deleted)
+	left := s.unwire(ctx, e.linked(*before).Objects(), e.linked(after).Objects(), c.gone, deleted)
 	e.logErr("leave container "+rec.ContainerID, rec.ID, left)
 	for i, ep := range c.gone {
 		ep.rec.Store(freed[i])
@@ -369,8 +386,12 @@ func (s *Sandbox) publish(after model.View, res *resolver, ports *settlement) {
 		}
 		return ""
 	}
-	changed := gateway(s.view.Load()) != gateway(&after)
+	before := s.view.Load()
+	changed := gateway(before) != gateway(&after)
 	s.view.Store(&after)
+	if before.Sandbox.Links != nil || after.Sandbox.Links != nil {
+		s.e.noteLinks(s)
+	}
 	ports.done()
 	if res != nil {
 		s.startResolver(res)

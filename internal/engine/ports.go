@@ -116,23 +116,19 @@ func targets(p model.Publish, view model.View) []target {
 		if a == nil || !a.Driver.Traits().Ports || p.Host.IsValid() && p.Host.Is6() != v6 {
 			continue
 		}
+		if a.Network.Mode(v6) == model.ModeRouted {
+			continue // see model.OpenPort
+		}
 		host := p.Host
 		if !host.IsValid() {
-			// A network that is bound to one address of the host is not open on the
-			// other family.
-			if host = a.Network.HostIP(); host.IsValid() && host.Is6() != v6 {
+			var ok bool
+			if host, ok = a.Network.Binding(v6); !ok {
 				continue
 			}
 		}
 		addr := a.Endpoint.V4.Addr()
 		if v6 {
 			addr = a.Endpoint.V6.Addr()
-		}
-		if !host.IsValid() {
-			host = netip.IPv4Unspecified()
-			if v6 {
-				host = netip.IPv6Unspecified()
-			}
 		}
 		t := target{host: host, container: addr}
 		t.forwarded = model.Port{Host: host, Addr: addr}.Forwarded()
@@ -148,14 +144,16 @@ func targets(p model.Publish, view model.View) []target {
 // sandbox has IPv4 alone: to that, by a forward.
 func crossing(p model.Publish, view model.View) (target, bool) {
 	a := view.Provider(false)
-	if a == nil || !a.Driver.Traits().Ports || !forwardable(p) {
+	if a == nil || !a.Driver.Traits().Ports || a.Network.Mode(false) == model.ModeRouted || !forwardable(p) {
 		return target{}, false
 	}
 	t := target{host: p.Host, container: a.Endpoint.V4.Addr(), forwarded: true}
 	if !t.host.IsValid() {
-		if t.host = a.Network.HostIP(); !t.host.IsValid() {
-			t.host, t.implied = netip.IPv6Unspecified(), true
+		var ok bool
+		if t.host, ok = a.Network.Binding(true); !ok {
+			return target{}, false
 		}
+		t.implied = t.host == netip.IPv6Unspecified()
 	}
 	return t, t.host.Is6()
 }

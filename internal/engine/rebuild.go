@@ -82,6 +82,7 @@ func (s *Sandbox) Refresh(ctx context.Context, req SandboxRequest) error {
 			*rec = *fresh
 			return nil
 		},
+		links:      req.Links,
 		labels:     maps.Clone(req.Labels),
 		setsLabels: true,
 	})
@@ -96,6 +97,8 @@ type rebuild struct {
 	anew func(model.Object) bool
 	// hold returns what keeps namespaces alive in between; nil: nothing.
 	hold func(before, after *model.Sandbox) []model.Object
+	// links are those that the sandbox is about to have; nil: no others than before.
+	links *model.Links
 	// labels are the sandbox's options by label, if setsLabels says that there are new
 	// ones.
 	labels     map[string]any
@@ -107,7 +110,7 @@ type rebuild struct {
 // the next start goes back to the sandbox as it was.
 func (s *Sandbox) rebuild(ctx context.Context, r rebuild) error {
 	e := s.e
-	done, err := s.takeAll(ctx)
+	done, err := s.takeAll(ctx, r.links)
 	if err != nil {
 		return err
 	}
@@ -121,6 +124,10 @@ func (s *Sandbox) rebuild(ctx context.Context, r rebuild) error {
 	after := s.newView(rec, slices.Clone(before.Attached))
 	if r.setsLabels {
 		after.Labels = r.labels
+	}
+	after = e.linked(after)
+	if err := e.checkLinks(after, nil); err != nil {
+		return err
 	}
 	bare := model.View{Sandbox: clone(before.Sandbox)}
 	bare.Sandbox.Resolver, bare.Sandbox.Published = 0, nil
@@ -143,7 +150,7 @@ func (s *Sandbox) rebuild(ctx context.Context, r rebuild) error {
 	s.stopResolver()
 	restore := saveFiles(before.Sandbox.Files)
 	back = func() error { return errors.Join(ports.undo(), restore(), s.restartResolver()) }
-	off, err := apply.Apply(ctx, e.floor(), before.Objects(), left)
+	off, err := apply.Apply(ctx, e.floor(), e.linked(*before).Objects(), left)
 	if err != nil {
 		return fail(err)
 	}
@@ -181,8 +188,9 @@ func (s *Sandbox) restartResolver() error {
 	return nil
 }
 
-// takeAll takes the turns of the sandbox and of everything joined to it.
-func (s *Sandbox) takeAll(ctx context.Context) (done func(), err error) {
+// takeAll takes the turns of the sandbox, which may be about to get links, and of
+// everything joined to it.
+func (s *Sandbox) takeAll(ctx context.Context, links *model.Links) (done func(), err error) {
 	e := s.e
 	doneSandbox, err := e.turns.take(ctx, exclusive("sandbox", s.ID()))
 	if err != nil {
@@ -193,8 +201,12 @@ func (s *Sandbox) takeAll(ctx context.Context) (done func(), err error) {
 		return nil, types.ForbiddenErrorf("the sandbox of container %s has been deleted already", s.ContainerID())
 	}
 	var networks, endpoints []turn
-	for _, a := range s.view.Load().Attached {
-		networks = append(networks, shared("network", a.Network.ID))
+	view := s.view.Load()
+	if links == nil {
+		links = view.Sandbox.Links
+	}
+	for _, a := range view.Attached {
+		networks = append(networks, networkTurn(links, a.Network.ID))
 		endpoints = append(endpoints, exclusive("endpoint", a.Endpoint.ID))
 	}
 	byKey := func(a, b turn) int { return strings.Compare(a.key, b.key) }
@@ -212,7 +224,7 @@ func (s *Sandbox) takeAll(ctx context.Context) (done func(), err error) {
 // Forbidden, and changes nothing, if one of the networks has that name already.
 func (s *Sandbox) Rename(ctx context.Context, name string) error {
 	e := s.e
-	done, err := s.takeAll(ctx)
+	done, err := s.takeAll(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ type SandboxRequest struct {
 	Files          model.Files
 	Publish        []model.Publish
 	Exposed        []model.Expose
+	Links          *model.Links
 	Labels         map[string]any
 	Owner          *model.Process
 }
@@ -131,7 +132,7 @@ func attachTurns(req SandboxRequest, attach []AttachRequest) ([]turn, error) {
 			return nil, types.ForbiddenErrorf("container %s: two endpoints %s on network %s", req.ContainerID, a.Endpoint.Name, a.Network.Name())
 		}
 		names[name.key] = name
-		n := shared("network", a.Network.ID())
+		n := networkTurn(req.Links, a.Network.ID())
 		networks[n.key] = n
 	}
 	wanted := []turn{exclusive("container", req.ContainerID)}
@@ -173,8 +174,7 @@ func (s *Sandbox) Attach(ctx context.Context, a AttachRequest) (*Endpoint, error
 	if strings.TrimSpace(a.Endpoint.Name) == "" {
 		return nil, ErrInvalidName(a.Endpoint.Name)
 	}
-	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", a.Network.ID()),
-		exclusive("name", a.Network.ID()+"/"+a.Endpoint.Name))
+	done, err := s.takeOn(ctx, a.Network.ID(), exclusive("name", a.Network.ID()+"/"+a.Endpoint.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (e *Engine) newSandboxRecord(req SandboxRequest) *model.Sandbox {
 	rec := &model.Sandbox{
 		Version: model.Version, ID: newID(), ContainerID: req.ContainerID, Name: req.Name, Created: time.Now().UTC(),
 		Host: req.Host, External: req.External || req.Path != "", Path: req.Path,
-		Files: req.Files, Publish: req.Publish, Exposed: req.Exposed, Owner: req.Owner,
+		Files: req.Files, Publish: req.Publish, Exposed: req.Exposed, Links: req.Links, Owner: req.Owner,
 	}
 	rec.Key = filepath.Join(e.cfg.RunDir, "netns", short(rec.ID))
 	dir := filepath.Join(e.cfg.DataDir, "network", "files", rec.ID)
@@ -235,7 +235,7 @@ func (e *Engine) newSandboxRecord(req SandboxRequest) *model.Sandbox {
 // Delete removes the sandbox with the endpoints that are joined to it. It fails
 // with Forbidden when it has been deleted already.
 func (s *Sandbox) Delete(ctx context.Context) error {
-	done, err := s.takeAll(ctx)
+	done, err := s.takeAll(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -261,11 +261,12 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 	for _, ep := range eps {
 		deleted[ep] = true
 	}
-	left := s.unwire(ctx, view.Teardown(), nil, eps, deleted)
+	left := s.unwire(ctx, e.linked(*view).Teardown(), nil, eps, deleted)
 	e.logErr("delete sandbox of container "+view.Sandbox.ContainerID, s.ID(), left)
 	e.ports.release(s.ID())
 	e.mu.Lock()
 	delete(e.sandboxes, s.ID())
+	delete(e.linkers, s)
 	if e.byContainer[view.Sandbox.ContainerID] == s {
 		delete(e.byContainer, view.Sandbox.ContainerID)
 	}

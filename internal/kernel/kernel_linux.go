@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -47,16 +48,20 @@ type Kernel struct {
 	ports    hostport.Holder
 	tracked  conntrack.Flusher
 	reaper   *reaper
+	announce announcer
 
 	mu sync.Mutex // guards the following
 	// forwards are those that run, by key; nil when closed.
 	forwards map[string]*forward.Forwarder
 	spaces   map[string]*netns.Namespace // nil when closed
-	// networks, published, counted and guard are all that the firewall shall hold,
-	// for its repair.
+	// networks, published, counted, open, links, linked and guard are all that the
+	// firewall shall hold, for its repair.
 	networks  map[string]model.FirewallNetwork
 	published map[string][]model.Port // by owner: one element a port, they may be many
 	counted   map[string]model.Tracked
+	open      map[string]model.OpenPort
+	links     map[string]model.Link
+	linked    map[string]model.LinkedPort
 	guard     nft.Guard
 }
 
@@ -72,7 +77,8 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		forwards: make(map[string]*forward.Forwarder),
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string][]model.Port),
-		counted: make(map[string]model.Tracked),
+		counted: make(map[string]model.Tracked), open: make(map[string]model.OpenPort),
+		links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
 	}
 	defer func() {
 		if err != nil {
@@ -92,6 +98,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 	if err != nil {
 		return nil, err
 	}
+	k.announce.log = k.log
 	k.reaper = newReaper(k.rt, k.log)
 	return k, nil
 }
@@ -109,7 +116,7 @@ func (k *Kernel) Close() error {
 	}
 	k.spaces = nil
 	k.mu.Unlock()
-	errs = append(errs, k.tracked.Close())
+	errs = append(errs, k.tracked.Close(), k.announce.close())
 	if k.firewall != nil {
 		errs = append(errs, k.firewall.Close())
 	}
@@ -330,9 +337,10 @@ func (k *Kernel) wanted() (nft.Change, nft.Guard) {
 	for _, ports := range k.published {
 		c.Ports = append(c.Ports, ports...)
 	}
-	for _, t := range k.counted {
-		c.Tracked = append(c.Tracked, t)
-	}
+	c.Tracked = slices.AppendSeq(c.Tracked, maps.Values(k.counted))
+	c.OpenPorts = slices.AppendSeq(c.OpenPorts, maps.Values(k.open))
+	c.Links = slices.AppendSeq(c.Links, maps.Values(k.links))
+	c.LinkedPorts = slices.AppendSeq(c.LinkedPorts, maps.Values(k.linked))
 	return c, k.guard
 }
 
@@ -344,16 +352,14 @@ func (k *Kernel) book(add, del nft.Change) {
 		delete(k.networks, n.ID)
 	}
 	k.bookPorts(del.Ports, nil)
-	for _, t := range del.Tracked {
-		delete(k.counted, t.Key())
-	}
 	for _, n := range add.Networks {
 		k.networks[n.ID] = n
 	}
 	k.bookPorts(add.Ports, add.Ports)
-	for _, t := range add.Tracked {
-		k.counted[t.Key()] = t
-	}
+	bookByKey(k.counted, add.Tracked, del.Tracked)
+	bookByKey(k.open, add.OpenPorts, del.OpenPorts)
+	bookByKey(k.links, add.Links, del.Links)
+	bookByKey(k.linked, add.LinkedPorts, del.LinkedPorts)
 }
 
 // bookPorts replaces the ports that take the same of the host as those of del by
@@ -383,4 +389,23 @@ func (k *Kernel) bookPorts(del, add []model.Port) {
 	for _, p := range add {
 		k.published[p.Owner] = append(k.published[p.Owner], p)
 	}
+}
+
+func bookByKey[T model.Object](book map[string]T, add, del []T) {
+	for _, o := range del {
+		delete(book, o.Key())
+	}
+	for _, o := range add {
+		book[o.Key()] = o
+	}
+}
+
+// EgressMTU is the MTU of the host's default route, IPv4 first.
+func (k *Kernel) EgressMTU(ctx context.Context) (int, error) {
+	for _, v6 := range []bool{false, true} {
+		if mtu, err := k.rt.EgressMTU(ctx, v6); err != nil || mtu != 0 {
+			return mtu, err
+		}
+	}
+	return 0, nil
 }

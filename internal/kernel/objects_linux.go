@@ -52,6 +52,12 @@ func change(objs []model.Object) (c nft.Change, ok bool) {
 			c.Networks = append(c.Networks, o)
 		case model.Port:
 			c.Ports = append(c.Ports, o)
+		case model.OpenPort:
+			c.OpenPorts = append(c.OpenPorts, o)
+		case model.Link:
+			c.Links = append(c.Links, o)
+		case model.LinkedPort:
+			c.LinkedPorts = append(c.LinkedPorts, o)
 		case model.Tracked:
 			c.Tracked = append(c.Tracked, o)
 		default:
@@ -258,6 +264,7 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 			return err
 		}
 	}
+	k.announce.send(k.rt, v)
 	err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
 	if errors.Is(err, unix.EEXIST) {
 		// An interface of that name may be about to be deleted.

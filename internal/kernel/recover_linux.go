@@ -129,7 +129,11 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 // rules picks what the firewall holds.
 func rules(want []model.Object) nft.Change {
 	c, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
-		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort && o.Order() != model.OrderTracked
+		switch o.Order() {
+		case model.OrderFirewall, model.OrderTracked, model.OrderLink, model.OrderPort:
+			return false
+		}
+		return true
 	}))
 	return c
 }
@@ -137,7 +141,7 @@ func rules(want []model.Object) nft.Change {
 // addRules adds the wanted rules to those that are there.
 func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
 	c := rules(want)
-	if len(c.Networks)+len(c.Ports)+len(c.Tracked) == 0 {
+	if len(c.Networks)+len(c.Ports)+len(c.Tracked)+len(c.LinkedPorts) == 0 {
 		return nil
 	}
 	k.book(c, nft.Change{})

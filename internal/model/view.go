@@ -26,6 +26,23 @@ type Attachment struct {
 	Network  *Network
 	Endpoint *Endpoint
 	Driver   Driver
+	// Peers are the other ends of its links that are joined to sandboxes. They are
+	// state of those, so they are looked up whenever objects are derived.
+	Peers []Peer
+}
+
+// Peer is the other end of a link.
+type Peer struct {
+	Endpoint *Endpoint
+	Sandbox  *Sandbox
+	// Client says that the peer is the one who may reach this end.
+	Client bool
+}
+
+// Linkable says whether links make a difference: its network's members do not
+// reach each other, nor are they there for the default gateway alone.
+func (a Attachment) Linkable() bool {
+	return !a.Endpoint.Gateway && a.Network.Bridge != nil && !a.Network.Bridge.ICC && a.Driver.Traits().Ports
 }
 
 // NewView sorts the attachments of a sandbox: networks that lead outside before
@@ -163,6 +180,7 @@ func (v View) Objects() []Object {
 		if wired && len(sb.Publish) > 0 {
 			objs = append(objs, a.tracked(sb)...)
 		}
+		objs = a.links(sb, objs)
 	}
 	if wired && sb.Resolver != 0 && !sb.Host {
 		objs = append(objs, Redirect{Netns: sb.Key, Port: sb.Resolver})
@@ -180,6 +198,7 @@ func (v View) Objects() []Object {
 	for _, p := range sb.Published {
 		objs = append(objs, p.objects()...)
 	}
+	objs = v.openPorts(objs)
 	if wired {
 		objs = append(objs, v.connectivity()...)
 	}

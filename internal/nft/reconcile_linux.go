@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -216,7 +217,7 @@ func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (changed
 }
 
 func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, error) {
-	var dumps [2]*dumped
+	var dumps [3]*dumped
 	for i, fam := range f.fams {
 		d, err := f.c.dumpTable(ctx, fam.num, f.table)
 		if err != nil {
@@ -227,7 +228,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 	b := f.c.newBatch()
 	b.lived = true // a table that is replaced takes its counters along
 	changes, adoptions := 0, 0
-	var have [2]bool
+	var have [3]bool
 	for i, fam := range f.fams {
 		d := dumps[i]
 		rs := fam.build(want, g.of(fam.v6()))
@@ -264,7 +265,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 		}
 	}
 	f.setNets(netsOf(want))
-	f.have, f.guard, f.loaded = have, g, true
+	f.have, f.guard, f.links, f.loaded = have, g, linkStateOf(want), true
 	return changes > 0, nil
 }
 
@@ -293,7 +294,7 @@ func (f *Firewall) List(ctx context.Context) (string, error) {
 		if d == nil {
 			continue
 		}
-		for _, known := range fam.base(true) {
+		for _, known := range fam.known().chains {
 			for _, r := range known.rules {
 				f.texts[r.comment()] = r.text
 			}
@@ -305,13 +306,13 @@ func (f *Firewall) List(ctx context.Context) (string, error) {
 
 func (f *Firewall) render(fam *family, d *dumped) string {
 	rs := &ruleset{fam: fam, elems: d.elems}
-	for _, s := range fam.sets() {
+	for _, s := range fam.known().sets {
 		if _, ok := d.sets[s.name]; ok {
 			rs.sets = append(rs.sets, s)
 		}
 	}
 	known := map[string]chainDef{}
-	for _, c := range fam.base(true) {
+	for _, c := range fam.known().chains {
 		known[c.name] = c
 	}
 	for _, name := range slices.SortedFunc(maps.Keys(d.chains), cmp.Compare[string]) {
@@ -327,4 +328,12 @@ func (f *Firewall) render(fam *family, d *dumped) string {
 		rs.chains = append(rs.chains, c)
 	}
 	return rs.text(f.table)
+}
+
+// known are the sets and chains that every table of a family has.
+func (f *family) known() *ruleset {
+	if f.bridge() {
+		return buildLinks(f, Change{LinkedPorts: make([]model.LinkedPort, 1)})
+	}
+	return &ruleset{fam: f, sets: f.sets(), chains: f.base(true)}
 }

@@ -38,7 +38,7 @@ func (f *Firewall) Untrack(ctx context.Context, list []model.Tracked) (used []ne
 	b.echo = true
 	for i, fam := range f.fams {
 		if f.have[i] {
-			f.elements(b, unix.NFT_MSG_DELSETELEM, fam, Change{Tracked: list})
+			f.elems(b, unix.NFT_MSG_DELSETELEM, fam, Change{Tracked: list})
 		}
 	}
 	if len(b.buf) == empty {
@@ -68,6 +68,9 @@ func (f *Firewall) Tracked(ctx context.Context) ([]model.Tracked, error) {
 	defer f.release()
 	var list []model.Tracked
 	for _, fam := range f.fams {
+		if fam.bridge() {
+			continue
+		}
 		var elems []elem
 		err := retry(func() (err error) {
 			elems, err = f.c.elems(ctx, fam.num, f.table, setTracked)

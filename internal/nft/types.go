@@ -41,7 +41,10 @@ type Change struct {
 	Ports    []model.Port
 	// Tracked are addresses whose connections are counted, see
 	// [Firewall.Untrack].
-	Tracked []model.Tracked
+	Tracked     []model.Tracked
+	OpenPorts   []model.OpenPort
+	Links       []model.Link
+	LinkedPorts []model.LinkedPort
 }
 
 // Guard says for which families the forward chain drops what neither enters nor
