@@ -2,7 +2,10 @@ package kernel
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
+	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
 )
@@ -36,11 +39,91 @@ type redirector interface {
 	Remove(ctx context.Context, nsFD int) error
 }
 
-// openFirewall opens the backend of a configuration. It changes nothing.
-func openFirewall(ctx context.Context, cfg Config) (firewall, redirector, error) {
-	f, err := nft.Open(ctx, nft.Config{Table: Table(cfg.DataDir), Steps: cfg.Steps, Logger: cfg.Logger})
-	if err != nil {
-		return nil, nil, err
+// openFirewall opens the backend of the configuration. It changes nothing.
+func (k *Kernel) openFirewall(ctx context.Context) error {
+	backend := k.cfg.Firewall
+	if backend == "" || backend == Auto {
+		backend = NFTables
+		if err := nft.Probe(); err != nil {
+			backend = IPTables
+			k.log.Info("the kernel has no nftables, so the firewall is kept with iptables", "err", err)
+		}
 	}
-	return f, new(nft.Redirector), nil
+	f, err := k.open(ctx, backend)
+	if err != nil {
+		return err
+	}
+	k.firewall, k.backend, k.redirect = f, backend, new(nft.Redirector)
+	if ip, ok := f.(*ipt.Firewall); ok {
+		k.backend = iptables(ip.Variant())
+		k.redirect, err = ipt.NewRedirector(ipt.Config{Variant: variantOf(backend)})
+	}
+	return err
+}
+
+// open opens a backend for the rules of the data directory.
+func (k *Kernel) open(ctx context.Context, b Backend) (firewall, error) {
+	name := Table(k.cfg.DataDir)
+	if b == NFTables {
+		return nft.Open(ctx, nft.Config{Table: name, Steps: k.cfg.Steps, Logger: k.log})
+	}
+	return ipt.Open(ctx, ipt.Config{Name: name, Variant: variantOf(b), Steps: k.cfg.Steps, Logger: k.log})
+}
+
+func iptables(v ipt.Variant) Backend { return IPTables + "-" + Backend(v) }
+
+func variantOf(b Backend) ipt.Variant {
+	switch b {
+	case IPTablesNFT:
+		return ipt.NFT
+	case IPTablesLegacy:
+		return ipt.Legacy
+	}
+	return ipt.Any
+}
+
+// retireOthers removes the rules that an earlier process has kept with another
+// backend. Those of this one stand already, so nothing is open meanwhile, and
+// connections go on: their translation is the connection tracking's.
+func (k *Kernel) retireOthers(ctx context.Context) error {
+	var errs []error
+	for _, b := range []Backend{NFTables, IPTablesNFT, IPTablesLegacy} {
+		if b == k.backend {
+			continue
+		}
+		if err := k.retire(ctx, b); err != nil {
+			errs = append(errs, fmt.Errorf("removing the rules of the firewall backend %s: %w", b, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (k *Kernel) retire(ctx context.Context, b Backend) error {
+	there, err := k.mayHold(ctx, b)
+	if err != nil || !there {
+		return err
+	}
+	f, err := k.open(ctx, b)
+	if err != nil {
+		return err
+	}
+	changed, err := f.Reconcile(ctx, model.FirewallChange{}, model.FirewallGuard{})
+	if changed {
+		k.log.Info("the rules of another firewall backend have been removed", "backend", b)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// mayHold says whether a backend may hold rules of ours, by means that cost little
+// and change nothing.
+func (k *Kernel) mayHold(ctx context.Context, b Backend) (bool, error) {
+	name := Table(k.cfg.DataDir)
+	switch b {
+	case NFTables:
+		return nft.TableExists(ctx, name)
+	case IPTablesNFT:
+		return nft.ChainExists(ctx, "filter", ipt.ForwardChain(name))
+	default:
+		return ipt.LegacyInUse()
+	}
 }

@@ -26,8 +26,10 @@ import (
 // Config says whose objects they are.
 type Config struct {
 	DataDir, RunDir string
-	Steps           *step.Counter // numbers each change; nil: none
-	Logger          *slog.Logger  // nil: slog.Default
+	// Firewall is the backend of the firewall; Auto if empty.
+	Firewall Backend
+	Steps    *step.Counter // numbers each change; nil: none
+	Logger   *slog.Logger  // nil: slog.Default
 }
 
 // Kernel makes and removes objects in the network namespace in which it was
@@ -39,6 +41,7 @@ type Kernel struct {
 	dir      string // of pinned namespaces
 	host     *netns.Namespace
 	rt       *rtnl.Socket
+	backend  Backend // that is in use, never Auto or IPTables
 	firewall firewall
 	redirect redirector
 	ports    hostport.Holder
@@ -80,7 +83,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 	if k.rt, err = k.host.Rtnl(); err != nil {
 		return nil, err
 	}
-	if k.firewall, k.redirect, err = openFirewall(ctx, cfg); err != nil {
+	if err := k.openFirewall(ctx); err != nil {
 		return nil, err
 	}
 	k.reaper = newReaper(k.rt, k.log)

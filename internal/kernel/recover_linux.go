@@ -72,7 +72,7 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
 	k.acceptedByOthers(ctx, len(all.Networks) > 0)
-	return nil
+	return k.retireOthers(ctx)
 }
 
 // rules picks what the firewall holds.
