@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,14 +40,21 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	if cfg.Name == "" {
 		cfg.Name = DefaultName
 	}
-	f := &Firewall{cfg: cfg, log: cfg.Logger, variant: cfg.Variant, turn: make(chan struct{}, 1)}
+	f := &Firewall{cfg: cfg, log: cfg.Logger, turn: make(chan struct{}, 1)}
 	if f.log == nil {
 		f.log = slog.Default()
 	}
+	var err error
+	if f.variant, err = choose(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("opening firewall %s: %w", cfg.Name, err)
+	}
 	for i, v6 := range []bool{false, true} {
 		f.fams[i] = familyOf(cfg.Name, v6)
-		var err error
-		if f.progs[i], err = find(cfg.Variant, v6, cfg.Dirs); err != nil {
+		if f.progs[i], err = find(f.variant, v6, cfg.Dirs); err != nil && cfg.Variant == Any {
+			// Before version 1.8 no program had the variant in its name.
+			f.progs[i], err = find(Any, v6, cfg.Dirs)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -56,19 +65,50 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 			}
 		}
 	}
-	if f.variant == Any {
-		v, err := variant(ctx, f.progs[0].restore)
-		if err != nil {
-			return nil, fmt.Errorf("opening firewall %s: %w", cfg.Name, err)
-		}
-		f.variant = v
-	}
 	ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening firewall %s: %w", cfg.Name, os.NewSyscallError("open", err))
 	}
 	f.ns = ns
 	return f, nil
+}
+
+// choose returns the variant to use: where it is open, that of the host's programs,
+// but rather the other one if that alone has the chain of Docker, for only there
+// can our chain come before Docker's.
+func choose(ctx context.Context, cfg Config) (Variant, error) {
+	if cfg.Variant != Any {
+		return cfg.Variant, nil
+	}
+	progs, err := find(Any, false, cfg.Dirs)
+	if err != nil {
+		return Any, err
+	}
+	own, err := variant(ctx, progs.restore)
+	if err != nil {
+		return Any, err
+	}
+	other := NFT
+	if own == NFT {
+		other = Legacy
+	}
+	if !hasUserChain(ctx, own, cfg) && hasUserChain(ctx, other, cfg) {
+		return other, nil
+	}
+	return own, nil
+}
+
+// hasUserChain says whether the tables of a variant have the chain of Docker.
+func hasUserChain(ctx context.Context, v Variant, cfg Config) bool {
+	if used, err := LegacyInUse(); v == Legacy && (err != nil || !used) {
+		return false
+	}
+	progs, err := find(v, false, cfg.Dirs)
+	if err != nil {
+		return false
+	}
+	out, err := exec.CommandContext(ctx, progs.save).Output()
+	return err == nil && strings.Contains(string(out), "\n:"+userChain+" ")
 }
 
 // Variant says which programs it uses.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/libnetwork/libnetwork/config"
@@ -63,10 +62,10 @@ func (h *host) restartOn(b backend) {
 	h.restart()
 }
 
-// standardTables makes the tables of iptables with their chains, once: the programs
-// make them on first use and leave them, so they are no part of what a test leaves.
-var standardTables = sync.OnceValue(func() error {
-	const text = "*filter\n-A FORWARD\n-D FORWARD\n-A INPUT\n-D INPUT\nCOMMIT\n" +
+// standardTables makes the tables of iptables with their chains: the programs make
+// them on first use and leave them, so they are no part of what a test leaves.
+func standardTables() error {
+	const text = "*filter\n-A FORWARD\n-D FORWARD\n-A INPUT\n-D INPUT\n-A OUTPUT\n-D OUTPUT\nCOMMIT\n" +
 		"*nat\n-A PREROUTING\n-D PREROUTING\n-A OUTPUT\n-D OUTPUT\n-A POSTROUTING\n-D POSTROUTING\nCOMMIT\n" +
 		"*raw\n-A PREROUTING\n-D PREROUTING\nCOMMIT\n"
 	for _, kind := range []string{"nft", "legacy"} {
@@ -79,4 +78,4 @@ var standardTables = sync.OnceValue(func() error {
 		}
 	}
 	return nil
-})
+}

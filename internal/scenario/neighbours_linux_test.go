@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/libnetwork/libnetwork/config"
@@ -22,8 +23,9 @@ func (h *host) docker(t *testing.T, kind string) {
 		h.sh(prog, "-w", "-P", "FORWARD", "DROP")
 		h.t.Cleanup(func() {
 			h.sh(prog, "-w", "-P", "FORWARD", "ACCEPT")
-			h.sh(prog, "-w", "-F")
-			h.sh(prog, "-w", "-X")
+			h.sh(prog, "-w", "-D", "FORWARD", "-j", "DOCKER-USER")
+			h.sh(prog, "-w", "-F", "DOCKER-USER")
+			h.sh(prog, "-w", "-X", "DOCKER-USER")
 		})
 	}
 }
@@ -32,6 +34,9 @@ func TestNeighbourDocker(t *testing.T) { onEach(t, testNeighbourDocker) }
 
 func testNeighbourDocker(t *testing.T, on backend) {
 	for _, kind := range []string{"nft", "legacy"} {
+		if on == iptablesNFT && kind != "nft" || on == iptablesLegacy && kind != "legacy" {
+			continue // see TestIPTablesFollowsDocker
+		}
 		for _, frames := range []string{"0", "1"} {
 			t.Run(kind+" bridge-nf-call-iptables="+frames, func(t *testing.T) {
 				h := newHost(t, on.option())
@@ -69,6 +74,28 @@ func testNeighbourDocker(t *testing.T, on backend) {
 				same(t, "the machine without networks", before, func() string { return machine(t) })
 			})
 		}
+	}
+}
+
+// Where it is free to choose, the backend iptables takes the variant that Docker
+// uses: only there can its chain come first.
+func TestIPTablesFollowsDocker(t *testing.T) {
+	nstest.Require(t, nstest.IPTablesNFT, nstest.IPTablesLegacy)
+	for _, kind := range []string{"nft", "legacy"} {
+		t.Run(kind, func(t *testing.T) {
+			h := bareHost(t, backend("iptables").option())
+			h.sysctl("ipv4/ip_forward", "1")
+			h.sysctl("ipv6/conf/all/forwarding", "1")
+			h.docker(t, kind)
+			h.start()
+			n := h.network(1)
+			c1, c2 := h.container("c1", both(nil, 7001, 0), n), h.container("c2", nil, n)
+			h.visit(append(to("c2", c2.ns, c1, "c1"),
+				visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, visit{"lan", h.lan, at(hostV6, 7001), "c1", lanV6})...)
+			if out := h.sh("iptables-"+kind+"-save", "-t", "filter"); !strings.Contains(out, "-A FORWARD -j DOCKER-USER\n-A FORWARD -m comment --comment") {
+				t.Errorf("DOCKER-USER is not followed by our chain:\n%s", out)
+			}
+		})
 	}
 }
 

@@ -82,6 +82,12 @@ func testScenario05Internal(t *testing.T, on backend) {
 		// Where the kernel protects our tables this fails.
 		_, err := run("nft", "flush", "ruleset")
 		t.Log("nft flush ruleset:", err)
+		if err := standardTables(); err != nil {
+			t.Fatal(err)
+		}
+		if on == iptablesNFT {
+			h.drop(h.network(3)) // the next change repairs
+		}
 		probe()
 	}
 	t.Run("first", check)
