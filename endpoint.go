@@ -86,6 +86,7 @@ type endpoint struct {
 	req     engine.EndpointRequest
 	join    engine.JoinRequest
 	exposed []types.TransportPort
+	sysctls string
 }
 
 func newEndpointRequest(options []EndpointOption) *endpoint {

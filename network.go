@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/libnetwork/libnetwork/driverapi"
+	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/model"
 )
@@ -90,6 +91,14 @@ func (h networkHandle) Type() string { return h.n.Record().Driver }
 func (h networkHandle) CreateEndpoint(name string, options ...EndpointOption) (Endpoint, error) {
 	ep := newEndpointRequest(options)
 	ep.req.Name = name
+	if err := bridge.CheckIfName(name, ep.req.IfName); err != nil {
+		return nil, err
+	}
+	sysctls, err := bridge.ParseSysctls(name, ep.sysctls)
+	if err != nil {
+		return nil, err
+	}
+	ep.req.Sysctls = sysctls
 	made, err := h.n.CreateEndpoint(h.ctx(), ep.req)
 	if err != nil {
 		return nil, err

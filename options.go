@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
@@ -29,6 +30,10 @@ func (n *network) setGeneric(label string, v any) {
 	switch label {
 	case netlabel.EnableIPv6:
 		n.req.IPv6, ok = v.(bool)
+	case bridge.LabelIPv4:
+		var v4 bool
+		v4, ok = v.(bool)
+		n.req.NoIPv4 = !v4
 	case netlabel.Internal:
 		n.req.Internal, ok = v.(bool)
 	case netlabel.GenericData:
@@ -124,8 +129,11 @@ func NetworkOptionDeferIPv6Alloc(enable bool) NetworkOption {
 type EndpointOption func(ep *endpoint)
 
 // EndpointOptionGeneric sets options by label: netlabel.MacAddress, a
-// net.HardwareAddr, and netlabel.ExposedPorts, a []types.TransportPort. Values of
-// another type are for other drivers.
+// net.HardwareAddr, netlabel.ExposedPorts, a []types.TransportPort,
+// com.docker.network.endpoint.ifname, the name of the interface inside, and
+// com.docker.network.endpoint.sysctls, settings of that interface such as
+// "net.ipv4.conf.IFNAME.log_martians=1" with commas between them, in which IFNAME
+// stands for its name. Values of another type are for other drivers.
 func EndpointOptionGeneric(generic map[string]interface{}) EndpointOption {
 	return func(ep *endpoint) {
 		if mac, ok := generic[netlabel.MacAddress].(net.HardwareAddr); ok {
@@ -133,6 +141,12 @@ func EndpointOptionGeneric(generic map[string]interface{}) EndpointOption {
 		}
 		if exposed, ok := generic[netlabel.ExposedPorts].([]types.TransportPort); ok {
 			ep.exposed = slices.Clone(exposed)
+		}
+		if name, ok := generic[bridge.LabelIfName].(string); ok {
+			ep.req.IfName = name
+		}
+		if list, ok := generic[bridge.LabelSysctls].(string); ok {
+			ep.sysctls = list
 		}
 	}
 }
@@ -265,7 +279,11 @@ func OptionUseExternalKey() SandboxOption {
 }
 
 // OptionGeneric sets options by label, among them netlabel.PortMap, a
-// []types.PortBinding, and netlabel.ExposedPorts, a []types.TransportPort.
+// []types.PortBinding, and netlabel.ExposedPorts, a []types.TransportPort. In a map
+// under netlabel.GenericData, ParentEndpoints and ChildEndpoints are []string, the
+// ids of endpoints that the sandbox is linked with: on networks whose members do
+// not reach each other, the former reach the ports that this sandbox exposes, and
+// this one reaches those of the latter.
 func OptionGeneric(generic map[string]interface{}) SandboxOption {
 	return func(sb *sandbox) { maps.Copy(sb.req.Labels, generic) }
 }

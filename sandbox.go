@@ -75,7 +75,34 @@ func newSandboxRequest(containerID string, options []SandboxOption) *sandbox {
 	}
 	sb.req.Labels = copyLabels(sb.req.Labels)
 	sb.readPorts()
+	sb.readLinks()
 	return sb
+}
+
+// readLinks takes the links from the driver's part of the labels.
+func (sb *sandbox) readLinks() {
+	m, ok := generic(sb.req.Labels[netlabel.GenericData])
+	if !ok {
+		return
+	}
+	var l model.Links
+	for label, list := range map[string]*[]string{"ParentEndpoints": &l.Parents, "ChildEndpoints": &l.Children} {
+		v, ok := m[label]
+		if !ok {
+			continue
+		}
+		ids, ok := v.([]string)
+		if !ok || slices.ContainsFunc(ids, func(id string) bool { return strings.TrimSpace(id) == "" }) {
+			if sb.err == nil {
+				sb.err = types.BadRequestErrorf("container %s: option %s: %#v is not a list of endpoint ids", sb.req.ContainerID, label, v)
+			}
+			continue
+		}
+		*list = slices.Clone(ids)
+	}
+	if len(l.Parents)+len(l.Children) > 0 {
+		sb.req.Links = &l
+	}
 }
 
 // copyLabels copies labels, and of their values those that this package knows.

@@ -51,7 +51,9 @@ type NetworkCreate struct {
 	Internal bool   `json:"internal,omitempty"`
 	// IPv6 gives the network addresses of both families. A subnet of IPv6 does so
 	// too.
-	IPv6    bool              `json:"ipv6,omitempty"`
+	IPv6 bool `json:"ipv6,omitempty"`
+	// NoIPv4 makes a network of IPv6 alone.
+	NoIPv4  bool              `json:"no_ipv4,omitempty"`
 	Subnets []Subnet          `json:"subnets,omitempty"`
 	IPAM    IPAM              `json:"ipam,omitzero"`
 	Options map[string]string `json:"options,omitempty"`

@@ -172,7 +172,10 @@ func distinct(network string, subnets []Subnet) error {
 // bridgePrefix is the name space of the bridge driver's options.
 const bridgePrefix = "com.docker.network.bridge."
 
-var bridgeOptions = []string{"default_bridge", "enable_icc", "enable_ip_masquerade", "host_binding_ipv4", "name"}
+var bridgeOptions = []string{
+	"accept_fwmark", "default_bridge", "enable_icc", "enable_ip_masquerade", "gateway_mode_ipv4", "gateway_mode_ipv6",
+	"host_binding_ipv4", "host_binding_ipv6", "inhibit_ipv4", "name", "trusted_host_interfaces",
+}
 
 // checkBridgeOptions refuses options in the name space of the bridge driver that
 // it does not know: a mistyped enable_icc must not leave a network open. Their

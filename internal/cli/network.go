@@ -26,19 +26,21 @@ type networkFlags struct {
 	driver                      string
 	subnets, gateways, ranges   []string
 	aux                         []string
-	ipv6, internal              bool
+	noIPv4, ipv6, internal      bool
 	ipamDriver                  string
 	ipamOptions, options, label []string
 }
 
 func (a *app) networkCreate() *cobra.Command {
 	var f networkFlags
+	var ipv4 bool
 	cmd := &cobra.Command{
 		Use: "create [flags] NETWORK", Short: "Make a network and print its id", Args: args(1, 1),
 		Example: `  dnet network create web
   dnet network create --subnet 10.8.0.0/24 --gateway 10.8.0.1 --ipv6 web
   dnet network create --internal -o com.docker.network.bridge.enable_icc=false vault`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.noIPv4 = !ipv4
 			req, err := f.request(args[0])
 			if err != nil {
 				return err
@@ -58,6 +60,7 @@ func (a *app) networkCreate() *cobra.Command {
 	fs.StringArrayVar(&f.gateways, "gateway", nil, "gateway of a subnet, an `IP` address (default: the first)")
 	fs.StringArrayVar(&f.ranges, "ip-range", nil, "part of a subnet that containers get addresses from, in `CIDR` notation")
 	fs.StringArrayVar(&f.aux, "aux-address", nil, "address of a subnet that no container gets, `NAME=IP`")
+	fs.BoolVar(&ipv4, "ipv4", true, "give it IPv4 addresses; false with --ipv6 for IPv6 alone")
 	fs.BoolVar(&f.ipv6, "ipv6", false, "give it IPv6 addresses too")
 	fs.BoolVar(&f.internal, "internal", false, "let it exchange packets with nobody outside")
 	fs.StringVar(&f.ipamDriver, "ipam-driver", "", "`name` of the address manager (default: the built-in one)")
@@ -68,7 +71,7 @@ func (a *app) networkCreate() *cobra.Command {
 }
 
 func (f *networkFlags) request(name string) (req api.NetworkCreate, err error) {
-	req = api.NetworkCreate{Name: name, Driver: f.driver, Internal: f.internal, IPv6: f.ipv6, IPAM: api.IPAM{Driver: f.ipamDriver}}
+	req = api.NetworkCreate{Name: name, Driver: f.driver, Internal: f.internal, IPv6: f.ipv6, NoIPv4: f.noIPv4, IPAM: api.IPAM{Driver: f.ipamDriver}}
 	if req.IPAM.Options, err = pairs("--ipam-opt", f.ipamOptions); err != nil {
 		return req, err
 	}

@@ -37,13 +37,17 @@ func (e *Engine) allocate(n *model.Network, undo *undoList) (err error) {
 			n.IPAM.Space = im.global
 		}
 	}
-	conf4 := n.IPAM.Conf4
-	if len(conf4) == 0 {
-		conf4 = []model.IPAMConf{{}}
+	if !n.NoIPv4 {
+		conf4 := n.IPAM.Conf4
+		if len(conf4) == 0 {
+			conf4 = []model.IPAMConf{{}}
+		}
+		if n.IPAM.Pools4, err = e.allocatePools(im, n, conf4, false, undo); err != nil {
+			return err
+		}
 	}
-	n.IPAM.Pools4, err = e.allocatePools(im, n, conf4, false, undo)
-	if err != nil || !n.IPv6 {
-		return err
+	if !n.IPv6 {
+		return nil
 	}
 	n.IPAM.Pools6, err = e.allocatePools(im, n, n.IPAM.Conf6, true, undo)
 	return err

@@ -30,7 +30,7 @@ func (ep *Endpoint) Join(ctx context.Context, s *Sandbox, req JoinRequest) error
 	if s == nil || s.e != e {
 		return types.BadRequestErrorf("endpoint %s: join a sandbox of another controller", ep.Name())
 	}
-	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", ep.net.ID()), exclusive("endpoint", ep.ID()))
+	done, err := s.takeOn(ctx, ep.net.ID(), exclusive("endpoint", ep.ID()))
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (ep *Endpoint) Leave(ctx context.Context, s *Sandbox) error {
 	if s == nil || s.e != e {
 		return types.BadRequestErrorf("endpoint %s: leave a sandbox of another controller", ep.Name())
 	}
-	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", ep.net.ID()), exclusive("endpoint", ep.ID()))
+	done, err := s.takeOn(ctx, ep.net.ID(), exclusive("endpoint", ep.ID()))
 	if err != nil {
 		return err
 	}
@@ -90,10 +90,14 @@ func (s *Sandbox) grow(ctx context.Context, g grow) error {
 	e, before := s.e, s.view.Load()
 	var have []model.Object
 	if !g.created {
-		have = before.Objects()
+		have = e.linked(*before).Objects()
 	}
 	after, joined := s.joined(before, g)
 	rec := after.Sandbox
+	if err := e.checkLinks(after, joined); err != nil {
+		return err
+	}
+	after = e.linked(after)
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
 		return opError("publish ports of container", rec.ContainerID, rec.ID, err)
@@ -151,14 +155,25 @@ func (s *Sandbox) joined(before *model.View, g grow) (model.View, []*model.Endpo
 			case r.IfName != "":
 				r.Attached.Name = r.IfName
 			default:
-				r.Attached.Name = "eth" + strconv.Itoa(rec.NextIf)
-				rec.NextIf++
+				r.Attached.Name = nextName(rec, attached, j.ep.net.Record().InterfacePrefix())
 			}
 		}
 		joined = append(joined, r)
 		attached = append(attached, model.Attachment{Network: j.ep.net.Record(), Endpoint: r, Driver: j.ep.net.drv})
 	}
 	return model.NewView(rec, attached), joined
+}
+
+// nextName is the name of the next interface inside the sandbox: one that somebody
+// has asked for is passed over.
+func nextName(rec *model.Sandbox, attached []model.Attachment, prefix string) string {
+	for {
+		name := prefix + strconv.Itoa(rec.NextIf)
+		rec.NextIf++
+		if !slices.ContainsFunc(attached, func(a model.Attachment) bool { return a.Endpoint.Attached.Name == name }) {
+			return name
+		}
+	}
 }
 
 // wire moves the kernel to the sandbox as it will be, and opens the sockets of
@@ -235,7 +250,7 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 		return opError("leave container", rec.ContainerID, rec.ID, err, ports.undo())
 	}
 	ctx = context.WithoutCancel(ctx)
-	left := apply.Remove(ctx, e.floor(), before.Objects(), after.Objects())
+	left := apply.Remove(ctx, e.floor(), e.linked(*before).Objects(), e.linked(after).Objects())
 	e.logErr("leave container "+rec.ContainerID, rec.ID, left)
 	for i, ep := range c.gone {
 		ep.rec.Store(freed[i])
@@ -258,8 +273,12 @@ func (s *Sandbox) publish(after model.View, res *resolver, ports *settlement) {
 		}
 		return ""
 	}
-	changed := gateway(s.view.Load()) != gateway(&after)
+	before := s.view.Load()
+	changed := gateway(before) != gateway(&after)
 	s.view.Store(&after)
+	if before.Sandbox.Links != nil || after.Sandbox.Links != nil {
+		s.e.noteLinks(s)
+	}
 	ports.done()
 	if res != nil {
 		s.startResolver(res)

@@ -32,6 +32,7 @@ type EndpointRequest struct {
 	IPAMOptions             map[string]string
 	MAC                     net.HardwareAddr
 	IfName                  string
+	Sysctls                 []model.Sysctl
 	Anonymous, NoResolution bool
 	Aliases                 []string
 	Exposed                 []model.Expose
@@ -110,7 +111,7 @@ func (e *Engine) planEndpoint(n *Network, req EndpointRequest, undo *undoList) (
 	}
 	rec := &model.Endpoint{
 		Version: model.Version, ID: newID(), Name: req.Name, Network: nrec.ID, Created: time.Now().UTC(),
-		IfName: req.IfName, Anonymous: req.Anonymous, NoResolution: req.NoResolution,
+		IfName: req.IfName, Sysctls: req.Sysctls, Anonymous: req.Anonymous, NoResolution: req.NoResolution,
 		Aliases: req.Aliases, Exposed: req.Exposed, MAC: req.MAC.String(),
 	}
 	if !n.drv.Traits().Addresses {
@@ -138,7 +139,9 @@ func (e *Engine) addressEndpoint(n *model.Network, rec *model.Endpoint, req Endp
 	}
 	if n.DeferIPv6 && !req.V6.IsValid() && len(n.IPAM.Pools6) > 0 {
 		// The address is made from the MAC, which is made from the IPv4 address.
-		setMAC(rec)
+		if setMAC(rec); rec.MAC == "" {
+			rec.MAC = randomMAC().String()
+		}
 		if req.V6, err = macAddress6(n, rec); err != nil {
 			return err
 		}
@@ -254,11 +257,14 @@ func (ep *Endpoint) tryDelete(ctx context.Context, force bool) (again bool, _ er
 	if sb != nil && !force {
 		return false, &ActiveContainerError{rec.Name, rec.ID, sb.ContainerID()}
 	}
-	wanted := []turn{shared("network", rec.Network), exclusive("endpoint", rec.ID), exclusive("name", rec.Network+"/"+rec.Name)}
-	if sb != nil {
-		wanted = append([]turn{exclusive("sandbox", sb.ID())}, wanted...)
+	wanted := []turn{exclusive("endpoint", rec.ID), exclusive("name", rec.Network+"/"+rec.Name)}
+	var done func()
+	var err error
+	if sb == nil {
+		done, err = e.turns.take(ctx, append([]turn{shared("network", rec.Network)}, wanted...)...)
+	} else {
+		done, err = sb.takeOn(ctx, rec.Network, wanted...)
 	}
-	done, err := e.turns.take(ctx, wanted...)
 	if err != nil {
 		return false, err
 	}

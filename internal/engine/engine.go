@@ -96,6 +96,8 @@ type Engine struct {
 	// byName and byContainer find networks by scope and name, and sandboxes.
 	byName      map[string]*Network
 	byContainer map[string]*Sandbox
+	// linkers are the sandboxes that have links.
+	linkers map[*Sandbox]struct{}
 	// planned are the networks that are being made: they count as conflicts.
 	planned map[string]*model.Network
 	// forwarding says which families we have turned on.
@@ -284,6 +286,13 @@ func (e *Engine) env(ctx context.Context, driver string) model.Env {
 			return l, ok
 		},
 		Others: e.networksOf(driver),
+		EgressMTU: func() int {
+			mtu, err := e.kernel.EgressMTU(ctx)
+			if err != nil {
+				e.log.Warn("look up the MTU of the default route", "err", err)
+			}
+			return mtu
+		},
 	}
 }
 

@@ -30,6 +30,8 @@ type Kernel interface {
 
 	// Link looks up a link of the host.
 	Link(ctx context.Context, name string) (model.HostLink, bool, error)
+	// EgressMTU is the MTU of the host's default route, IPv4 first; 0 without one.
+	EgressMTU(ctx context.Context) (int, error)
 	// Hold takes a host port, or a range, until it is closed. A port that somebody
 	// else has is a Forbidden error that names the one.
 	Hold(ctx context.Context, p model.Port) (io.Closer, error)

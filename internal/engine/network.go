@@ -36,7 +36,9 @@ type Network struct {
 type NetworkRequest struct {
 	Driver, Name                         string
 	IPv6, Internal, DeferIPv6, Transient bool
-	Options, Labels                      map[string]string
+	// NoIPv4 makes a network of IPv6 alone.
+	NoIPv4          bool
+	Options, Labels map[string]string
 	// IPAM holds what the user wants of it: Driver, Space, Options, Conf4, Conf6.
 	IPAM model.IPAM
 }
@@ -162,7 +164,7 @@ func (e *Engine) plan(ctx context.Context, drv model.Driver, rec *model.Network,
 func newNetworkRecord(req NetworkRequest, traits model.Traits) *model.Network {
 	rec := &model.Network{
 		Version: model.Version, ID: newID(), Name: req.Name, Driver: req.Driver, Scope: traits.Scope,
-		Created: time.Now().UTC(), IPv6: req.IPv6, Internal: req.Internal, DeferIPv6: req.DeferIPv6,
+		Created: time.Now().UTC(), IPv6: req.IPv6, NoIPv4: req.NoIPv4, Internal: req.Internal, DeferIPv6: req.DeferIPv6,
 		Transient: req.Transient, Options: req.Options, Labels: req.Labels, IPAM: req.IPAM,
 	}
 	if rec.IPAM.Driver == "" {

@@ -86,23 +86,19 @@ func targets(p model.Publish, view model.View) []target {
 		if a == nil || !a.Driver.Traits().Ports || p.Host.IsValid() && p.Host.Is6() != v6 {
 			continue
 		}
+		if a.Network.Mode(v6) == model.ModeRouted {
+			continue // see model.OpenPort
+		}
 		host := p.Host
 		if !host.IsValid() {
-			// A network that is bound to one address of the host is not open on the
-			// other family.
-			if host = a.Network.HostIP(); host.IsValid() && host.Is6() != v6 {
+			var ok bool
+			if host, ok = a.Network.Binding(v6); !ok {
 				continue
 			}
 		}
 		addr := a.Endpoint.V4.Addr()
 		if v6 {
 			addr = a.Endpoint.V6.Addr()
-		}
-		if !host.IsValid() {
-			host = netip.IPv4Unspecified()
-			if v6 {
-				host = netip.IPv6Unspecified()
-			}
 		}
 		out = append(out, target{host, addr})
 	}

@@ -24,7 +24,7 @@ func (s *Sandbox) SetKey(ctx context.Context, path string) error {
 	if !s.e.kernel.NamespaceAlive(path) {
 		return types.BadRequestErrorf("container %s: %s is not a network namespace", s.ContainerID(), path)
 	}
-	return s.rebuild(ctx, func(rec *model.Sandbox) error {
+	return s.rebuild(ctx, nil, func(rec *model.Sandbox) error {
 		if rec.Host {
 			return types.ForbiddenErrorf("container %s uses the host's network namespace", rec.ContainerID)
 		}
@@ -39,7 +39,7 @@ func (s *Sandbox) Refresh(ctx context.Context, req SandboxRequest) error {
 	if err := s.e.checkSandbox(req); err != nil {
 		return err
 	}
-	return s.rebuild(ctx, func(rec *model.Sandbox) error {
+	return s.rebuild(ctx, req.Links, func(rec *model.Sandbox) error {
 		fresh := s.e.newSandboxRecord(req)
 		fresh.ID, fresh.ContainerID, fresh.Name, fresh.Created = rec.ID, rec.ContainerID, rec.Name, rec.Created
 		fresh.Key, fresh.Host, fresh.External, fresh.Path = rec.Key, rec.Host, rec.External, rec.Path
@@ -65,10 +65,11 @@ func (s *Sandbox) Refresh(ctx context.Context, req SandboxRequest) error {
 }
 
 // rebuild takes everything off the sandbox, and puts it back on the sandbox as
-// edit leaves its record. strip says what else the sandbox is without in between.
-func (s *Sandbox) rebuild(ctx context.Context, edit func(*model.Sandbox) error, strip func(*model.Sandbox)) error {
+// edit leaves its record, with links. strip says what else the sandbox is without
+// in between.
+func (s *Sandbox) rebuild(ctx context.Context, links *model.Links, edit func(*model.Sandbox) error, strip func(*model.Sandbox)) error {
 	e := s.e
-	done, err := s.takeAll(ctx)
+	done, err := s.takeAll(ctx, links)
 	if err != nil {
 		return err
 	}
@@ -82,8 +83,10 @@ func (s *Sandbox) rebuild(ctx context.Context, edit func(*model.Sandbox) error, 
 	if err := edit(rec); err != nil {
 		return err
 	}
-	after := model.NewView(rec, slices.Clone(before.Attached))
-
+	after := e.linked(model.NewView(rec, slices.Clone(before.Attached)))
+	if err := e.checkLinks(after, nil); err != nil {
+		return err
+	}
 	ports, err := e.ports.settle(ctx, e.kernel, after)
 	if err != nil {
 		return opError("publish ports of container", rec.ContainerID, rec.ID, err)
@@ -109,7 +112,7 @@ func (s *Sandbox) rebuild(ctx context.Context, edit func(*model.Sandbox) error, 
 		return err
 	}
 	s.stopResolver()
-	off, err := apply.Apply(ctx, e.floor(), before.Objects(), bare.Objects())
+	off, err := apply.Apply(ctx, e.floor(), e.linked(*before).Objects(), bare.Objects())
 	if err != nil {
 		return opError("rebuild container", rec.ContainerID, rec.ID, err, back())
 	}
@@ -141,8 +144,9 @@ func (s *Sandbox) restartResolver() error {
 	return nil
 }
 
-// takeAll takes the turns of the sandbox and of everything joined to it.
-func (s *Sandbox) takeAll(ctx context.Context) (done func(), err error) {
+// takeAll takes the turns of the sandbox, which may be about to get links, and of
+// everything joined to it.
+func (s *Sandbox) takeAll(ctx context.Context, links *model.Links) (done func(), err error) {
 	e := s.e
 	doneSandbox, err := e.turns.take(ctx, exclusive("sandbox", s.ID()))
 	if err != nil {
@@ -153,8 +157,12 @@ func (s *Sandbox) takeAll(ctx context.Context) (done func(), err error) {
 		return nil, types.ForbiddenErrorf("the sandbox of container %s has been deleted already", s.ContainerID())
 	}
 	var networks, endpoints []turn
-	for _, a := range s.view.Load().Attached {
-		networks = append(networks, shared("network", a.Network.ID))
+	view := s.view.Load()
+	if links == nil {
+		links = view.Sandbox.Links
+	}
+	for _, a := range view.Attached {
+		networks = append(networks, networkTurn(links, a.Network.ID))
 		endpoints = append(endpoints, exclusive("endpoint", a.Endpoint.ID))
 	}
 	byKey := func(a, b turn) int { return strings.Compare(a.key, b.key) }
@@ -172,7 +180,7 @@ func (s *Sandbox) takeAll(ctx context.Context) (done func(), err error) {
 // Forbidden, and changes nothing, if one of the networks has that name already.
 func (s *Sandbox) Rename(ctx context.Context, name string) error {
 	e := s.e
-	done, err := s.takeAll(ctx)
+	done, err := s.takeAll(ctx, nil)
 	if err != nil {
 		return err
 	}

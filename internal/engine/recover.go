@@ -59,7 +59,7 @@ func (e *Engine) recover(ctx context.Context) error {
 		want = append(want, n.drv.Network(n.Record())...)
 	}
 	for _, s := range e.Sandboxes() {
-		want = append(want, s.View().Objects()...)
+		want = append(want, e.linked(*s.View()).Objects()...)
 	}
 	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) })
 	kept, err := e.kernel.Recover(ctx, want, keep)
@@ -237,6 +237,7 @@ func (e *Engine) restoreEndpoints(l *loaded) (ended map[string]bool) {
 		s.view.Store(&view)
 		e.sandboxes[sb.ID] = s
 		e.byContainer[sb.ContainerID] = s
+		e.noteLinks(s)
 	}
 	return ended
 }

@@ -42,6 +42,7 @@ type SandboxRequest struct {
 	Files          model.Files
 	Publish        []model.Publish
 	Exposed        []model.Expose
+	Links          *model.Links
 	Labels         map[string]any
 	Owner          *model.Process
 }
@@ -132,7 +133,7 @@ func attachTurns(req SandboxRequest, attach []AttachRequest) ([]turn, error) {
 			return nil, types.ForbiddenErrorf("container %s: two endpoints %s on network %s", req.ContainerID, a.Endpoint.Name, a.Network.Name())
 		}
 		names[name.key] = name
-		n := shared("network", a.Network.ID())
+		n := networkTurn(req.Links, a.Network.ID())
 		networks[n.key] = n
 	}
 	wanted := []turn{exclusive("container", req.ContainerID)}
@@ -174,8 +175,7 @@ func (s *Sandbox) Attach(ctx context.Context, a AttachRequest) (*Endpoint, error
 	if strings.TrimSpace(a.Endpoint.Name) == "" {
 		return nil, ErrInvalidName(a.Endpoint.Name)
 	}
-	done, err := e.turns.take(ctx, exclusive("sandbox", s.ID()), shared("network", a.Network.ID()),
-		exclusive("name", a.Network.ID()+"/"+a.Endpoint.Name))
+	done, err := s.takeOn(ctx, a.Network.ID(), exclusive("name", a.Network.ID()+"/"+a.Endpoint.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (e *Engine) newSandboxRecord(req SandboxRequest) *model.Sandbox {
 	rec := &model.Sandbox{
 		Version: model.Version, ID: newID(), ContainerID: req.ContainerID, Name: req.Name, Created: time.Now().UTC(),
 		Host: req.Host, External: req.External || req.Path != "", Path: req.Path,
-		Files: req.Files, Publish: req.Publish, Exposed: req.Exposed, Owner: req.Owner,
+		Files: req.Files, Publish: req.Publish, Exposed: req.Exposed, Links: req.Links, Owner: req.Owner,
 	}
 	rec.Key = filepath.Join(e.cfg.RunDir, "netns", short(rec.ID))
 	dir := filepath.Join(e.cfg.DataDir, "network", "files", rec.ID)
@@ -236,7 +236,7 @@ func (e *Engine) newSandboxRecord(req SandboxRequest) *model.Sandbox {
 // Delete removes the sandbox with the endpoints that are joined to it. It fails
 // with Forbidden when it has been deleted already.
 func (s *Sandbox) Delete(ctx context.Context) error {
-	done, err := s.takeAll(ctx)
+	done, err := s.takeAll(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -258,11 +258,12 @@ func (s *Sandbox) destroy(ctx context.Context, eps []*Endpoint) error {
 	ctx = context.WithoutCancel(ctx)
 	s.gone.Store(true)
 	s.stopResolver()
-	left := apply.Remove(ctx, e.floor(), view.Teardown(), nil)
+	left := apply.Remove(ctx, e.floor(), e.linked(*view).Teardown(), nil)
 	e.logErr("delete sandbox of container "+view.Sandbox.ContainerID, s.ID(), left)
 	e.ports.release(s.ID())
 	e.mu.Lock()
 	delete(e.sandboxes, s.ID())
+	delete(e.linkers, s)
 	if e.byContainer[view.Sandbox.ContainerID] == s {
 		delete(e.byContainer, view.Sandbox.ContainerID)
 	}

@@ -49,7 +49,7 @@ func (k *Kernel) openFirewall(ctx context.Context) error {
 			k.log.Info("the kernel has no nftables, so the firewall is kept with iptables", "err", err)
 		}
 	}
-	f, err := k.open(ctx, backend)
+	f, err := k.openBackend(ctx, backend)
 	if err != nil {
 		return err
 	}
@@ -61,8 +61,8 @@ func (k *Kernel) openFirewall(ctx context.Context) error {
 	return err
 }
 
-// open opens a backend for the rules of the data directory.
-func (k *Kernel) open(ctx context.Context, b Backend) (firewall, error) {
+// openBackend opens a backend for the rules of the data directory.
+func (k *Kernel) openBackend(ctx context.Context, b Backend) (firewall, error) {
 	name := Table(k.cfg.DataDir)
 	if b == NFTables {
 		return nft.Open(ctx, nft.Config{Table: name, Steps: k.cfg.Steps, Logger: k.log})
@@ -103,7 +103,7 @@ func (k *Kernel) retire(ctx context.Context, b Backend) error {
 	if err != nil || !there {
 		return err
 	}
-	f, err := k.open(ctx, b)
+	f, err := k.openBackend(ctx, b)
 	if err != nil {
 		return err
 	}

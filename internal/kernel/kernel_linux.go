@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -47,13 +49,17 @@ type Kernel struct {
 	ports    hostport.Holder
 	tracked  conntrack.Flusher
 	reaper   *reaper
+	announce announcer
 
 	mu     sync.Mutex                  // guards the following
 	spaces map[string]*netns.Namespace // nil when closed
-	// networks, published and guard are all that the firewall shall hold, for its
-	// repair.
+	// networks, published, open, links, linked and guard are all that the firewall
+	// shall hold, for its repair.
 	networks  map[string]model.FirewallNetwork
 	published map[string]model.Port
+	open      map[string]model.OpenPort
+	links     map[string]model.Link
+	linked    map[string]model.LinkedPort
 	guard     model.FirewallGuard
 }
 
@@ -68,6 +74,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		ports: hostport.Holder{Steps: cfg.Steps}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Port),
+		open: make(map[string]model.OpenPort), links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
 	}
 	defer func() {
 		if err != nil {
@@ -86,6 +93,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 	if err := k.openFirewall(ctx); err != nil {
 		return nil, err
 	}
+	k.announce.log = k.log
 	k.reaper = newReaper(k.rt, k.log)
 	return k, nil
 }
@@ -102,7 +110,7 @@ func (k *Kernel) Close() error {
 	}
 	k.spaces = nil
 	k.mu.Unlock()
-	errs = append(errs, k.tracked.Close())
+	errs = append(errs, k.tracked.Close(), k.announce.close())
 	if k.firewall != nil {
 		errs = append(errs, k.firewall.Close())
 	}
@@ -316,6 +324,9 @@ func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {
 	for _, p := range k.published {
 		c.Ports = append(c.Ports, p)
 	}
+	c.OpenPorts = slices.AppendSeq(c.OpenPorts, maps.Values(k.open))
+	c.Links = slices.AppendSeq(c.Links, maps.Values(k.links))
+	c.LinkedPorts = slices.AppendSeq(c.LinkedPorts, maps.Values(k.linked))
 	return c, k.guard
 }
 
@@ -335,4 +346,26 @@ func (k *Kernel) book(add, del model.FirewallChange) {
 	for _, p := range add.Ports {
 		k.published[p.Key()] = p
 	}
+	bookByKey(k.open, add.OpenPorts, del.OpenPorts)
+	bookByKey(k.links, add.Links, del.Links)
+	bookByKey(k.linked, add.LinkedPorts, del.LinkedPorts)
+}
+
+func bookByKey[T model.Object](book map[string]T, add, del []T) {
+	for _, o := range del {
+		delete(book, o.Key())
+	}
+	for _, o := range add {
+		book[o.Key()] = o
+	}
+}
+
+// EgressMTU is the MTU of the host's default route, IPv4 first.
+func (k *Kernel) EgressMTU(ctx context.Context) (int, error) {
+	for _, v6 := range []bool{false, true} {
+		if mtu, err := k.rt.EgressMTU(ctx, v6); err != nil || mtu != 0 {
+			return mtu, err
+		}
+	}
+	return 0, nil
 }

@@ -49,6 +49,12 @@ func change(objs []model.Object) (c model.FirewallChange, ok bool) {
 			c.Networks = append(c.Networks, o)
 		case model.Port:
 			c.Ports = append(c.Ports, o)
+		case model.OpenPort:
+			c.OpenPorts = append(c.OpenPorts, o)
+		case model.Link:
+			c.Links = append(c.Links, o)
+		case model.LinkedPort:
+			c.LinkedPorts = append(c.LinkedPorts, o)
 		default:
 			return c, false
 		}
@@ -93,6 +99,11 @@ func stale(add, del model.FirewallChange) conntrack.Filter {
 		}
 	}
 	for _, p := range del.Ports {
+		if !slices.Contains(filter.Addrs, p.Addr) {
+			filter.Addrs = append(filter.Addrs, p.Addr)
+		}
+	}
+	for _, p := range del.OpenPorts {
 		if !slices.Contains(filter.Addrs, p.Addr) {
 			filter.Addrs = append(filter.Addrs, p.Addr)
 		}
@@ -215,6 +226,7 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 			return err
 		}
 	}
+	k.announce.send(k.rt, v)
 	err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
 	if errors.Is(err, unix.EEXIST) {
 		// An interface of that name may be about to be deleted.

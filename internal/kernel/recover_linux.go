@@ -78,7 +78,7 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error
 // rules picks what the firewall holds.
 func rules(want []model.Object) model.FirewallChange {
 	c, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
-		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort
+		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort && o.Order() != model.OrderLink
 	}))
 	return c
 }
@@ -86,7 +86,7 @@ func rules(want []model.Object) model.FirewallChange {
 // addRules adds the wanted rules to those that are there.
 func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
 	c := rules(want)
-	if len(c.Networks)+len(c.Ports) == 0 {
+	if len(c.Networks)+len(c.Ports)+len(c.LinkedPorts) == 0 {
 		return nil
 	}
 	k.book(c, model.FirewallChange{})

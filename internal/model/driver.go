@@ -44,6 +44,9 @@ type Env struct {
 	Others []*Network
 	// Link looks up a link of the host by name.
 	Link func(name string) (HostLink, bool)
+	// EgressMTU is the MTU of the host's default route; 0 if there is none. Nil knows
+	// of none.
+	EgressMTU func() int
 }
 
 // HostLink is a link of the host's namespace.

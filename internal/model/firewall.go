@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 )
@@ -62,6 +63,25 @@ func (m GatewayMode) String() string {
 	return "mode " + strconv.Itoa(int(m))
 }
 
+// ParseGatewayMode reads a mode as it stands in options.
+func ParseGatewayMode(s string) (GatewayMode, error) {
+	for m := ModeNAT; m <= ModeIsolated; m++ {
+		if s == m.String() {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no gateway mode", s)
+}
+
+// MarshalText writes the mode into records.
+func (m GatewayMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads it from them.
+func (m *GatewayMode) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseGatewayMode(string(text))
+	return err
+}
+
 // FirewallFamily is the part of a FirewallNetwork for one address family.
 //
 // A packet that is forwarded to the network's bridge meets, in this order and
@@ -110,7 +130,8 @@ type FirewallFamily struct {
 
 // Mark matches packets whose mark has Value in the bits of Mask.
 type Mark struct {
-	Value, Mask uint32
+	Value uint32 `json:"value"`
+	Mask  uint32 `json:"mask"`
 }
 
 // OpenPort is a port, or a range of ports, of a member of a network in
@@ -168,7 +189,7 @@ func (Link) Order() Order { return OrderLink }
 // a network without ICC. Ports of such a network are isolated by the bridge
 // ([Veth].Isolated) and need no rules; this one is not, and so all frames that the
 // bridge forwards from or to it are dropped by rules (family bridge, hook forward),
-// but for ARP, IPv6 neighbour discovery (ICMPv6 types 133 to 137), what a [Link]
+// but for ARP, IPv6 neighbour discovery (ICMPv6 types 135 and 136), what a [Link]
 // lets pass, and fragments but the first one. Frames from and to the bridge itself
 // do not come through that hook and are not concerned.
 type LinkedPort struct {

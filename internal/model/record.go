@@ -21,6 +21,7 @@ type Network struct {
 	Created time.Time `json:"created"`
 
 	IPv6     bool `json:"ipv6,omitempty"`
+	NoIPv4   bool `json:"noIPv4,omitempty"`
 	Internal bool `json:"internal,omitempty"`
 	// DeferIPv6 asks for the IPv6 addresses of endpoints to be made from their
 	// MAC addresses.
@@ -74,11 +75,31 @@ type BridgeNetwork struct {
 	// Link is the name of the bridge.
 	Link string `json:"link"`
 	// Adopted says that the bridge is somebody else's.
-	Adopted    bool       `json:"adopted,omitempty"`
-	ICC        bool       `json:"icc"`
-	Masquerade bool       `json:"masquerade"`
-	MTU        int        `json:"mtu,omitempty"`
-	HostIP     netip.Addr `json:"hostIP,omitzero"`
+	Adopted    bool `json:"adopted,omitempty"`
+	ICC        bool `json:"icc"`
+	Masquerade bool `json:"masquerade"`
+	MTU        int  `json:"mtu,omitempty"`
+	// ClampMSS says that the way out of the network does not carry packets as large
+	// as its own.
+	ClampMSS bool `json:"clampMSS,omitempty"`
+	// HostIP and HostIP6 are the host's addresses that ports are published on when
+	// none is named; invalid for all. HostIP may be of either family.
+	HostIP  netip.Addr `json:"hostIP,omitzero"`
+	HostIP6 netip.Addr `json:"hostIP6,omitzero"`
+	// Mode4 and Mode6 are how packets come in and go out.
+	Mode4 GatewayMode `json:"mode4,omitzero"`
+	Mode6 GatewayMode `json:"mode6,omitzero"`
+	// Source4 and Source6 are the addresses that packets leave with when they are
+	// masqueraded; invalid for that of the link.
+	Source4     netip.Addr `json:"source4,omitzero"`
+	Source6     netip.Addr `json:"source6,omitzero"`
+	Trusted     []string   `json:"trusted,omitempty"`
+	TrustedMark Mark       `json:"trustedMark,omitzero"`
+	// InhibitIPv4 leaves the bridge without its IPv4 address, which somebody else
+	// provides.
+	InhibitIPv4 bool `json:"inhibitIPv4,omitempty"`
+	// IfPrefix is what interfaces in containers are called by, with a number.
+	IfPrefix string `json:"ifPrefix,omitempty"`
 	// Gateway4 and Gateway6 are what containers use for their default route.
 	Gateway4 netip.Addr `json:"gateway4,omitzero"`
 	Gateway6 netip.Addr `json:"gateway6,omitzero"`
@@ -86,13 +107,48 @@ type BridgeNetwork struct {
 	Addrs []netip.Prefix `json:"addrs,omitempty"`
 }
 
-// HostIP is the host's address that the network's ports are published on when
-// none is named; invalid for all.
-func (n *Network) HostIP() netip.Addr {
-	if n.Bridge == nil {
-		return netip.Addr{}
+// Binding is the host's address that the network's ports are published on in a
+// family when none is named. It is not ok where the network is not open on that
+// family, since it is bound to an address of the other one.
+func (n *Network) Binding(v6 bool) (host netip.Addr, ok bool) {
+	host = netip.IPv4Unspecified()
+	if v6 {
+		host = netip.IPv6Unspecified()
 	}
-	return n.Bridge.HostIP
+	if n.Bridge == nil {
+		return host, true
+	}
+	ok = true
+	for _, a := range []netip.Addr{n.Bridge.HostIP, n.Bridge.HostIP6} {
+		switch {
+		case !a.IsValid():
+		case a.Is6() == v6:
+			return a, true
+		default:
+			ok = false
+		}
+	}
+	return host, ok
+}
+
+// Mode is how packets of a family come into the network and leave it.
+func (n *Network) Mode(v6 bool) GatewayMode {
+	switch {
+	case n.Bridge == nil:
+		return ModeNAT
+	case v6:
+		return n.Bridge.Mode6
+	default:
+		return n.Bridge.Mode4
+	}
+}
+
+// InterfacePrefix is what interfaces in containers are called by, with a number.
+func (n *Network) InterfacePrefix() string {
+	if n.Bridge == nil || n.Bridge.IfPrefix == "" {
+		return "eth"
+	}
+	return n.Bridge.IfPrefix
 }
 
 // Endpoint is the record of an endpoint.
@@ -111,6 +167,8 @@ type Endpoint struct {
 	Pool4  string       `json:"pool4,omitempty"`
 	Pool6  string       `json:"pool6,omitempty"`
 	IfName string       `json:"ifName,omitempty"`
+	// Sysctls are set inside for the interface.
+	Sysctls []Sysctl `json:"sysctls,omitempty"`
 
 	Anonymous    bool     `json:"anonymous,omitempty"`
 	NoResolution bool     `json:"noResolution,omitempty"`
@@ -120,6 +178,17 @@ type Endpoint struct {
 	// Attached is set while the endpoint is joined to a sandbox.
 	Attached *Attached `json:"attached,omitempty"`
 }
+
+// Sysctl is a setting of one interface.
+type Sysctl struct {
+	// Path is the name below /proc/sys, in parts; InterfaceName stands for the
+	// interface.
+	Path  []string `json:"path"`
+	Value string   `json:"value"`
+}
+
+// InterfaceName stands for the name of an interface in a [Sysctl].
+const InterfaceName = "IFNAME"
 
 // Attached says how an endpoint is joined to a sandbox.
 type Attached struct {
@@ -153,6 +222,8 @@ type Sandbox struct {
 
 	Publish []Publish `json:"publish,omitempty"`
 	Exposed []Expose  `json:"exposed,omitempty"`
+	// Links are nil without any.
+	Links *Links `json:"links,omitempty"`
 	// Published is what Publish has come to.
 	Published []Port `json:"published,omitempty"`
 
@@ -203,6 +274,15 @@ type ExtraHost struct {
 type Expose struct {
 	Proto uint8  `json:"proto"`
 	Port  uint16 `json:"port"`
+}
+
+// Links are the ids of the endpoints that a sandbox is linked with, on networks
+// whose members do not reach each other.
+type Links struct {
+	// Parents may reach this sandbox, Children are reached by it, at the ports that
+	// they expose.
+	Parents  []string `json:"parents,omitempty"`
+	Children []string `json:"children,omitempty"`
 }
 
 // Publish is a wish for a container's port, or a range of them, to be reached

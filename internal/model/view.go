@@ -23,6 +23,23 @@ type Attachment struct {
 	Network  *Network
 	Endpoint *Endpoint
 	Driver   Driver
+	// Peers are the other ends of its links that are joined to sandboxes. They are
+	// state of those, so they are looked up whenever objects are derived.
+	Peers []Peer
+}
+
+// Peer is the other end of a link.
+type Peer struct {
+	Endpoint *Endpoint
+	Sandbox  *Sandbox
+	// Client says that the peer is the one who may reach this end.
+	Client bool
+}
+
+// Linkable says whether links make a difference: its network's members do not
+// reach each other.
+func (a Attachment) Linkable() bool {
+	return a.Network.Bridge != nil && !a.Network.Bridge.ICC && a.Driver.Traits().Ports
 }
 
 // NewView sorts the attachments of a sandbox: higher priority first, then
@@ -113,6 +130,7 @@ func (v View) Objects() []Object {
 		if e, ok := a.entry(sb); ok {
 			objs = append(objs, e)
 		}
+		objs = a.links(sb, objs)
 	}
 	if wired && sb.Resolver != 0 && !sb.Host {
 		objs = append(objs, Redirect{Netns: sb.Key, Port: sb.Resolver})
@@ -130,7 +148,7 @@ func (v View) Objects() []Object {
 	for _, p := range sb.Published {
 		objs = append(objs, p)
 	}
-	return objs
+	return v.openPorts(objs)
 }
 
 func (v View) hasIPv6() bool {

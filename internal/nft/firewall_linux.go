@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -23,7 +22,8 @@ type Firewall struct {
 	log   *slog.Logger
 	// flags are those that tables get.
 	flags uint32
-	fams  [2]*family
+	// fams are IPv4, IPv6 and, for links, the bridge family.
+	fams [3]*family
 
 	// turn holds one token; who has it may use what stands below.
 	turn chan struct{}
@@ -31,11 +31,12 @@ type Firewall struct {
 	// loaded says that tables and nets are known.
 	loaded bool
 	// have says which tables exist.
-	have [2]bool
+	have [3]bool
 	// nets is the networks that the tables hold, by id.
 	nets map[string]netState
 	// count is how many of them each table holds.
 	count [2]int
+	links linkState
 	guard Guard
 	// texts are the rules seen so far by comment, for List.
 	texts map[string]string
@@ -44,7 +45,8 @@ type Firewall struct {
 // netState is what is needed to remove a network.
 type netState struct {
 	bridge string
-	in     [2]bool // tables that hold it
+	in     [2]bool     // tables that hold it
+	extra  [2][]string // the sets that it is in besides those of every network
 }
 
 // Open prepares the firewall of the current network namespace. It changes
@@ -52,7 +54,7 @@ type netState struct {
 func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	f := &Firewall{
 		table: cfg.Table, cfg: cfg, log: cfg.Logger,
-		fams:  [2]*family{familyOf(false), familyOf(true)},
+		fams:  families(),
 		turn:  make(chan struct{}, 1),
 		nets:  map[string]netState{},
 		texts: map[string]string{},
@@ -159,9 +161,9 @@ func (f *Firewall) load(ctx context.Context) error {
 	return retry(func() error { return f.loadOnce(ctx) })
 }
 
-func (f *Firewall) loadOnce(ctx context.Context) error {
+func (f *Firewall) loadOnce(ctx context.Context) (err error) {
 	nets := map[string]netState{}
-	var have [2]bool
+	var have [3]bool
 	var orphans []*family
 	for i, fam := range f.fams {
 		flags, ok, err := f.c.tableFlags(ctx, fam.num, f.table)
@@ -184,8 +186,15 @@ func (f *Firewall) loadOnce(ctx context.Context) error {
 			return fmt.Errorf("adopting the tables %s: %w", f.table, err)
 		}
 	}
+	links := make(linkState)
 	for i, fam := range f.fams {
 		if !have[i] {
+			continue
+		}
+		if fam.bridge() {
+			if links, err = f.loadLinks(ctx, fam); err != nil {
+				return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
+			}
 			continue
 		}
 		elems, err := f.c.elems(ctx, fam.num, f.table, setBridges)
@@ -196,6 +205,17 @@ func (f *Firewall) loadOnce(ctx context.Context) error {
 			s := nets[e.comment]
 			s.bridge, s.in[i] = strings.TrimRight(e.key, "\x00"), true
 			nets[e.comment] = s
+		}
+		for _, set := range []string{setIsolated, setClamp} {
+			elems, err := f.c.elems(ctx, fam.num, f.table, set)
+			if err != nil {
+				return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
+			}
+			for _, e := range elems {
+				s := nets[e.comment]
+				s.extra[i] = append(s.extra[i], set)
+				nets[e.comment] = s
+			}
 		}
 		rules, err := f.c.rules(ctx, fam.num, f.table)
 		if err != nil {
@@ -209,7 +229,7 @@ func (f *Firewall) loadOnce(ctx context.Context) error {
 		}
 	}
 	f.setNets(nets)
-	f.have, f.loaded = have, true
+	f.have, f.links, f.loaded = have, links, true
 	return nil
 }
 
@@ -261,11 +281,15 @@ func (f *Firewall) SetGuard(ctx context.Context, g Guard) error {
 
 func (f *Firewall) apply(add, del Change, g Guard) error {
 	count := f.counts(add, del)
+	links := f.links.settle(&add, &del)
 	b := f.c.newBatch()
 	empty := len(b.buf)
 	have := f.have
 	for i, fam := range f.fams {
-		needed := g.Of(fam.v6()) || count[i] > 0
+		needed := len(links) > 0
+		if !fam.bridge() {
+			needed = g.Of(fam.v6()) || count[i] > 0
+		}
 		switch {
 		case !needed && have[i]:
 			b.delTable(fam.num, f.table)
@@ -294,7 +318,7 @@ func (f *Firewall) apply(add, del Change, g Guard) error {
 	for _, n := range add.Networks {
 		f.nets[n.ID] = stateOf(n)
 	}
-	f.have, f.guard, f.count = have, g, count
+	f.have, f.guard, f.count, f.links = have, g, count, links
 	return nil
 }
 
@@ -327,7 +351,13 @@ func (f *Firewall) counts(add, del Change) [2]int {
 }
 
 func stateOf(n model.FirewallNetwork) netState {
-	return netState{bridge: n.Bridge, in: [2]bool{n.V4 != nil, n.V6 != nil}}
+	s := netState{bridge: n.Bridge}
+	for i, c := range []*model.FirewallFamily{n.V4, n.V6} {
+		if c != nil {
+			s.in[i], s.extra[i] = true, memberSets(c)
+		}
+	}
+	return s
 }
 
 // setNets replaces what is known of networks.
@@ -345,19 +375,24 @@ func (f *Firewall) setNets(nets map[string]netState) {
 // change adds the messages of a change of an existing table: first all that goes.
 func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 	fam := f.fams[i]
+	if fam.bridge() {
+		f.elems(b, unix.NFT_MSG_DELSETELEM, fam, del)
+		f.elems(b, unix.NFT_MSG_NEWSETELEM, fam, add)
+		return nil
+	}
 	gone := map[string]bool{}
 	for _, list := range [][]model.FirewallNetwork{del.Networks, add.Networks} {
 		for _, n := range list {
 			if old, ok := f.nets[n.ID]; ok && old.in[i] && !gone[n.ID] {
 				gone[n.ID] = true
-				b.setElems(unix.NFT_MSG_DELSETELEM, fam.num, f.table, networkElems(n.ID, old.bridge))
+				b.setElems(unix.NFT_MSG_DELSETELEM, fam.num, f.table, networkElems(n.ID, old.bridge, old.extra[i]))
 				for _, c := range []string{chainIn(n.ID), chainOut(n.ID), chainPost(n.ID), chainHairpin(n.ID)} {
 					b.delChain(fam.num, f.table, c)
 				}
 			}
 		}
 	}
-	f.ports(b, unix.NFT_MSG_DELSETELEM, fam, del)
+	f.elems(b, unix.NFT_MSG_DELSETELEM, fam, del)
 	for k := range add.Networks {
 		n := &add.Networks[k]
 		if part(n, fam.v6()) == nil {
@@ -368,9 +403,9 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 		if err := b.chains(fam.num, f.table, chains); err != nil {
 			return err
 		}
-		b.setElems(unix.NFT_MSG_NEWSETELEM, fam.num, f.table, networkElems(n.ID, n.Bridge))
+		b.setElems(unix.NFT_MSG_NEWSETELEM, fam.num, f.table, networkElems(n.ID, n.Bridge, memberSets(part(n, fam.v6()))))
 	}
-	f.ports(b, unix.NFT_MSG_NEWSETELEM, fam, add)
+	f.elems(b, unix.NFT_MSG_NEWSETELEM, fam, add)
 	if on := g.Of(fam.v6()); on != f.guard.Of(fam.v6()) {
 		b.flushChain(fam.num, f.table, "foreign")
 		if on {
@@ -381,14 +416,9 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 	return nil
 }
 
-// ports adds or deletes the elements of the ports of one family.
-func (f *Firewall) ports(b *batch, typ uint16, fam *family, c Change) {
-	var elems []elem
-	for i := range c.Ports {
-		if c.Ports[i].Addr.Is6() == fam.v6() {
-			elems = append(elems, portElems(&c.Ports[i])...)
-		}
-	}
+// elems adds or deletes the elements of what belongs to endpoints.
+func (f *Firewall) elems(b *batch, typ uint16, fam *family, c Change) {
+	elems := fam.elems(c)
 	slices.SortFunc(elems, compareElems)
 	b.setElems(typ, fam.num, f.table, elems)
 }
@@ -402,43 +432,4 @@ func (f *Firewall) rememberChains(chains []chainDef) {
 			f.texts[r.comment()] = r.text
 		}
 	}
-}
-
-// check says what is wrong with a change.
-func check(c Change) error {
-	for _, n := range c.Networks {
-		if n.ID == "" || strings.ContainsFunc(n.ID, notIdentifier) {
-			return fmt.Errorf("network %q: bad id", n.ID)
-		}
-		if n.Bridge == "" || len(n.Bridge) >= unix.IFNAMSIZ || strings.ContainsAny(n.Bridge, "/ \t\n\"\x00") {
-			return fmt.Errorf("network %s: bad link name %q", short(n.ID), n.Bridge)
-		}
-		for _, v6 := range []bool{false, true} {
-			p := part(&n, v6)
-			if p == nil {
-				continue
-			}
-			for _, s := range p.Subnets {
-				if !s.IsValid() || s.Addr().Is6() != v6 || s.Addr().Is4In6() {
-					return fmt.Errorf("network %s: bad subnet %s", short(n.ID), s)
-				}
-			}
-		}
-	}
-	for _, p := range c.Ports {
-		plain := func(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
-		switch {
-		case p.Proto != unix.IPPROTO_TCP && p.Proto != unix.IPPROTO_UDP && p.Proto != unix.IPPROTO_SCTP:
-			return fmt.Errorf("%s: unknown protocol %d", p.Key(), p.Proto)
-		case !plain(p.Host) || !plain(p.Addr) || p.Host.Is6() != p.Addr.Is6():
-			return fmt.Errorf("%s: cannot lead to %s", p.Key(), p.Addr)
-		case p.First == 0 || p.Last < p.First || p.Port == 0 || int(p.Port)+int(p.Last-p.First) > 65535:
-			return fmt.Errorf("%s: bad port range to %d", p.Key(), p.Port)
-		}
-	}
-	return nil
-}
-
-func notIdentifier(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' || r == '.')
 }

@@ -82,6 +82,24 @@ func some() nft.Change {
 	)}
 }
 
+// golden compares a text with the file that it is written down in.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".nft")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
 func TestRenderGolden(t *testing.T) {
 	v4only := network(1)
 	v4only.V6 = nil
@@ -99,32 +117,16 @@ func TestRenderGolden(t *testing.T) {
 		"guard_alone": {guard: nft.Guard{V4: true}},
 		"nothing":     {},
 	}
-	check := func(t *testing.T, name, got string) {
-		t.Helper()
-		path := filepath.Join("testdata", name+".nft")
-		if *update {
-			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", path, diff)
-		}
-	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			got, err := nft.Render("libnetwork", tt.want, tt.guard)
 			if err != nil {
 				t.Fatal(err)
 			}
-			check(t, name, got)
+			golden(t, name, got)
 		})
 	}
-	t.Run("redirect", func(t *testing.T) { check(t, "redirect", nft.RenderRedirect(10053)) })
+	t.Run("redirect", func(t *testing.T) { golden(t, "redirect", nft.RenderRedirect(10053)) })
 }
 
 func reconcile(t *testing.T, f *nft.Firewall, want nft.Change, g nft.Guard, changed bool) {

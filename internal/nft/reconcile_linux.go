@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -215,7 +216,7 @@ func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (changed
 }
 
 func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, error) {
-	var dumps [2]*dumped
+	var dumps [3]*dumped
 	for i, fam := range f.fams {
 		d, err := f.c.dumpTable(ctx, fam.num, f.table)
 		if err != nil {
@@ -225,7 +226,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 	}
 	b := f.c.newBatch()
 	changes, adoptions := 0, 0
-	var have [2]bool
+	var have [3]bool
 	for i, fam := range f.fams {
 		d := dumps[i]
 		rs := fam.build(want, g.Of(fam.v6()))
@@ -262,7 +263,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 		}
 	}
 	f.setNets(netsOf(want))
-	f.have, f.guard, f.loaded = have, g, true
+	f.have, f.guard, f.links, f.loaded = have, g, linkStateOf(want), true
 	return changes > 0, nil
 }
 
@@ -291,7 +292,7 @@ func (f *Firewall) List(ctx context.Context) (string, error) {
 		if d == nil {
 			continue
 		}
-		for _, known := range fam.base(true) {
+		for _, known := range fam.known().chains {
 			for _, r := range known.rules {
 				f.texts[r.comment()] = r.text
 			}
@@ -303,13 +304,13 @@ func (f *Firewall) List(ctx context.Context) (string, error) {
 
 func (f *Firewall) render(fam *family, d *dumped) string {
 	rs := &ruleset{fam: fam, elems: d.elems}
-	for _, s := range fam.sets() {
+	for _, s := range fam.known().sets {
 		if _, ok := d.sets[s.name]; ok {
 			rs.sets = append(rs.sets, s)
 		}
 	}
 	known := map[string]chainDef{}
-	for _, c := range fam.base(true) {
+	for _, c := range fam.known().chains {
 		known[c.name] = c
 	}
 	for _, name := range slices.SortedFunc(maps.Keys(d.chains), cmp.Compare[string]) {
@@ -325,4 +326,12 @@ func (f *Firewall) render(fam *family, d *dumped) string {
 		rs.chains = append(rs.chains, c)
 	}
 	return rs.text(f.table)
+}
+
+// known are the sets and chains that every table of a family has.
+func (f *family) known() *ruleset {
+	if f.bridge() {
+		return buildLinks(f, Change{LinkedPorts: make([]model.LinkedPort, 1)})
+	}
+	return &ruleset{fam: f, sets: f.sets(), chains: f.base(true)}
 }

@@ -17,8 +17,8 @@ func Render(table string, want Change, g Guard) (string, error) {
 		return "", types.BadRequestErrorf("firewall %s: %w", table, err)
 	}
 	var text strings.Builder
-	for _, v6 := range []bool{false, true} {
-		if rs := familyOf(v6).build(want, g.Of(v6)); rs != nil {
+	for _, fam := range families() {
+		if rs := fam.build(want, g.Of(fam.v6())); rs != nil {
 			text.WriteString(rs.text(table))
 		}
 	}
@@ -71,7 +71,7 @@ func (rs *ruleset) text(table string) string {
 func (f *family) elemText(e elem, end uint16) string {
 	key, data := e.key, ""
 	switch e.set {
-	case setBridges:
+	case setBridges, setIsolated, setClamp, setLinked:
 		key = strconv.Quote(strings.TrimRight(key, "\x00"))
 	case setIn, setOut, setPost, setHairpin:
 		key, data = strconv.Quote(strings.TrimRight(key, "\x00")), "jump "+e.chain
@@ -83,6 +83,17 @@ func (f *family) elemText(e elem, end uint16) string {
 		data = f.addrPort(e.data)
 	case setPortAny:
 		key, data = protoPort(key), f.addrPort(e.data)
+	case setOpen:
+		if len(key) < int(f.addrLen) {
+			return fmt.Sprintf("%x", key)
+		}
+		key = addrText(key[:f.addrLen]) + " . " + protoPort(key[f.addrLen:])
+	case setLinks, setLinksIP, setLinksIP6:
+		n := len(key)/2 - 4 // two addresses, then eight bytes
+		if n < 4 {
+			return fmt.Sprintf("%x", key)
+		}
+		key = addrText(key[:n]) + " . " + addrText(key[n:2*n]) + " . " + protoPort(key[2*n:])
 	case setRangeTCP, setRangeUDP:
 		key, data = fmt.Sprintf("%d-%d", portNumber(key), end), addrText(e.data)
 	default:

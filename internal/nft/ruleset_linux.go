@@ -21,6 +21,10 @@ const (
 	setPortAddr = "port_addr"
 	setRangeTCP = "range_tcp"
 	setRangeUDP = "range_udp"
+	setIsolated = "isolated"
+	setClamp    = "clamp"
+	setOpen     = "open"
+	setLinks    = "links"
 )
 
 // Data types as the nft program numbers them; a concatenation is the numbers of
@@ -98,8 +102,11 @@ func (f *family) sets() []setDef {
 			keyType: typeInetService, keyLen: 2, dataType: f.addrType, dataLen: f.addrLen,
 		}
 	}
+	names := func(name string) setDef {
+		return setDef{name: name, text: "ifname", keyType: typeIfname, keyLen: unix.IFNAMSIZ}
+	}
 	return []setDef{
-		{name: setBridges, text: "ifname", keyType: typeIfname, keyLen: unix.IFNAMSIZ},
+		names(setBridges), names(setIsolated), names(setClamp),
 		vmap(setIn), vmap(setOut), vmap(setPost), vmap(setHairpin),
 		{
 			name: setPortAddr, text: addr + " . " + pp + " : " + addr + " . inet_service", flags: unix.NFT_SET_MAP,
@@ -112,6 +119,11 @@ func (f *family) sets() []setDef {
 			dataType: concat(f.addrType, typeInetService), dataLen: f.addrLen + 4,
 		},
 		ports(setRangeTCP), ports(setRangeUDP),
+		{
+			name: setOpen, text: addr + " . " + pp,
+			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
+		},
+		linkSet(setLinks, addr, f),
 	}
 }
 
@@ -144,6 +156,15 @@ func (f *family) base(guarded bool) []chainDef {
 		}},
 		{name: "pass", rules: []rule{newRule("", setMark(), accept())}},
 		foreign,
+		{name: "mss", rules: []rule{
+			newRule("", inSet("iifname", setClamp), clampMSS()),
+			newRule("", inSet("oifname", setClamp), clampMSS()),
+		}},
+		{
+			// A member of an isolated network does not reach the host at any address.
+			name: "input", kind: "filter", hook: "input", hooknum: unix.NF_INET_LOCAL_IN, priority: -5,
+			rules: []rule{newRule("", inSet("iifname", setIsolated), drop())},
+		},
 		{
 			// Loopback addresses are routed on our bridges (route_localnet), for
 			// ports published on 127.0.0.1; so they are stopped here.
@@ -169,6 +190,7 @@ func (f *family) base(guarded bool) []chainDef {
 			name: "forward", kind: "filter", hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: -5,
 			rules: []rule{
 				newRule("", ours("iifname", false), ours("oifname", false), goTo("foreign")),
+				newRule("", synAlone(), jump("mss")),
 				newRule("", ctState(), goTo("pass")),
 				newRule("", ifaceVmap("iifname", setIn)),
 				newRule("", ifaceVmap("oifname", setOut)),
@@ -194,53 +216,20 @@ func chainPost(id string) string { return "post_" + short(id) }
 
 func chainHairpin(id string) string { return "hairpin_" + short(id) }
 
-// network returns the chains of a network.
-func (f *family) network(n *model.FirewallNetwork) []chainDef {
-	c := part(n, f.v6())
-	between := drop()
-	if c.ICC {
-		between = goTo("pass")
-	}
-	in := []rule{newRule(n.ID, iface("oifname", n.Bridge), between)}
-	var out []rule
-	post := []rule{newRule(n.ID, iface("oifname", n.Bridge), ret())}
-	// A member reaches another one, or itself, through a published port: the
-	// answer must come back here to be translated, not straight by the bridge. It
-	// is told by its address, since frames that stay on the bridge (br_netfilter)
-	// come to this hook without the link that they came in by.
-	var hairpin []rule
-	for _, s := range c.Subnets {
-		hairpin = append(hairpin, newRule(n.ID, f.addr("saddr", true, s), ctDNAT(), masquerade()))
-	}
-	if c.Internal {
-		in = append(in, newRule(n.ID, drop()))
-	} else {
-		out = append(out, newRule(n.ID, ctDNAT(), goTo("pass")))
-	}
-	out = append(out, newRule(n.ID, drop()))
-	if c.Masquerade {
-		for _, s := range c.Subnets {
-			post = append(post, newRule(n.ID, f.addr("saddr", true, s), masquerade()))
-		}
-	}
-	return []chainDef{
-		{name: chainIn(n.ID), rules: in},
-		{name: chainOut(n.ID), rules: out},
-		{name: chainPost(n.ID), rules: post},
-		{name: chainHairpin(n.ID), rules: hairpin},
-	}
-}
-
 // networkElems returns the elements that lead to a network's chains.
-func networkElems(id, bridge string) []elem {
+func networkElems(id, bridge string, more []string) []elem {
 	key := string(ifname(bridge))
-	return []elem{
+	elems := []elem{
 		{set: setBridges, key: key, comment: id},
 		{set: setIn, key: key, chain: chainIn(id), comment: id},
 		{set: setOut, key: key, chain: chainOut(id), comment: id},
 		{set: setPost, key: key, chain: chainPost(id), comment: id},
 		{set: setHairpin, key: key, chain: chainHairpin(id), comment: id},
 	}
+	for _, set := range more {
+		elems = append(elems, elem{set: set, key: key, comment: id})
+	}
+	return elems
 }
 
 // portElems returns the elements of a publication.
@@ -275,26 +264,50 @@ func port(n uint16) string { return string(binary.BigEndian.AppendUint16(nil, n)
 
 // build returns the wanted content of a family's table, nil for no table.
 func (f *family) build(want Change, guarded bool) *ruleset {
+	if f.bridge() {
+		return buildLinks(f, want)
+	}
 	rs := &ruleset{fam: f, sets: f.sets(), chains: f.base(guarded)}
 	needed := guarded
 	for i := range want.Networks {
 		n := &want.Networks[i]
-		if part(n, f.v6()) == nil {
+		c := part(n, f.v6())
+		if c == nil {
 			continue
 		}
 		needed = true
 		rs.chains = append(rs.chains, f.network(n)...)
-		rs.elems = append(rs.elems, networkElems(n.ID, n.Bridge)...)
+		rs.elems = append(rs.elems, networkElems(n.ID, n.Bridge, memberSets(c))...)
 	}
 	if !needed {
 		return nil
 	}
-	for i := range want.Ports {
-		if want.Ports[i].Addr.Is6() == f.v6() {
-			rs.elems = append(rs.elems, portElems(&want.Ports[i])...)
+	rs.elems = append(rs.elems, f.elems(want)...)
+	return rs
+}
+
+// elems returns the elements of what belongs to endpoints.
+func (f *family) elems(c Change) []elem {
+	if f.bridge() {
+		return bridgeElems(c)
+	}
+	var list []elem
+	for i := range c.Ports {
+		if c.Ports[i].Addr.Is6() == f.v6() {
+			list = append(list, portElems(&c.Ports[i])...)
 		}
 	}
-	return rs
+	for i := range c.OpenPorts {
+		if c.OpenPorts[i].Addr.Is6() == f.v6() {
+			list = append(list, openElems(&c.OpenPorts[i])...)
+		}
+	}
+	for i := range c.Links {
+		if c.Links[i].Target.Is6() == f.v6() {
+			list = append(list, linkElem(setLinks, &c.Links[i]))
+		}
+	}
+	return list
 }
 
 // compareElems orders elements by set and key. The end of an interval comes

@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/sysctl"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // undoTime limits how long a failed creation cleans up.
@@ -218,6 +220,11 @@ func (s *Socket) furnishVeth(ctx context.Context, v model.Veth) error {
 			return err
 		}
 	}
+	for _, x := range v.Sysctls {
+		if err := s.setSysctl(v.Name, x); err != nil {
+			return err
+		}
+	}
 	var reqs []request
 	if !ipv6 {
 		quiet := setLink("set up", v.Name, 0, 0)
@@ -249,6 +256,25 @@ func (s *Socket) furnishVeth(ctx context.Context, v model.Veth) error {
 		reqs[i].fine = append(reqs[i].fine, unix.EEXIST)
 	}
 	return s.change(ctx, step, reqs...)
+}
+
+// setSysctl sets what a user wants of the link named.
+func (s *Socket) setSysctl(link string, x model.Sysctl) error {
+	path := slices.Clone(x.Path)
+	for i := range path {
+		if path[i] == model.InterfaceName {
+			path[i] = link
+		}
+	}
+	err := s.cfg.Enter(func() error { return sysctl.Write(s.cfg.Steps, x.Value, path...) })
+	name := strings.Join(x.Path, ".")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return types.BadRequestErrorf("sysctl %s of interface %s: there is none of that name: %w", name, link, err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
+		return types.BadRequestErrorf("sysctl %s of interface %s: the kernel does not take the value %q: %w", name, link, x.Value, err)
+	}
+	return err
 }
 
 func (s *Socket) setIPv6Conf(link, name, value string) error {

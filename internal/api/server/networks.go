@@ -27,7 +27,7 @@ func (s *server) createNetwork(r *http.Request, req *api.NetworkCreate) (answer,
 // networkRequest turns a checked request into the engine's.
 func networkRequest(req *api.NetworkCreate) engine.NetworkRequest {
 	out := engine.NetworkRequest{
-		Driver: req.Driver, Name: req.Name, IPv6: req.IPv6, Internal: req.Internal,
+		Driver: req.Driver, Name: req.Name, IPv6: req.IPv6, NoIPv4: req.NoIPv4, Internal: req.Internal,
 		Options: maps.Clone(req.Options), Labels: maps.Clone(req.Labels),
 		IPAM: model.IPAM{Driver: req.IPAM.Driver, Options: maps.Clone(req.IPAM.Options)},
 	}

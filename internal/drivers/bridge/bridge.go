@@ -57,6 +57,9 @@ func (d Driver) Prepare(n *model.Network, env model.Env) error {
 	if exists && host.Group != d.Group {
 		return adopt(n, host)
 	}
+	if !n.Internal {
+		sizeOf(n, env)
+	}
 	if isDefault(n) && b.Link != defaultLink && !exists {
 		return types.ForbiddenErrorf("network %s: the default bridge %s does not exist: make it first, or leave out %s",
 			n.Name, b.Link, labelName)
@@ -64,10 +67,33 @@ func (d Driver) Prepare(n *model.Network, env model.Env) error {
 	return nil
 }
 
+// sizeOf gives the network the MTU of the way out, unless it was given one: larger
+// packets would have to be fragmented, or would never arrive where ICMP is
+// filtered. Where one was given that differs, the two ends of a TCP connection do
+// not know of the smaller one in between, and have to be told.
+func sizeOf(n *model.Network, env model.Env) {
+	b, egress := n.Bridge, 0
+	if env.EgressMTU != nil {
+		egress = env.EgressMTU()
+	}
+	if egress < mtuMin || egress > mtuMax || n.IPv6 && egress < mtuMinIPv6 {
+		return
+	}
+	switch {
+	case b.MTU != 0:
+		b.ClampMSS = b.MTU != egress
+	case egress != mtuDefault:
+		b.MTU = egress
+	}
+}
+
 // adopt makes n use a bridge that is there already.
 func adopt(n *model.Network, host model.HostLink) error {
 	if host.Kind != "bridge" {
 		return types.ForbiddenErrorf("network %s: link %s exists and is not a bridge but a %s", n.Name, host.Name, host.Kind)
+	}
+	if n.Bridge.Mode4 == model.ModeIsolated || n.Bridge.Mode6 == model.ModeIsolated {
+		return types.ForbiddenErrorf("network %s: bridge %s is somebody else's and connected to the host: a network on it cannot be isolated", n.Name, host.Name)
 	}
 	n.Bridge.Adopted = true
 	for _, v6 := range []bool{false, true} {
@@ -79,8 +105,8 @@ func adopt(n *model.Network, host model.HostLink) error {
 			return p.Addr().Is6() == v6 && !p.Addr().IsLinkLocalUnicast()
 		})
 		switch {
-		case v6 && !n.IPv6:
-		case i < 0 && !v6:
+		case v6 && !n.IPv6, !v6 && n.NoIPv4:
+		case i < 0 && !v6 && !n.Bridge.InhibitIPv4:
 			return types.InternalErrorf("network %s: bridge %s exists but has no IPv4 address", n.Name, host.Name)
 		case i >= 0 && (len(*conf) == 0 || (*conf)[0].Pool == ""):
 			*conf = []model.IPAMConf{{Pool: host.Addrs[i].Masked().String(), Gateway: host.Addrs[i].Addr().String()}}
@@ -134,9 +160,12 @@ func (d Driver) planPool(n *model.Network, p model.Pool) error {
 		return types.BadRequestErrorf("network %s: gateway %s is outside the subnet %s", n.Name, p.Gateway.Addr(), p.Prefix)
 	}
 	b := n.Bridge
-	b.Addrs = append(b.Addrs, p.Gateway)
+	v6 := p.Prefix.Addr().Is6()
+	if n.Mode(v6) != model.ModeIsolated && (v6 || !b.InhibitIPv4) {
+		b.Addrs = append(b.Addrs, p.Gateway)
+	}
 	gw, aux := &b.Gateway4, auxGateway4
-	if p.Prefix.Addr().Is6() {
+	if v6 {
 		gw, aux = &b.Gateway6, auxGateway6
 	}
 	*gw = p.Gateway.Addr()
@@ -189,17 +218,20 @@ func (d Driver) Network(n *model.Network) []model.Object {
 	b := n.Bridge
 	fw := model.FirewallNetwork{ID: n.ID, Bridge: b.Link}
 	for _, p := range slices.Concat(n.IPAM.Pools4, n.IPAM.Pools6) {
-		f := &fw.V4
-		if p.Prefix.Addr().Is6() {
-			f = &fw.V6
+		v6 := p.Prefix.Addr().Is6()
+		f, source := &fw.V4, b.Source4
+		if v6 {
+			f, source = &fw.V6, b.Source6
 		}
 		*f = &model.FirewallFamily{
-			Subnets: []netip.Prefix{p.Prefix}, Masquerade: b.Masquerade, Internal: n.Internal, ICC: b.ICC,
+			Subnets: []netip.Prefix{p.Prefix}, Mode: n.Mode(v6), Masquerade: b.Masquerade, MasqueradeTo: source,
+			Internal: n.Internal, ICC: b.ICC, Trusted: b.Trusted, TrustedMark: b.TrustedMark, ClampMSS: b.ClampMSS,
 		}
 	}
 	link := model.Bridge{
 		Name: b.Link, Group: d.Group, Alias: fmt.Sprintf("network %s %s", n.Name, n.ID), MAC: hardwareAddr(n.ID),
-		Addrs: b.Addrs, IPv6: len(n.IPAM.Pools6) > 0, RouteLocalnet: !d.NoFirewall, Adopted: b.Adopted, MTU: b.MTU,
+		Addrs: b.Addrs, IPv6: len(n.IPAM.Pools6) > 0 && b.Mode6 != model.ModeIsolated,
+		RouteLocalnet: !d.NoFirewall && len(n.IPAM.Pools4) > 0, Adopted: b.Adopted, MTU: b.MTU,
 	}
 	if d.NoFirewall {
 		return []model.Object{link}
@@ -221,7 +253,16 @@ func (d Driver) Attach(n *model.Network, ep *model.Endpoint, sb *model.Sandbox) 
 	v := model.Veth{
 		Host: ep.Attached.Host, Name: ep.Attached.Name, Bridge: n.Bridge.Link, Group: d.Group,
 		Alias: fmt.Sprintf("endpoint %s %s", ep.Name, ep.ID),
-		MAC:   ep.MAC, MTU: n.Bridge.MTU, Isolated: !n.Bridge.ICC, Hairpin: true,
+		MAC:   ep.MAC, MTU: n.Bridge.MTU, Hairpin: true, Sysctls: ep.Sysctls,
+	}
+	objs := make([]model.Object, 0, 2)
+	switch {
+	case n.Bridge.ICC:
+	case sb.Links == nil || d.NoFirewall:
+		v.Isolated = true
+	default:
+		// Isolation knows no exceptions: rules take its place.
+		objs = append(objs, model.LinkedPort{Host: v.Host, Owner: ep.ID})
 	}
 	if !sb.Host {
 		v.Netns = sb.Key
@@ -231,7 +272,7 @@ func (d Driver) Attach(n *model.Network, ep *model.Endpoint, sb *model.Sandbox) 
 			v.Addrs = append(v.Addrs, p)
 		}
 	}
-	return []model.Object{v}
+	return append(objs, v)
 }
 
 // Gateway is the bridge's address, or what an auxiliary address says; internal

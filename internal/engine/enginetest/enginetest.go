@@ -115,6 +115,9 @@ func inside(o model.Object) string {
 	return ""
 }
 
+// EgressMTU is that of a host without a default route.
+func (*Kernel) EgressMTU(context.Context) (int, error) { return 0, nil }
+
 // Recover makes the wanted objects all that there are.
 func (k *Kernel) Recover(_ context.Context, want []model.Object, keep bool) (kept []string, err error) {
 	k.mu.Lock()

@@ -1,0 +1,80 @@
+package model
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// links appends what lets an endpoint and its peers reach each other. Whoever asked
+// for a link, and both ends if they did, come to the same objects.
+func (a Attachment) links(sb *Sandbox, objs []Object) []Object {
+	for _, p := range a.Peers {
+		client, target, exposed := a.Endpoint, p.Endpoint, slices.Concat(p.Sandbox.Exposed, p.Endpoint.Exposed)
+		if p.Client {
+			client, target, exposed = p.Endpoint, a.Endpoint, slices.Concat(sb.Exposed, a.Endpoint.Exposed)
+		}
+		slices.SortFunc(exposed, compareExposed)
+		for _, x := range slices.Compact(exposed) {
+			for _, ends := range [][2]netip.Prefix{{client.V4, target.V4}, {client.V6, target.V6}} {
+				if !ends[0].IsValid() || !ends[1].IsValid() {
+					continue
+				}
+				l := Link{
+					Bridge: a.Network.Bridge.Link, Proto: x.Proto, Port: x.Port,
+					Client: ends[0].Addr(), Target: ends[1].Addr(), Owner: client.ID,
+				}
+				// Both may have asked for it.
+				if !slices.Contains(objs, Object(l)) {
+					objs = append(objs, l)
+				}
+			}
+		}
+	}
+	return objs
+}
+
+func compareExposed(a, b Expose) int {
+	return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port))
+}
+
+// openPorts appends, for the families in which the sandbox's way out is a routed
+// network, the ports to be opened. A wish for one certain address of the host opens
+// nothing: it asks for less than everybody.
+func (v View) openPorts(objs []Object) []Object {
+	for _, v6 := range []bool{false, true} {
+		a := v.Provider(v6)
+		if a == nil || a.Network.Mode(v6) != ModeRouted || !a.Driver.Traits().Ports {
+			continue
+		}
+		var open []OpenPort
+		for _, p := range v.Sandbox.Publish {
+			if p.Host.IsValid() && (p.Host.Is6() != v6 || !p.Host.IsUnspecified()) {
+				continue
+			}
+			open = append(open, OpenPort{
+				Proto: p.Proto, Addr: a.addr(v6).Addr(), First: p.Port, Last: p.PortLast, Owner: v.Sandbox.ID,
+			})
+		}
+		for _, p := range merge(open) {
+			objs = append(objs, p)
+		}
+	}
+	return objs
+}
+
+// merge sorts ranges of ports and joins those that overlap.
+func merge(list []OpenPort) []OpenPort {
+	slices.SortFunc(list, func(a, b OpenPort) int {
+		return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.First, b.First))
+	})
+	var out []OpenPort
+	for _, p := range list {
+		if n := len(out) - 1; n >= 0 && out[n].Proto == p.Proto && p.First <= out[n].Last {
+			out[n].Last = max(out[n].Last, p.Last)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
