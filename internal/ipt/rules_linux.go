@@ -156,7 +156,13 @@ func (f *family) to(chain string) string { return "-j " + f.chain(chain) }
 // pass is the target that accepts.
 func (f *family) pass() string { return "-g " + f.chain(chainPass) }
 
-const drop = "-j DROP"
+const (
+	drop = "-j DROP"
+	// syn matches the packets that carry an MSS. The target TCPMSS insists on it in
+	// its own rule.
+	syn   = "-p tcp -m tcp --tcp-flags SYN,RST SYN"
+	clamp = "-j TCPMSS --clamp-mss-to-pmtu"
+)
 
 // base returns the tables with what is there for all networks.
 func (f *family) base(guarded bool) rules {
@@ -170,7 +176,7 @@ func (f *family) base(guarded bool) rules {
 	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
 	filter, nat, raw := rs[tableFilter], rs[tableNAT], rs[tableRaw]
 	filter.add(
-		f.rule(chainForward, "", "-p tcp -m tcp --tcp-flags SYN,RST SYN", f.to(chainMSS)),
+		f.rule(chainForward, "", syn, f.to(chainMSS)),
 		f.rule(chainForward, "", "-m conntrack --ctstate RELATED,ESTABLISHED", f.to(chainCT)),
 		f.rule(chainForward, "", f.to(chainLink)),
 		f.rule(chainForward, "", f.to(chainMember)),
@@ -238,8 +244,8 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		add(chainMember, in, out, drop)
 	}
 	if c.ClampMSS {
-		add(chainMSS, in, "-p tcp", "-j TCPMSS --clamp-mss-to-pmtu")
-		add(chainMSS, out, "-p tcp", "-j TCPMSS --clamp-mss-to-pmtu")
+		add(chainMSS, in, syn, clamp)
+		add(chainMSS, out, syn, clamp)
 	}
 	if c.Internal || c.Mode == model.ModeIsolated {
 		add(chainMember, in, drop)
