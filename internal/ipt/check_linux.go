@@ -12,6 +12,19 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
+// refusal is the error of changes that are bad, or that iptables cannot make.
+func refusal(name string, changes ...model.FirewallChange) error {
+	for _, c := range changes {
+		if err := check(c); err != nil {
+			return types.BadRequestErrorf("firewall %s: %w", name, err)
+		}
+		if len(c.LinkedPorts) > 0 {
+			return types.NotImplementedErrorf("firewall %s: links between containers that may not reach each other need the firewall backend nftables", name)
+		}
+	}
+	return nil
+}
+
 // check says what is wrong with a change. What passes can stand in a batch.
 func check(c model.FirewallChange) error {
 	for i := range c.Networks {
@@ -42,10 +55,6 @@ func check(c model.FirewallChange) error {
 		if err := checkLink(l.Bridge); err != nil {
 			return fmt.Errorf("%s: %w", l.Key(), err)
 		}
-	}
-	if len(c.LinkedPorts) > 0 {
-		return types.NotImplementedErrorf(
-			"%s: links between containers of one bridge need the firewall backend nftables", c.LinkedPorts[0].Key())
 	}
 	return nil
 }

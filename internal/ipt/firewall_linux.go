@@ -167,8 +167,8 @@ func (f *Firewall) do(ctx context.Context, what string, fn func() error) error {
 // changed. Adding what is there changes nothing. Of bad input the class of the
 // error is BadRequest, and nothing reaches the kernel.
 func (f *Firewall) Apply(ctx context.Context, add, del model.FirewallChange) error {
-	if err := errors.Join(check(add), check(del)); err != nil {
-		return types.BadRequestErrorf("firewall %s: %w", f.cfg.Name, err)
+	if err := refusal(f.cfg.Name, add, del); err != nil {
+		return err
 	}
 	return f.do(ctx, "changing", func() error {
 		if err := f.load(ctx); err != nil {
@@ -363,8 +363,8 @@ func (f *Firewall) undo(ctx context.Context, next [2]rules, cause error) error {
 // wanted is not written, and what differs is replaced, a table at a time, so that no
 // packet meets a half-made one. It returns whether it changed anything.
 func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error) {
-	if err := check(want); err != nil {
-		return false, types.BadRequestErrorf("firewall %s: %w", f.cfg.Name, err)
+	if err := refusal(f.cfg.Name, want); err != nil {
+		return false, err
 	}
 	err = f.do(ctx, "reconciling", func() error {
 		f.loaded = false
@@ -419,8 +419,8 @@ func (f *family) text(rs rules) string {
 // Render returns the batches that make what want and guard ask for on a host
 // without any of it.
 func Render(name string, want model.FirewallChange, g model.FirewallGuard) (string, error) {
-	if err := check(want); err != nil {
-		return "", types.BadRequestErrorf("firewall %s: %w", name, err)
+	if err := refusal(name, want); err != nil {
+		return "", err
 	}
 	text := ""
 	for _, v6 := range []bool{false, true} {

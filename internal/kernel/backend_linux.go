@@ -7,6 +7,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nft"
 )
 
@@ -53,12 +54,19 @@ func (k *Kernel) openFirewall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	k.firewall, k.backend, k.redirect = f, backend, new(nft.Redirector)
+	k.firewall, k.backend = f, backend
 	if ip, ok := f.(*ipt.Firewall); ok {
 		k.backend = iptables(ip.Variant())
-		k.redirect, err = ipt.NewRedirector(ipt.Config{Variant: variantOf(backend)})
 	}
+	k.redirect, err = redirectorOf(backend)
 	return err
+}
+
+func redirectorOf(b Backend) (redirector, error) {
+	if b == NFTables {
+		return new(nft.Redirector), nil
+	}
+	return ipt.NewRedirector(ipt.Config{Variant: variantOf(b)})
 }
 
 // openBackend opens a backend for the rules of the data directory.
@@ -110,8 +118,22 @@ func (k *Kernel) retire(ctx context.Context, b Backend) error {
 	changed, err := f.Reconcile(ctx, model.FirewallChange{}, model.FirewallGuard{})
 	if changed {
 		k.log.Info("the rules of another firewall backend have been removed", "backend", b)
+		r, rerr := redirectorOf(b)
+		if rerr == nil {
+			k.former = append(k.former, r)
+		}
+		err = errors.Join(err, rerr)
 	}
 	return errors.Join(err, f.Close())
+}
+
+// setRedirect makes a redirect, and takes that of a former backend away.
+func (k *Kernel) setRedirect(ctx context.Context, ns *netns.Namespace, port uint16) error {
+	err := k.redirect.Set(ctx, ns.FD(), port)
+	for _, r := range k.former {
+		err = errors.Join(err, r.Remove(ctx, ns.FD()))
+	}
+	return err
 }
 
 // mayHold says whether a backend may hold rules of ours, by means that cost little
@@ -126,4 +148,13 @@ func (k *Kernel) mayHold(ctx context.Context, b Backend) (bool, error) {
 	default:
 		return ipt.LegacyInUse()
 	}
+}
+
+// removeRedirect takes a redirect away, of whatever backend.
+func (k *Kernel) removeRedirect(ctx context.Context, ns *netns.Namespace) error {
+	err := k.redirect.Remove(ctx, ns.FD())
+	for _, r := range k.former {
+		err = errors.Join(err, r.Remove(ctx, ns.FD()))
+	}
+	return err
 }

@@ -46,6 +46,9 @@ type Kernel struct {
 	backend  Backend // that is in use, never Auto or IPTables
 	firewall firewall
 	redirect redirector
+	// former are the redirectors of backends whose rules Recover has found; it sets
+	// them before anything else is asked of the kernel.
+	former   []redirector
 	ports    hostport.Holder
 	tracked  conntrack.Flusher
 	reaper   *reaper

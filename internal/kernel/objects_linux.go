@@ -141,7 +141,7 @@ func (k *Kernel) createOne(ctx context.Context, o model.Object) error {
 		if err := k.cfg.Steps.Next("firewall: redirect " + o.Netns); err != nil {
 			return err
 		}
-		return k.redirect.Set(ctx, ns.FD(), o.Port)
+		return k.setRedirect(ctx, ns, o.Port)
 	case model.Veth:
 		return k.createVeth(ctx, o)
 	case model.DefaultRoute:
@@ -269,7 +269,7 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 			if err := k.cfg.Steps.Next("firewall: remove redirect " + o.Netns); err != nil {
 				return err
 			}
-			return k.redirect.Remove(ctx, ns.FD())
+			return k.removeRedirect(ctx, ns)
 		})
 	case model.Veth:
 		return k.deleteVeth(ctx, o)

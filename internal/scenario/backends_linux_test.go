@@ -28,11 +28,11 @@ func backends() map[backend]nstest.Feature {
 	}
 }
 
-// onEach runs a test on each backend.
-func onEach(t *testing.T, test func(*testing.T, backend)) {
+// onEach runs a test on each backend. The statement is what it proves.
+func onEach(t *testing.T, statement string, test func(*testing.T, backend)) {
 	t.Helper()
 	for b, feature := range backends() {
-		t.Run(string(b), func(t *testing.T) {
+		t.Run(statement+" ("+string(b)+")", func(t *testing.T) {
 			nstest.Require(t, feature)
 			test(t, b)
 		})

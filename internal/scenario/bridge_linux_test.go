@@ -14,7 +14,9 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-func TestScenario01Options(t *testing.T) { onEach(t, testScenario01Options) }
+func TestScenario01Options(t *testing.T) {
+	onEach(t, "scenario 1 each option of a network has its effect", testScenario01Options)
+}
 
 func testScenario01Options(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -215,7 +217,9 @@ func (h *host) killed() {
 	h.start()
 }
 
-func TestScenario03RestartAndNames(t *testing.T) { onEach(t, testScenario03RestartAndNames) }
+func TestScenario03RestartAndNames(t *testing.T) {
+	onEach(t, "scenario 3 containers reach each other by name and the outside, also after a restart and a kill", testScenario03RestartAndNames)
+}
 
 func testScenario03RestartAndNames(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -251,7 +255,9 @@ func testScenario03RestartAndNames(t *testing.T, on backend) {
 	t.Run("after a kill", check)
 }
 
-func TestScenario08ForeignBridge(t *testing.T) { onEach(t, testScenario08ForeignBridge) }
+func TestScenario08ForeignBridge(t *testing.T) {
+	onEach(t, "scenario 8 a foreign bridge is used as it is, and left as it was", testScenario08ForeignBridge)
+}
 
 func testScenario08ForeignBridge(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -326,7 +332,9 @@ func testScenario08ForeignBridge(t *testing.T, on backend) {
 	})
 }
 
-func TestScenario09IPv6(t *testing.T) { onEach(t, testScenario09IPv6) }
+func TestScenario09IPv6(t *testing.T) {
+	onEach(t, "scenario 9 IPv6 has addresses, gateways, routes and masquerading as IPv4 has", testScenario09IPv6)
+}
 
 func testScenario09IPv6(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -385,7 +393,9 @@ func testScenario09IPv6(t *testing.T, on backend) {
 	})
 }
 
-func TestScenario10NothingLeft(t *testing.T) { onEach(t, testScenario10NothingLeft) }
+func TestScenario10NothingLeft(t *testing.T) {
+	onEach(t, "scenario 10 when all is deleted nothing is left", testScenario10NothingLeft)
+}
 
 func testScenario10NothingLeft(t *testing.T, on backend) {
 	h := newHost(t, on.option())

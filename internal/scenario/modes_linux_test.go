@@ -62,7 +62,9 @@ func pings(from *netns.Namespace, addr string) bool {
 
 // TestGatewayModes asks for each mode who reaches a container's published and
 // unpublished ports at its own addresses, from everywhere.
-func TestGatewayModes(t *testing.T) { onEach(t, testGatewayModes) }
+func TestGatewayModes(t *testing.T) {
+	onEach(t, "case 31 each mode opens what it says, from everywhere", testGatewayModes)
+}
 
 func testGatewayModes(t *testing.T, on backend) {
 	for _, tt := range []struct {
@@ -139,7 +141,9 @@ func testGatewayModes(t *testing.T, on backend) {
 }
 
 // TestGatewayModesDiffer has another mode for each family.
-func TestGatewayModesDiffer(t *testing.T) { onEach(t, testGatewayModesDiffer) }
+func TestGatewayModesDiffer(t *testing.T) {
+	onEach(t, "case 31 each family has its own mode", testGatewayModesDiffer)
+}
 
 func testGatewayModesDiffer(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -169,7 +173,9 @@ func testGatewayModesDiffer(t *testing.T, on backend) {
 	check()
 }
 
-func TestIsolated(t *testing.T) { onEach(t, testIsolated) }
+func TestIsolated(t *testing.T) {
+	onEach(t, "an isolated network does not reach the host", testIsolated)
+}
 
 func testIsolated(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -209,7 +215,9 @@ func (h *host) macOf(link string) string {
 	return strings.TrimSpace(h.sh("cat", "/sys/class/net/"+link+"/address"))
 }
 
-func TestTrustedInterface(t *testing.T) { onEach(t, testTrustedInterface) }
+func TestTrustedInterface(t *testing.T) {
+	onEach(t, "case 41 every port is open to a trusted interface, and to no other", testTrustedInterface)
+}
 
 func testTrustedInterface(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -220,7 +228,9 @@ func testTrustedInterface(t *testing.T, on backend) {
 	h.visit(append(list, direct("lan", h.lan, c, port, "")...)...)
 }
 
-func TestTrustedMark(t *testing.T) { onEach(t, testTrustedMark) }
+func TestTrustedMark(t *testing.T) {
+	onEach(t, "case 41 every port is open to packets with the trusted mark, and to no others", testTrustedMark)
+}
 
 func testTrustedMark(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -234,7 +244,9 @@ func testTrustedMark(t *testing.T, on backend) {
 	h.visit(append(list, direct("lan", h.lan, c, more, "")...)...)
 }
 
-func TestSourceAddress(t *testing.T) { onEach(t, testSourceAddress) }
+func TestSourceAddress(t *testing.T) {
+	onEach(t, "case 40 packets leave with the source address that is chosen", testSourceAddress)
+}
 
 func testSourceAddress(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -254,7 +266,9 @@ func testSourceAddress(t *testing.T, on backend) {
 	)
 }
 
-func TestDefaultBindings(t *testing.T) { onEach(t, testDefaultBindings) }
+func TestDefaultBindings(t *testing.T) {
+	onEach(t, "case 28 the default host address of ports is that of the network", testDefaultBindings)
+}
 
 func testDefaultBindings(t *testing.T, on backend) {
 	for _, tt := range []struct {
@@ -284,7 +298,9 @@ func testDefaultBindings(t *testing.T, on backend) {
 	}
 }
 
-func TestInhibitIPv4(t *testing.T) { onEach(t, testInhibitIPv4) }
+func TestInhibitIPv4(t *testing.T) {
+	onEach(t, "a bridge may go without an IPv4 address", testInhibitIPv4)
+}
 
 func testInhibitIPv4(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -300,7 +316,9 @@ func testInhibitIPv4(t *testing.T, on backend) {
 	h.visit(visit{"c1", c1.ns, at(lanV4, port), "lan", hostV4})
 }
 
-func TestIPv6Alone(t *testing.T) { onEach(t, testIPv6Alone) }
+func TestIPv6Alone(t *testing.T) {
+	onEach(t, "scenario 9 a network may be IPv6 alone", testIPv6Alone)
+}
 
 func testIPv6Alone(t *testing.T, on backend) {
 	t.Run("by the driver's option", func(t *testing.T) { ipv6Alone(t, on, label(labelIPv4, "false")) })
@@ -421,7 +439,9 @@ func TestSysctls(t *testing.T) {
 	}
 }
 
-func TestMTU(t *testing.T) { onEach(t, testMTU) }
+func TestMTU(t *testing.T) {
+	onEach(t, "case 25 the MTU is that of the way out", testMTU)
+}
 
 func testMTU(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -481,7 +501,9 @@ func (h *host) table() string {
 
 // TestMSS has a link on the way that is smaller than those of both ends, and
 // nobody to say so.
-func TestMSS(t *testing.T) { onEach(t, testMSS) }
+func TestMSS(t *testing.T) {
+	onEach(t, "segments are not larger than the way to the outside", testMSS)
+}
 
 func testMSS(t *testing.T, on backend) {
 	h := newHost(t, on.option())

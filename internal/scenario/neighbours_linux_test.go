@@ -30,7 +30,9 @@ func (h *host) docker(t *testing.T, kind string) {
 	}
 }
 
-func TestNeighbourDocker(t *testing.T) { onEach(t, testNeighbourDocker) }
+func TestNeighbourDocker(t *testing.T) {
+	onEach(t, "case 43 with Docker's policy DROP and DOCKER-USER all that shall work works, and Docker's rules stay", testNeighbourDocker)
+}
 
 func testNeighbourDocker(t *testing.T, on backend) {
 	for _, kind := range []string{"nft", "legacy"} {
@@ -105,7 +107,9 @@ func forwards(b backend) config.Option {
 	})
 }
 
-func TestForwardingTurnedOn(t *testing.T) { onEach(t, testForwardingTurnedOn) }
+func TestForwardingTurnedOn(t *testing.T) {
+	onEach(t, "forwarding that is turned on makes no router of the host", testForwardingTurnedOn)
+}
 
 func testForwardingTurnedOn(t *testing.T, on backend) {
 	h := bareHost(t, forwards(on))
@@ -201,7 +205,9 @@ func TestForwardingLeftAlone(t *testing.T) {
 	}
 }
 
-func TestForwardingOnBefore(t *testing.T) { onEach(t, testForwardingOnBefore) }
+func TestForwardingOnBefore(t *testing.T) {
+	onEach(t, "a router stays one", testForwardingOnBefore)
+}
 
 func testForwardingOnBefore(t *testing.T, on backend) {
 	h := newHost(t, forwards(on))

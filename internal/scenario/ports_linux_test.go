@@ -24,7 +24,9 @@ func both(host net.IP, first, last uint16) []libnetwork.SandboxOption {
 	return publish(b, u)
 }
 
-func TestScenario11Conflicts(t *testing.T) { onEach(t, testScenario11Conflicts) }
+func TestScenario11Conflicts(t *testing.T) {
+	onEach(t, "scenario 11 a port that is taken is refused, and nothing remains", testScenario11Conflicts)
+}
 
 func testScenario11Conflicts(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -131,7 +133,9 @@ func listenable(t *testing.T, proto, addr string) {
 	_ = l.Close()
 }
 
-func TestScenario11Held(t *testing.T) { onEach(t, testScenario11Held) }
+func TestScenario11Held(t *testing.T) {
+	onEach(t, "scenario 11 a published port is held against other programs", testScenario11Held)
+}
 
 func testScenario11Held(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -148,7 +152,9 @@ func testScenario11Held(t *testing.T, on backend) {
 	}
 }
 
-func TestScenario12EphemeralSequence(t *testing.T) { onEach(t, testScenario12EphemeralSequence) }
+func TestScenario12EphemeralSequence(t *testing.T) {
+	onEach(t, "scenario 12 ephemeral ports come in sequence", testScenario12EphemeralSequence)
+}
 
 func testScenario12EphemeralSequence(t *testing.T, on backend) {
 	h := bareHost(t, on.option())
@@ -185,7 +191,9 @@ func testScenario12EphemeralSequence(t *testing.T, on backend) {
 	add("c6", 50001)
 }
 
-func TestScenario13Matrix(t *testing.T) { onEach(t, testScenario13Matrix) }
+func TestScenario13Matrix(t *testing.T) {
+	onEach(t, "scenario 13 a published port is reached from everywhere", testScenario13Matrix)
+}
 
 func testScenario13Matrix(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -250,7 +258,9 @@ func testScenario13Matrix(t *testing.T, on backend) {
 	}
 }
 
-func TestScenario14ClosedToLAN(t *testing.T) { onEach(t, testScenario14ClosedToLAN) }
+func TestScenario14ClosedToLAN(t *testing.T) {
+	onEach(t, "scenario 14 what is not published, or on 127.0.0.1, is not reached from outside", testScenario14ClosedToLAN)
+}
 
 func testScenario14ClosedToLAN(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -325,7 +335,9 @@ func testScenario14ClosedToLAN(t *testing.T, on backend) {
 	})
 }
 
-func TestScenario15UDPRehoming(t *testing.T) { onEach(t, testScenario15UDPRehoming) }
+func TestScenario15UDPRehoming(t *testing.T) {
+	onEach(t, "scenario 15 a UDP client that never pauses reaches the next container", testScenario15UDPRehoming)
+}
 
 func testScenario15UDPRehoming(t *testing.T, on backend) {
 	for _, family := range []struct{ name, host string }{{"IPv4", hostV4}, {"IPv6", hostV6}} {
@@ -373,7 +385,9 @@ func testScenario15UDPRehoming(t *testing.T, on backend) {
 	}
 }
 
-func TestScenario16FreeAtOnce(t *testing.T) { onEach(t, testScenario16FreeAtOnce) }
+func TestScenario16FreeAtOnce(t *testing.T) {
+	onEach(t, "scenario 16 a port is free at once when its container is gone", testScenario16FreeAtOnce)
+}
 
 func testScenario16FreeAtOnce(t *testing.T, on backend) {
 	h := newHost(t, on.option())

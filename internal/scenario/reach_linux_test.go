@@ -9,7 +9,9 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-func TestScenario04Pairs(t *testing.T) { onEach(t, testScenario04Pairs) }
+func TestScenario04Pairs(t *testing.T) {
+	onEach(t, "scenario 4 containers reach those that they share a network with", testScenario04Pairs)
+}
 
 func testScenario04Pairs(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -41,7 +43,9 @@ func testScenario04Pairs(t *testing.T, on backend) {
 	h.visit(list...)
 }
 
-func TestScenario05Internal(t *testing.T) { onEach(t, testScenario05Internal) }
+func TestScenario05Internal(t *testing.T) {
+	onEach(t, "scenario 5 an internal network stays internal, also after a restart and a flush of nftables", testScenario05Internal)
+}
 
 func testScenario05Internal(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -96,7 +100,9 @@ func testScenario05Internal(t *testing.T, on backend) {
 	t.Run("after a restart", check)
 }
 
-func TestScenario06ICC(t *testing.T) { onEach(t, testScenario06ICC) }
+func TestScenario06ICC(t *testing.T) {
+	onEach(t, "scenario 6 without ICC members do not reach each other", testScenario06ICC)
+}
 
 func testScenario06ICC(t *testing.T, on backend) {
 	h := newHost(t, on.option())
@@ -135,7 +141,9 @@ func testScenario06ICC(t *testing.T, on backend) {
 	})
 }
 
-func TestScenario07Isolation(t *testing.T) { onEach(t, testScenario07Isolation) }
+func TestScenario07Isolation(t *testing.T) {
+	onEach(t, "scenario 7 networks are isolated, and rules of deleted ones gone", testScenario07Isolation)
+}
 
 func testScenario07Isolation(t *testing.T, on backend) {
 	h := newHost(t, on.option())
