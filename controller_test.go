@@ -119,6 +119,12 @@ func TestConstructRefuses(t *testing.T) {
 		{"CTL-2 driver option of another type", "BadRequest", []config.Option{
 			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"EnableIPTables": "yes"}}),
 		}},
+		{"CTL-2 firewall backend of another type", "BadRequest", []config.Option{
+			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"FirewallBackend": 7}}),
+		}},
+		{"CTL-2 unknown firewall backend", "BadRequest", []config.Option{
+			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"FirewallBackend": "ipfw"}}),
+		}},
 		{"CTL-2 data directory is a file", "Internal", []config.Option{config.OptionDataDir(file)}},
 		{"CTL-2 run directory is a file", "Internal", []config.Option{config.OptionRunDir(file)}},
 		{"CTL-2 TLS files that cannot be read", "BadRequest", []config.Option{
