@@ -422,10 +422,10 @@ func Render(name string, want model.FirewallChange, g model.FirewallGuard) (stri
 	if err := refusal(name, want); err != nil {
 		return "", err
 	}
-	text := ""
+	var text strings.Builder
 	for _, v6 := range []bool{false, true} {
 		fam := familyOf(name, v6)
-		text += fam.text(fam.build(want, g.Of(v6)))
+		text.WriteString(fam.text(fam.build(want, g.Of(v6))))
 	}
-	return text, nil
+	return text.String(), nil
 }

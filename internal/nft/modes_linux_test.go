@@ -189,8 +189,10 @@ func link(target, client string) model.Link {
 func modes() nft.Change {
 	var nets []model.FirewallNetwork
 	for i, s := range []setting{
-		{mode: model.ModeRouted, icc: true}, {mode: model.ModeIsolated, internal: true, clamp: true},
-		{masq: true, to: true, clamp: true, trusted: true, marked: true}, {mode: model.ModeNATUnprotected, masq: true},
+		{mode: model.ModeRouted, icc: true},
+		{mode: model.ModeIsolated, internal: true, clamp: true},
+		{masq: true, to: true, clamp: true, trusted: true, marked: true},
+		{mode: model.ModeNATUnprotected, masq: true},
 	} {
 		n := network(i + 1)
 		s.apply(n.V4)

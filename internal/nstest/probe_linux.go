@@ -1,6 +1,7 @@
 package nstest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -91,7 +92,7 @@ func tryUpper(f Feature, a netlink.LinkAttrs) error {
 // tryIPTables runs one of the variants. Where the kernel knows no legacy tables, it
 // says so by the error.
 func tryIPTables(program string) error {
-	out, err := exec.Command(program, "-w", "-t", "nat", "-n", "-L").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), program, "-w", "-t", "nat", "-n", "-L").CombinedOutput()
 	if err == nil {
 		return nil
 	}

@@ -55,13 +55,6 @@ func (h *host) backend() backend {
 	return backend(name)
 }
 
-// restartOn is restart with another backend.
-func (h *host) restartOn(b backend) {
-	h.t.Helper()
-	h.opts = []config.Option{b.option()}
-	h.restart()
-}
-
 // standardTables makes the tables of iptables with their chains: the programs make
 // them on first use and leave them, so they are no part of what a test leaves.
 func standardTables() error {

@@ -188,11 +188,6 @@ func testForeignBridge(t *testing.T, on backend) {
 		t.Fatal(err)
 	}
 	t.Cleanup(srv.close)
-	flow, err := a.Dial(t.Context(), "tcp", at("10.88.0.3", 9))
-	if err == nil {
-		_ = flow.Close()
-		t.Fatal("somebody serves port 9")
-	}
 	pass := func() {
 		t.Helper()
 		h.visit(
@@ -206,12 +201,11 @@ func testForeignBridge(t *testing.T, on backend) {
 	pass()
 	h.start()
 	pass()
-	n := h.network(1)
-	c := h.container("c1", both(nil, 7001, 0), n)
+	h.container("c1", both(nil, 7001, 0), h.network(1))
 	pass()
 	h.restart()
 	pass()
-	c = h.container("c1", both(nil, 7001, 0), h.netByName("net1"))
+	c := h.container("c1", both(nil, 7001, 0), h.netByName("net1"))
 	pass()
 	// A foreign network is not open to ours, nor ours to it.
 	h.visit(append(to("foreign", a, c, ""), visit{"c1", c.ns, at("10.88.0.3", port), "foreign", "10.88.0.1"})...)

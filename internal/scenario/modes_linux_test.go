@@ -196,8 +196,10 @@ func testIsolated(t *testing.T, on backend) {
 	h.visit(list...)
 	// As a container does that knows the host is behind the bridge.
 	for _, r := range [][]string{
-		{"route", "add", hostV4 + "/32", "dev", "eth0"}, {"route", "add", hostV6 + "/128", "dev", "eth0"},
-		{"neigh", "add", hostV4, "lladdr", h.macOf("br1"), "dev", "eth0"}, {"neigh", "add", hostV6, "lladdr", h.macOf("br1"), "dev", "eth0"},
+		{"route", "add", hostV4 + "/32", "dev", "eth0"},
+		{"route", "add", hostV6 + "/128", "dev", "eth0"},
+		{"neigh", "add", hostV4, "lladdr", h.macOf("br1"), "dev", "eth0"},
+		{"neigh", "add", hostV6, "lladdr", h.macOf("br1"), "dev", "eth0"},
 	} {
 		h.in(c1.sb.Key(), append([]string{"ip"}, r...)...)
 	}
