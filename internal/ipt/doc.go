@@ -6,7 +6,8 @@
 // depend on the data directory. From each chain of the kernel one rule leads to
 // them, put there once: in FORWARD behind the jump to DOCKER-USER where there is
 // one, else first; first in INPUT and in raw's PREROUTING; last in the chains of
-// nat. An administrator may move it. No foreign policy, chain or rule is ever
+// nat. An administrator may move it; Docker's own chains, which it puts to the top when
+// it starts, are overtaken again by the next repair or start. No foreign policy, chain or rule is ever
 // changed, and nothing is flushed but chains of our own.
 //
 // A change is one batch for each family that it concerns. A batch is atomic for

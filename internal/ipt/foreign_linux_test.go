@@ -67,3 +67,29 @@ func withoutOurs(text string) string {
 	}
 	return b.String()
 }
+
+// Docker starts after us and puts its rules to the top, from where they accept what
+// its containers send anywhere.
+func TestDockerStartsLater(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		prog := "iptables-" + string(v)
+		f := open(t, ipt.Config{Variant: v})
+		reconcile(t, f, some(), model.FirewallGuard{}, true)
+		for _, l := range []string{
+			"-N DOCKER-USER", "-N DOCKER-FORWARD", "-A DOCKER-FORWARD -i docker0 -j ACCEPT",
+			"-I FORWARD -j DOCKER-FORWARD", "-I FORWARD -j DOCKER-USER",
+		} {
+			command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
+		}
+		reconcile(t, f, some(), model.FirewallGuard{}, true)
+		reconcile(t, f, some(), model.FirewallGuard{}, false)
+		var order []string
+		for line := range strings.Lines(command(t, prog, "-w", "-S", "FORWARD")) {
+			words := strings.Fields(line)
+			order = append(order, words[len(words)-1])
+		}
+		if diff := cmp.Diff([]string{"ACCEPT", "DOCKER-USER", "LIBNETWORK-FORWARD", "DOCKER-FORWARD"}, order); diff != "" {
+			t.Errorf("rules of FORWARD (-want +got):\n%s", diff)
+		}
+	})
+}

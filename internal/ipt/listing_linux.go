@@ -8,8 +8,13 @@ import (
 	"strings"
 )
 
-// userChain is where Docker lets administrators put rules that come first.
-const userChain = "DOCKER-USER"
+// userChain is where Docker lets administrators put rules that come first. Its own
+// chains begin with docker: they accept what its containers send to ours, so ours
+// have to be asked before. When it starts, Docker puts its rules to the top.
+const (
+	userChain = "DOCKER-USER"
+	docker    = "DOCKER"
+)
 
 // misplaced is the group of entries that stand where none of ours would be put.
 const misplaced = " misplaced"
@@ -17,7 +22,8 @@ const misplaced = " misplaced"
 // A listing is what a family's tables hold.
 type listing struct {
 	rules rules
-	// place is where the rule that leads to our forward chain belongs, from 1.
+	// place is where the rule that leads to our forward chain belongs among those of
+	// others, from 1.
 	place int
 }
 
@@ -26,7 +32,8 @@ func (f *family) parse(out []byte) listing {
 	l := listing{rules: nothing(), place: 1}
 	var t *table
 	var name string
-	position := 0
+	foreign := 0       // rules of FORWARD so far
+	overtaken := false // one of them is Docker's
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
 	for lines.Scan() {
@@ -42,13 +49,24 @@ func (f *family) parse(out []byte) listing {
 			}
 		case strings.HasPrefix(line, "-A "):
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
-			if name == tableFilter && c == chainForward {
-				position++
-				if strings.HasSuffix(text, "-j "+userChain) {
-					l.place = position + 1
-				}
-			}
+			hooks := len(t.hooks)
 			t.found(f, name, c, text)
+			if name != tableFilter || c != chainForward {
+				break
+			}
+			if len(t.hooks) > hooks {
+				if overtaken {
+					t.hooks[hooks].comment = misplaced
+				}
+				break
+			}
+			foreign++
+			switch target := targetOf(text); {
+			case target == userChain:
+				l.place = foreign + 1
+			case strings.HasPrefix(target, docker):
+				overtaken = true
+			}
 		}
 	}
 	return l
