@@ -241,6 +241,11 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 	if c.ICC {
 		add(chainMember, in, out, f.pass())
 	} else {
+		if f.v6 {
+			// Neighbour discovery, where br_netfilter shows it to us.
+			add(chainMember, in, out, "-p ipv6-icmp -m icmp6 --icmpv6-type 135", f.pass())
+			add(chainMember, in, out, "-p ipv6-icmp -m icmp6 --icmpv6-type 136", f.pass())
+		}
 		add(chainMember, in, out, drop)
 	}
 	if c.ClampMSS {

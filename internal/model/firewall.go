@@ -88,7 +88,8 @@ func (m *GatewayMode) UnmarshalText(text []byte) (err error) {
 // each of them final:
 //
 //  1. an established or related connection: accepted;
-//  2. from the network's own bridge, a [Link]: accepted;
+//  2. from the network's own bridge, a [Link] or IPv6 neighbour discovery (ICMPv6
+//     types 135 and 136): accepted;
 //  3. from the network's own bridge: accepted with ICC, else dropped;
 //  4. it comes out of an internal network, or this one is internal: dropped;
 //  5. it carries TrustedMark, or came in by a link of Trusted: accepted;

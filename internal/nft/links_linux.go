@@ -133,7 +133,7 @@ func neighbourDiscovery() stmt {
 	icmp := l4proto("ipv6-icmp", unix.IPPROTO_ICMPV6)
 	return stmt{icmp.text + " icmpv6 type 135-136", append(icmp.exprs,
 		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-		&expr.Range{Op: expr.CmpOpEq, Register: reg0, FromData: []byte{135}, ToData: []byte{136}})}
+		compare(expr.CmpOpGte, []byte{135}), compare(expr.CmpOpLte, []byte{136}))}
 }
 
 // laterFragment4 asks for a fragment offset (RFC 791, 3.1).

@@ -32,6 +32,9 @@ func (f *family) inRules(n *model.FirewallNetwork, c *model.FirewallFamily) []ru
 	if c.ICC {
 		rules = append(rules, newRule(n.ID, within, goTo("pass")))
 	} else {
+		if f.v6() {
+			rules = append(rules, newRule(n.ID, within, neighbourDiscovery(), goTo("pass")))
+		}
 		rules = append(rules,
 			newRule(n.ID, within, f.linked(setLinks, true), goTo("pass")),
 			newRule(n.ID, within, f.linked(setLinks, false), goTo("pass")),

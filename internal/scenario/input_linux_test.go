@@ -64,6 +64,29 @@ func TestBadNetworks(t *testing.T) {
 		{"MTU is a word", "BadRequest", label(netlabel.DriverMTU, "big"), []string{netlabel.DriverMTU, "big"}},
 		{"MTU too small for IPv6", "BadRequest", label(netlabel.DriverMTU, "1000"), []string{netlabel.DriverMTU, "1000"}},
 		{"host binding", "BadRequest", label(labelHostIP, "1.2.3"), []string{labelHostIP, "1.2.3"}},
+		{"host binding, IPv6", "BadRequest", label(labelBinding6, hostV4), []string{labelBinding6, hostV4}},
+		{"two IPv6 host bindings", "BadRequest", func(c *netConfig) { c.labels[labelHostIP], c.labels[labelBinding6] = "fd98::1", "fd98::2" }, []string{labelHostIP, "fd98::1"}},
+		{"gateway mode", "BadRequest", label(labelMode4, "bridged"), []string{labelMode4, "bridged"}},
+		{"gateway mode, IPv6", "BadRequest", label(labelMode6, "NAT"), []string{labelMode6, "NAT"}},
+		{"isolated but not internal", "BadRequest", label(labelMode6, "isolated"), []string{labelMode6, "isolated"}},
+		{"source address", "BadRequest", label(labelSource4, "fd98::1"), []string{labelSource4, "fd98::1"}},
+		{"source address, IPv6", "BadRequest", label(labelSource6, "10.98.0.1"), []string{labelSource6, "10.98.0.1"}},
+		{"unspecified source address", "BadRequest", label(labelSource4, "0.0.0.0"), []string{labelSource4, "0.0.0.0"}},
+		{"loopback source address", "BadRequest", label(labelSource6, "::1"), []string{labelSource6, "::1"}},
+		{"inhibit is a word", "BadRequest", label(labelInhibit, "maybe"), []string{labelInhibit, "maybe"}},
+		{"trusted interface without a name", "BadRequest", label(labelTrusted, "eth0::eth1"), []string{labelTrusted, "eth0::eth1"}},
+		{"trusted interface too long", "BadRequest", label(labelTrusted, "sixteen-letters!"), []string{labelTrusted, "sixteen-letters!"}},
+		{"mark outside of its mask", "BadRequest", label(labelMark, "0x3/0x1"), []string{labelMark, "0x3/0x1"}},
+		{"mark is a word", "BadRequest", label(labelMark, "blue"), []string{labelMark, "blue"}},
+		{"interface prefix", "BadRequest", label(labelPrefix, "a/b"), []string{labelPrefix, "a/b"}},
+		{"interface prefix too long", "BadRequest", label(labelPrefix, "elevenbytes"), []string{labelPrefix, "elevenbytes"}},
+		{"IPv4 is a word", "BadRequest", label(labelIPv4, "never"), []string{labelIPv4, "never"}},
+		{"IPv4 is a number", "BadRequest", generic(labelIPv4, 0), []string{labelIPv4, "int"}},
+		{"IPv4 off with a subnet", "BadRequest", label(labelIPv4, "false"), []string{labelIPv4, "IPv4 subnet"}},
+		{"neither family", "BadRequest", func(c *netConfig) {
+			c.v4, c.v6, c.labels[labelIPv4] = nil, nil, "false"
+			c.more = append(c.more, libnetwork.NetworkOptionEnableIPv6(false))
+		}, []string{labelIPv4, "at least one"}},
 		{"bridge name", "BadRequest", label(labelName, "sixteen-letters!"), []string{"sixteen-letters!"}},
 		{"IPv6 is a word", "BadRequest", generic(netlabel.EnableIPv6, "yes"), []string{netlabel.EnableIPv6, "string"}},
 		{"internal is a number", "BadRequest", generic(netlabel.Internal, 1), []string{netlabel.Internal, "int"}},
@@ -116,6 +139,9 @@ func TestBadEndpoints(t *testing.T) {
 	mac := func(b ...byte) libnetwork.EndpointOption {
 		return libnetwork.EndpointOptionGeneric(map[string]any{netlabel.MacAddress: net.HardwareAddr(b)})
 	}
+	named := func(s string) libnetwork.EndpointOption {
+		return libnetwork.EndpointOptionGeneric(map[string]any{labelIfName: s})
+	}
 	for _, tt := range []struct {
 		name, class, endpoint string
 		opt                   libnetwork.EndpointOption
@@ -134,6 +160,9 @@ func TestBadEndpoints(t *testing.T) {
 		{"multicast MAC", "BadRequest", "ep", mac(1, 0, 0x5e, 0, 0, 1), "01:00:5e:00:00:01"},
 		{"MAC of 5 bytes", "BadRequest", "ep", mac(2, 0, 0, 0, 1), "02:00:00:00:01"},
 		{"MAC of 8 bytes", "BadRequest", "ep", mac(2, 0, 0, 0, 1, 2, 3, 4), "02:00:00:00:01:02:03:04"},
+		{"interface name", "BadRequest", "ep", named("a/b"), "a/b"},
+		{"interface name too long", "BadRequest", "ep", named("sixteen-letters!"), "sixteen-letters!"},
+		{"interface name of the loopback", "BadRequest", "ep", named("lo"), "lo"},
 		{"zero MAC", "BadRequest", "ep", mac(0, 0, 0, 0, 0, 0), "00:00:00:00:00:00"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -44,6 +44,8 @@ func TestPrepare(t *testing.T) {
 		want *model.BridgeNetwork
 		bad  func(error) bool
 		text string
+
+		internal bool
 	}{
 		{
 			name: "ok, defaults",
@@ -57,6 +59,37 @@ func TestPrepare(t *testing.T) {
 				"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1", "unknown": "ignored",
 			},
 			want: &model.BridgeNetwork{Link: "web0", MTU: 1400, HostIP: netip.MustParseAddr("127.0.0.1")},
+		},
+		{
+			name: "ok, modes and addresses",
+			opts: map[string]string{
+				"com.docker.network.bridge.gateway_mode_ipv4": "routed", "com.docker.network.bridge.gateway_mode_ipv6": "nat-unprotected",
+				"com.docker.network.host_ipv4": "192.0.2.1", "com.docker.network.host_ipv6": "2001:db8::1",
+				"com.docker.network.bridge.host_binding_ipv4": "0.0.0.0", "com.docker.network.bridge.host_binding_ipv6": "::1",
+				"com.docker.network.bridge.inhibit_ipv4": "1", "com.docker.network.bridge.trusted_host_interfaces": "eth0:wg0",
+				"com.docker.network.bridge.accept_fwmark": "0x10/0xf0", "com.docker.network.container_iface_prefix": "lan",
+			},
+			want: &model.BridgeNetwork{
+				Link: "br-0123456789ab", ICC: true, Masquerade: true, Mode4: model.ModeRouted, Mode6: model.ModeNATUnprotected,
+				Source4: netip.MustParseAddr("192.0.2.1"), Source6: netip.MustParseAddr("2001:db8::1"), HostIP6: netip.IPv6Loopback(),
+				InhibitIPv4: true, Trusted: []string{"eth0", "wg0"}, TrustedMark: model.Mark{Value: 0x10, Mask: 0xf0}, IfPrefix: "lan",
+			},
+		},
+		{
+			name: "ok, a mark without a mask is all of it",
+			opts: map[string]string{"com.docker.network.bridge.accept_fwmark": "7"},
+			want: &model.BridgeNetwork{
+				Link: "br-0123456789ab", ICC: true, Masquerade: true, TrustedMark: model.Mark{Value: 7, Mask: 0xffffffff},
+			},
+		},
+		{
+			name: "bad, an isolated network on a foreign bridge",
+			opts: map[string]string{
+				"com.docker.network.bridge.name": "virbr0", "com.docker.network.bridge.gateway_mode_ipv4": "isolated",
+			},
+			internal: true,
+			link:     withLink(model.HostLink{Name: "virbr0", Kind: "bridge", Addrs: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24")}}),
+			bad:      isForbidden, text: "virbr0",
 		},
 		{
 			name: "bad, boolean",
@@ -109,6 +142,7 @@ func TestPrepare(t *testing.T) {
 				env.Link = noLinks
 			}
 			n := network(tt.opts)
+			n.Internal = tt.internal
 			err := d.Prepare(n, env)
 			if tt.bad == nil {
 				if err != nil {
@@ -201,6 +235,81 @@ func TestPlan(t *testing.T) {
 			err := d.Plan(n, env)
 			if tt.bad == nil && err != nil || tt.bad != nil && !tt.bad(err) {
 				t.Errorf("error %T %v", err, err)
+			}
+		})
+	}
+}
+
+func TestSize(t *testing.T) {
+	for _, tt := range []struct {
+		name, given    string
+		egress         int
+		internal, ipv6 bool
+		mtu            int
+		clamp          bool
+	}{
+		{name: "no default route"},
+		{name: "the kernel's default", egress: 1500},
+		{name: "that of the egress", egress: 1420, mtu: 1420},
+		{name: "a larger one too", egress: 9000, mtu: 9000},
+		{name: "a loopback is no way out", egress: 65536},
+		{name: "one too small for IPv6", egress: 1000, ipv6: true},
+		{name: "internal networks lead nowhere", egress: 1420, internal: true},
+		{name: "given and equal", given: "1420", egress: 1420, mtu: 1420},
+		{name: "given and larger", given: "1500", egress: 1420, mtu: 1500, clamp: true},
+		{name: "given and smaller", given: "1300", egress: 1500, mtu: 1300, clamp: true},
+		{name: "given without a way out", given: "1300", mtu: 1300},
+	} {
+		t.Run("25 "+tt.name, func(t *testing.T) {
+			n := network(map[string]string{})
+			if tt.given != "" {
+				n.Options["com.docker.network.driver.mtu"] = tt.given
+			}
+			n.Internal, n.IPv6 = tt.internal, tt.ipv6
+			if err := d.Prepare(n, model.Env{Link: noLinks, EgressMTU: func() int { return tt.egress }}); err != nil {
+				t.Fatal(err)
+			}
+			if n.Bridge.MTU != tt.mtu || n.Bridge.ClampMSS != tt.clamp {
+				t.Errorf("MTU %d, clamped %t, want %d, %t", n.Bridge.MTU, n.Bridge.ClampMSS, tt.mtu, tt.clamp)
+			}
+		})
+	}
+}
+
+func TestAddressesOfTheBridge(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		opts   map[string]string
+		v4, v6 bool
+	}{
+		{name: "both", v4: true, v6: true},
+		{name: "inhibited", opts: map[string]string{"com.docker.network.bridge.inhibit_ipv4": "true"}, v6: true},
+		{name: "isolated in IPv4", opts: map[string]string{"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}, v6: true},
+		{name: "isolated in IPv6", opts: map[string]string{"com.docker.network.bridge.gateway_mode_ipv6": "isolated"}, v4: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := network(tt.opts)
+			n.IPv6, n.Internal = true, true
+			env := model.Env{Link: noLinks}
+			if err := d.Prepare(n, env); err != nil {
+				t.Fatal(err)
+			}
+			n.IPAM.Pools4, n.IPAM.Pools6 = []model.Pool{pool("10.2.0.0/24", "10.2.0.1")}, []model.Pool{pool("fd00:2::/64", "fd00:2::1")}
+			if err := d.Plan(n, env); err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range d.Network(n) {
+				b, ok := o.(model.Bridge)
+				if !ok {
+					continue
+				}
+				var v4, v6 bool
+				for _, a := range b.Addrs {
+					v4, v6 = v4 || a.Addr().Is4(), v6 || a.Addr().Is6()
+				}
+				if v4 != tt.v4 || v6 != tt.v6 || b.IPv6 != tt.v6 {
+					t.Errorf("the bridge has %v, IPv6 %t", b.Addrs, b.IPv6)
+				}
 			}
 		})
 	}
