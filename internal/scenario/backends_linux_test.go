@@ -39,11 +39,32 @@ func onEach(t *testing.T, statement string, test func(*testing.T, backend)) {
 	}
 }
 
+// besideDocker is a label of hosts that have Docker's rules, and frames that pass
+// the rules of IP.
+const besideDocker = "beside=docker"
+
+// onEachBesideDocker is onEach, and again on hosts where Docker's forward chain drops
+// all that Docker does not know, also frames that a bridge forwards.
+func onEachBesideDocker(t *testing.T, statement string, test func(*testing.T, backend)) {
+	t.Helper()
+	onEach(t, statement, test)
+	onEach(t, statement+", beside Docker", func(t *testing.T, b backend) {
+		nstest.Require(t, nstest.BrNetfilter)
+		test(t, b+"+docker")
+	})
+}
+
 // option is the configuration that chooses the backend.
 func (b backend) option() config.Option {
-	return config.OptionDriverConfig("bridge", map[string]any{
-		netlabel.GenericData: map[string]any{"FirewallBackend": string(b)},
-	})
+	name, docker := strings.CutSuffix(string(b), "+docker")
+	return func(c *config.Config) {
+		config.OptionDriverConfig("bridge", map[string]any{
+			netlabel.GenericData: map[string]any{"FirewallBackend": name},
+		})(c)
+		if docker {
+			c.Daemon.Labels = append(c.Daemon.Labels, besideDocker)
+		}
+	}
 }
 
 // backend is that of the host's configuration.

@@ -333,7 +333,7 @@ func testScenario08ForeignBridge(t *testing.T, on backend) {
 }
 
 func TestScenario09IPv6(t *testing.T) {
-	onEach(t, "scenario 9 IPv6 has addresses, gateways, routes and masquerading as IPv4 has", testScenario09IPv6)
+	onEachBesideDocker(t, "scenario 9 IPv6 has addresses, gateways, routes and masquerading as IPv4 has", testScenario09IPv6)
 }
 
 func testScenario09IPv6(t *testing.T, on backend) {

@@ -16,7 +16,7 @@ import (
 )
 
 func TestClientAddresses(t *testing.T) {
-	onEach(t, "case 29 the container sees the client's address, or its gateway's where the answer must come back by the host", testClientAddresses)
+	onEachBesideDocker(t, "case 29 the container sees the client's address, or its gateway's where the answer must come back by the host", testClientAddresses)
 }
 
 func testClientAddresses(t *testing.T, on backend) {
@@ -46,7 +46,7 @@ func testClientAddresses(t *testing.T, on backend) {
 }
 
 func TestPortsBesideEachOther(t *testing.T) {
-	onEach(t, "case 32 what shares a port number is apart", testPortsBesideEachOther)
+	onEachBesideDocker(t, "case 32 what shares a port number is apart", testPortsBesideEachOther)
 }
 
 func testPortsBesideEachOther(t *testing.T, on backend) {

@@ -75,6 +75,15 @@ func bareHost(t *testing.T, opts ...config.Option) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = h.own.Close() })
+	if slices.Contains(config.ParseConfigOptions(opts...).Daemon.Labels, besideDocker) {
+		h.sysctl("bridge/bridge-nf-call-iptables", "1")
+		h.sysctl("bridge/bridge-nf-call-ip6tables", "1")
+		kind := "nft"
+		if h.backend() == iptablesLegacy {
+			kind = "legacy"
+		}
+		h.docker(t, kind)
+	}
 	if h.lan, err = netns.Open(nil, lan); err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func pings(from *netns.Namespace, addr string) bool {
 // TestGatewayModes asks for each mode who reaches a container's published and
 // unpublished ports at its own addresses, from everywhere.
 func TestGatewayModes(t *testing.T) {
-	onEach(t, "case 31 each mode opens what it says, from everywhere", testGatewayModes)
+	onEachBesideDocker(t, "case 31 each mode opens what it says, from everywhere", testGatewayModes)
 }
 
 func testGatewayModes(t *testing.T, on backend) {

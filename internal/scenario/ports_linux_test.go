@@ -192,7 +192,7 @@ func testScenario12EphemeralSequence(t *testing.T, on backend) {
 }
 
 func TestScenario13Matrix(t *testing.T) {
-	onEach(t, "scenario 13 a published port is reached from everywhere", testScenario13Matrix)
+	onEachBesideDocker(t, "scenario 13 a published port is reached from everywhere", testScenario13Matrix)
 }
 
 func testScenario13Matrix(t *testing.T, on backend) {
@@ -259,7 +259,7 @@ func testScenario13Matrix(t *testing.T, on backend) {
 }
 
 func TestScenario14ClosedToLAN(t *testing.T) {
-	onEach(t, "scenario 14 what is not published, or on 127.0.0.1, is not reached from outside", testScenario14ClosedToLAN)
+	onEachBesideDocker(t, "scenario 14 what is not published, or on 127.0.0.1, is not reached from outside", testScenario14ClosedToLAN)
 }
 
 func testScenario14ClosedToLAN(t *testing.T, on backend) {

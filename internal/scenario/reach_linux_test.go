@@ -10,7 +10,7 @@ import (
 )
 
 func TestScenario04Pairs(t *testing.T) {
-	onEach(t, "scenario 4 containers reach those that they share a network with", testScenario04Pairs)
+	onEachBesideDocker(t, "scenario 4 containers reach those that they share a network with", testScenario04Pairs)
 }
 
 func testScenario04Pairs(t *testing.T, on backend) {
@@ -101,7 +101,7 @@ func testScenario05Internal(t *testing.T, on backend) {
 }
 
 func TestScenario06ICC(t *testing.T) {
-	onEach(t, "scenario 6 without ICC members do not reach each other", testScenario06ICC)
+	onEachBesideDocker(t, "scenario 6 without ICC members do not reach each other", testScenario06ICC)
 }
 
 func testScenario06ICC(t *testing.T, on backend) {
@@ -142,7 +142,7 @@ func testScenario06ICC(t *testing.T, on backend) {
 }
 
 func TestScenario07Isolation(t *testing.T) {
-	onEach(t, "scenario 7 networks are isolated, and rules of deleted ones gone", testScenario07Isolation)
+	onEachBesideDocker(t, "scenario 7 networks are isolated, and rules of deleted ones gone", testScenario07Isolation)
 }
 
 func testScenario07Isolation(t *testing.T, on backend) {
