@@ -9,6 +9,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nft"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // A firewall keeps the rules of one data directory in the kernel. All
@@ -112,6 +113,11 @@ func (k *Kernel) retire(ctx context.Context, b Backend) error {
 		return err
 	}
 	f, err := k.openBackend(ctx, b)
+	if errors.As(err, new(types.NoServiceError)) {
+		// Without the programs, it was not with them that an earlier process kept rules.
+		k.log.Debug("another firewall backend cannot be asked", "backend", b, "err", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
