@@ -59,7 +59,11 @@ func (k *Kernel) openFirewall(ctx context.Context) error {
 	if ip, ok := f.(*ipt.Firewall); ok {
 		k.backend = iptables(ip.Variant())
 	}
-	k.redirect, err = redirectorOf(backend)
+	k.redirect, err = redirectorOf(k.backend)
+	if errors.As(err, new(types.NoServiceError)) {
+		// Before version 1.8 no program had the variant in its name.
+		k.redirect, err = redirectorOf(backend)
+	}
 	return err
 }
 
