@@ -123,6 +123,12 @@ func TestConstructRefuses(t *testing.T) {
 		{"driver option of another type", "BadRequest", []config.Option{
 			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"EnableIPTables": "yes"}}),
 		}},
+		{"firewall backend of another type", "BadRequest", []config.Option{
+			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"FirewallBackend": 7}}),
+		}},
+		{"unknown firewall backend", "BadRequest", []config.Option{
+			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"FirewallBackend": "ipfw"}}),
+		}},
 		{"data directory is a file", "Internal", []config.Option{config.OptionDataDir(file)}},
 		{"run directory is a file", "Internal", []config.Option{config.OptionRunDir(file)}},
 		{"unknown provider of a store", "BadRequest", []config.Option{config.OptionLocalKVProvider("x"), config.OptionLocalKVProviderURL("y")}},

@@ -28,6 +28,8 @@ type configFile struct {
 		HeldPorts *int
 		// KeepAlive and Forwarding are on unless said otherwise.
 		KeepAlive, Forwarding *bool
+		// FirewallBackend is what the flag of that name says.
+		FirewallBackend string
 	}
 	// ignored are keys that others know and this daemon does not use.
 	ignored []string

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/libnetwork/libnetwork/internal/kernel"
 )
 
 // The configuration is asked again, for the level of messages.
@@ -107,7 +110,6 @@ func TestSettings(t *testing.T) {
 				}
 				return ""
 			}}}
-			tt.flags.firewall = firewallBackend
 			s, err := a.settings(&tt.flags, file(tt.file))
 			if err != nil {
 				t.Fatal(err)
@@ -121,13 +123,36 @@ func TestSettings(t *testing.T) {
 	}
 	t.Run("another data directory has a run directory of its own", func(t *testing.T) {
 		a := &app{Env: Env{Getenv: func(string) string { return "" }}}
-		s, err := a.settings(&daemonFlags{dataDir: "/d", firewall: firewallBackend}, file(""))
+		s, err := a.settings(&daemonFlags{dataDir: "/d"}, file(""))
 		if err != nil {
 			t.Fatal(err)
 		}
 		run := s.daemon.Engine.RunDir
 		if filepath.Dir(run) != "/run/libnetwork" || s.daemon.Hosts[0] != "unix://"+run+"/dnet.sock" {
 			t.Errorf("run directory %s, host %s", run, s.daemon.Hosts[0])
+		}
+	})
+	t.Run("the firewall backend: the flag wins over the file", func(t *testing.T) {
+		a := &app{Env: Env{Getenv: func(string) string { return "" }}}
+		for _, tt := range []struct {
+			flag, file string
+			want       kernel.Backend
+		}{
+			{"", "", kernel.Auto},
+			{"", "[daemon]\nfirewallBackend = \"iptables\"\n", kernel.IPTables},
+			{"iptables-legacy", "[daemon]\nfirewallbackend = \"nftables\"\n", kernel.IPTablesLegacy},
+		} {
+			s, err := a.settings(&daemonFlags{firewall: tt.flag}, file(tt.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.daemon.Engine.Firewall; got != tt.want {
+				t.Errorf("flag %q, file %q: %q, want %q", tt.flag, tt.file, got, tt.want)
+			}
+		}
+		_, err := a.settings(&daemonFlags{firewall: "ipfw"}, file(""))
+		if !errors.As(err, new(usageError)) || !strings.Contains(err.Error(), "ipfw") {
+			t.Errorf("an unknown backend: %v", err)
 		}
 	})
 	t.Run("what has no effect is told", func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/internal/step"
 )
 
@@ -93,14 +96,15 @@ func TestOperations(t *testing.T) {
 	t.Run("CLN-6 an operation that fails or is killed at any step leaves nothing behind and loses nothing", func(t *testing.T) {
 		for _, o := range ops() {
 			t.Run(o.name, func(t *testing.T) {
-				inCell(t, func(t *testing.T) { everyStep(t, o) })
+				inCell(t, func(t *testing.T) { everyStep(t, o, kernel.NFTables) })
 			})
 		}
 	})
 }
 
-func everyStep(t *testing.T, o op) {
+func everyStep(t *testing.T, o op, b kernel.Backend) {
 	t.Helper()
+	t.Setenv(backendEnv, string(b))
 	empty := pristine(t)
 	out := undisturbed(t, o, empty)
 	if out.steps == 0 {
@@ -109,6 +113,22 @@ func everyStep(t *testing.T, o op) {
 	t.Run("fail", func(t *testing.T) { failEverywhere(t, o, out, empty) })
 	t.Run("kill", func(t *testing.T) { killEverywhere(t, o, out, empty) })
 	t.Logf("TOLD: %d steps: %s", out.steps, strings.Join(out.names, ", "))
+}
+
+// TestOperationsIPTables does the same to operations that change rules, with the
+// backend that needs several batches for one change.
+func TestOperationsIPTables(t *testing.T) {
+	nstest.Require(t, nstest.IPTablesLegacy)
+	changing := []string{
+		"network-create", "network-delete", "join-ports", "leave-moves-gateway", "sandbox-delete", "start-keep-alive",
+	}
+	for _, o := range ops() {
+		if slices.Contains(changing, o.name) {
+			t.Run(o.name, func(t *testing.T) {
+				inCell(t, func(t *testing.T) { everyStep(t, o, kernel.IPTablesLegacy) })
+			})
+		}
+	}
 }
 
 // stride is how many steps short runs pass over.

@@ -16,6 +16,8 @@ const (
 	cellEnv = "LIBNETWORK_CRASH_CELL"
 	// victimEnv names what a process does that is to be killed.
 	victimEnv = "LIBNETWORK_CRASH_VICTIM"
+	// backendEnv names the backend of the firewall.
+	backendEnv = "LIBNETWORK_CRASH_BACKEND"
 	// nstestEnv is how package nstest tells its processes apart. Without it a test
 	// binary makes namespaces of its own.
 	nstestEnv = "LIBNETWORK_NSTEST_MAIN"

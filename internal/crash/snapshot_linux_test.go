@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nft"
@@ -231,6 +232,18 @@ func reset(t *testing.T) {
 	}
 	if err := fw.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if iptables() {
+		fw, err := ipt.Open(context.Background(), ipt.Config{Name: kernel.Table(dataDir), Variant: ipt.Legacy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fw.Reconcile(context.Background(), nft.Change{}, nft.Guard{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := fw.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, dir := range []string{filepath.Join(runDir, "netns"), foreignDir} {
 		pinned, err := filepath.Glob(filepath.Join(dir, "*"))

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
@@ -136,6 +138,17 @@ func verifyRules(t *testing.T, want nft.Change) {
 	any := len(want.Networks) > 0
 	guard := nft.Guard{V4: any, V6: slices.ContainsFunc(want.Networks, func(n model.FirewallNetwork) bool { return n.V6 != nil })}
 	table := kernel.Table(dataDir)
+	if iptables() {
+		fw, err := ipt.Open(ctx, ipt.Config{Name: table, Variant: ipt.Legacy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer fw.Close()
+		if changed, err := fw.Reconcile(ctx, want, guard); changed || err != nil {
+			t.Errorf("the firewall is not as wanted: changed %t, %v", changed, err)
+		}
+		want, guard = nft.Change{}, nft.Guard{}
+	}
 	fw, err := nft.Open(ctx, nft.Config{Table: table})
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +197,7 @@ func (w *world) verifySandbox(t *testing.T, s *engine.Sandbox) {
 		case model.DefaultRoute:
 			inside = append(inside, fmt.Sprintf("default via %s dev %s", o.Via, o.Dev))
 		case model.Redirect:
-			inside = append(inside, "table libnetwork_dns")
+			inside = append(inside, redirectLine())
 		case model.HostsEntry:
 			for _, a := range o.Addrs {
 				entries = append(entries, a.String()+"\t"+o.Hostname+"\n")
@@ -237,9 +250,29 @@ func (w *world) verifySandbox(t *testing.T, s *engine.Sandbox) {
 	}
 }
 
+// iptables says whether the firewall is kept with iptables.
+func iptables() bool { return os.Getenv(backendEnv) == string(kernel.IPTablesLegacy) }
+
+// redirectLine is what shows the DNS redirect in a sandbox.
+func redirectLine() string {
+	if iptables() {
+		return "redirect by chain LIBNETWORK-DNS"
+	}
+	return "redirect by table libnetwork_dns"
+}
+
 func insideLines(t *testing.T) []string {
 	t.Helper()
 	var got []string
+	if iptables() {
+		out, err := exec.CommandContext(t.Context(), "iptables-legacy-save").Output()
+		if err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(string(out), " -j LIBNETWORK-DNS\n") {
+			got = append(got, redirectLine())
+		}
+	}
 	links, err := whole(netlink.LinkList)
 	if err != nil {
 		t.Error(err)
@@ -280,7 +313,7 @@ func insideLines(t *testing.T) []string {
 	}
 	for _, line := range ruleLines(t, "") {
 		if name, ok := strings.CutPrefix(line, ": table 2 "); ok {
-			got = append(got, "table "+name)
+			got = append(got, "redirect by table "+name)
 		}
 	}
 	slices.Sort(got)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/step"
@@ -51,6 +52,7 @@ func (w *world) open(keep bool) error { return w.openWith(host.Options{KeepAlive
 func (w *world) openWith(opts host.Options) (err error) {
 	opts.Steps = step.New(func(_ int, name string) error { return w.armed.Load().Next(name) })
 	opts.DataDir, opts.RunDir, opts.Forwarding, opts.Logger = dataDir, runDir, true, logger()
+	opts.Firewall = kernel.Backend(os.Getenv(backendEnv))
 	w.e, w.release, err = host.Open(context.Background(), opts)
 	return err
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/api/server"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/extkey"
+	"github.com/libnetwork/libnetwork/internal/kernel"
 )
 
 const (
@@ -44,7 +45,9 @@ type EngineConfig struct {
 	HeldPorts int
 	// Forwarding lets the engine turn packet forwarding on.
 	Forwarding bool
-	Logger     *slog.Logger
+	// Firewall is the backend of the firewall.
+	Firewall kernel.Backend
+	Logger   *slog.Logger
 }
 
 // OpenFunc opens an engine. What it returns beside it closes the engine.

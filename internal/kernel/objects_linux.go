@@ -11,14 +11,13 @@ import (
 	"github.com/libnetwork/libnetwork/internal/conntrack"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/types"
 )
 
 // Create makes objects of one kind, all or none.
 func (k *Kernel) Create(ctx context.Context, objs []model.Object) error {
 	if c, ok := change(objs); ok {
-		return k.changeFirewall(ctx, c, nft.Change{})
+		return k.changeFirewall(ctx, c, model.FirewallChange{})
 	}
 	for i, o := range objs {
 		if err := k.createOne(ctx, o); err != nil {
@@ -35,7 +34,7 @@ func (k *Kernel) Delete(ctx context.Context, objs []model.Object) error {
 		if len(c.Tracked) > 0 {
 			return k.untrack(ctx, c.Tracked)
 		}
-		return k.changeFirewall(ctx, nft.Change{}, c)
+		return k.changeFirewall(ctx, model.FirewallChange{}, c)
 	}
 	var errs []error
 	for _, o := range objs {
@@ -45,7 +44,7 @@ func (k *Kernel) Delete(ctx context.Context, objs []model.Object) error {
 }
 
 // change picks what the firewall makes in one transaction.
-func change(objs []model.Object) (c nft.Change, ok bool) {
+func change(objs []model.Object) (c model.FirewallChange, ok bool) {
 	for _, o := range objs {
 		switch o := o.(type) {
 		case model.FirewallNetwork:
@@ -67,7 +66,7 @@ func change(objs []model.Object) (c nft.Change, ok bool) {
 	return c, len(objs) > 0
 }
 
-func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error {
+func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChange) error {
 	// The books are written first: if the firewall has to be repaired, they say
 	// what it shall hold.
 	k.book(add, del)
@@ -112,7 +111,7 @@ func (k *Kernel) warnForeign(ctx context.Context, ports []model.Port) {
 // published: a connection keeps the end that it began with, whatever the rules say
 // now. Nobody had a TCP connection to such a port, since nobody listened there;
 // datagrams may have been coming all the time.
-func stale(add nft.Change) (filter conntrack.Filter) {
+func stale(add model.FirewallChange) (filter conntrack.Filter) {
 	for _, p := range add.Ports {
 		if p.Proto != unix.IPPROTO_TCP {
 			filter.Ports = append(filter.Ports, p)
@@ -126,11 +125,11 @@ func stale(add nft.Change) (filter conntrack.Filter) {
 // off its bridge, for all packets that are on their way at that moment. What they
 // began has been counted by now, and nothing begins any more.
 func (k *Kernel) untrack(ctx context.Context, list []model.Tracked) error {
-	gone := nft.Change{Tracked: list}
-	k.book(nft.Change{}, gone)
+	gone := model.FirewallChange{Tracked: list}
+	k.book(model.FirewallChange{}, gone)
 	used, err := k.firewall.Untrack(ctx, list)
 	if err := k.repaired(ctx, err); err != nil {
-		k.book(gone, nft.Change{})
+		k.book(gone, model.FirewallChange{})
 		return err
 	}
 	if err := k.tracked.Flush(ctx, conntrack.Filter{Addrs: used}); err != nil {
@@ -166,10 +165,10 @@ func (k *Kernel) createOne(ctx context.Context, o model.Object) error {
 		if err != nil {
 			return err
 		}
-		if err := k.cfg.Steps.Next("nft: redirect " + o.Netns); err != nil {
+		if err := k.cfg.Steps.Next("firewall: redirect " + o.Netns); err != nil {
 			return err
 		}
-		return k.redirect.Set(ctx, ns.FD(), o.Port)
+		return k.setRedirect(ctx, ns, o.Port)
 	case model.Veth:
 		return k.createVeth(ctx, o)
 	case model.MovedLink:
@@ -307,10 +306,10 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		return errors.Join(k.forget(o.Path), netns.Remove(k.cfg.Steps, o.Path))
 	case model.Redirect:
 		return k.inside(o.Netns, func(ns *netns.Namespace) error {
-			if err := k.cfg.Steps.Next("nft: remove redirect " + o.Netns); err != nil {
+			if err := k.cfg.Steps.Next("firewall: remove redirect " + o.Netns); err != nil {
 				return err
 			}
-			return k.redirect.Remove(ctx, ns.FD())
+			return k.removeRedirect(ctx, ns)
 		})
 	case model.Veth:
 		return k.deleteVeth(ctx, o)

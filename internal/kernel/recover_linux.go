@@ -9,7 +9,6 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 )
 
@@ -112,8 +111,8 @@ func (k *Kernel) strayAddresses(ctx context.Context, want []model.Object) ([]mod
 // recoverFirewall makes the firewall hold what is wanted, and the dead addresses
 // until their links are removed.
 func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead []model.Tracked) error {
-	k.book(rules(want), nft.Change{})
-	k.book(nft.Change{Tracked: dead}, nft.Change{})
+	k.book(rules(want), model.FirewallChange{})
+	k.book(model.FirewallChange{Tracked: dead}, model.FirewallChange{})
 	all, g := k.wanted()
 	changed, err := k.firewall.Reconcile(ctx, all, g)
 	if err != nil {
@@ -123,11 +122,11 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
 	k.acceptedByOthers(ctx, len(all.Networks) > 0)
-	return nil
+	return k.retireOthers(ctx)
 }
 
 // rules picks what the firewall holds.
-func rules(want []model.Object) nft.Change {
+func rules(want []model.Object) model.FirewallChange {
 	c, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
 		switch o.Order() {
 		case model.OrderFirewall, model.OrderTracked, model.OrderLink, model.OrderPort:
@@ -144,8 +143,8 @@ func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
 	if len(c.Networks)+len(c.Ports)+len(c.Tracked)+len(c.LinkedPorts) == 0 {
 		return nil
 	}
-	k.book(c, nft.Change{})
-	return k.firewall.Apply(ctx, c, nft.Change{})
+	k.book(c, model.FirewallChange{})
+	return k.firewall.Apply(ctx, c, model.FirewallChange{})
 }
 
 // strays finds the links and the files of namespaces that carry our mark and that

@@ -62,6 +62,9 @@ func bareHost(t *testing.T, opts ...config.Option) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := standardTables(); err != nil {
+		t.Fatal(err)
+	}
 	nstest.Leaks(t)
 	before := machine(t)
 	t.Cleanup(func() { same(t, "the machine after the test", before, func() string { return machine(t) }) })
@@ -72,6 +75,15 @@ func bareHost(t *testing.T, opts ...config.Option) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = h.own.Close() })
+	if slices.Contains(config.ParseConfigOptions(opts...).Daemon.Labels, besideDocker) {
+		h.sysctl("bridge/bridge-nf-call-iptables", "1")
+		h.sysctl("bridge/bridge-nf-call-ip6tables", "1")
+		kind := "nft"
+		if h.backend() == iptablesLegacy {
+			kind = "legacy"
+		}
+		h.docker(t, kind)
+	}
 	if h.lan, err = netns.Open(nil, lan); err != nil {
 		t.Fatal(err)
 	}

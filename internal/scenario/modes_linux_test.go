@@ -63,6 +63,10 @@ func pings(from *netns.Namespace, addr string) bool {
 // TestGatewayModes asks for each mode who reaches a container's published and
 // unpublished ports at its own addresses, from everywhere.
 func TestGatewayModes(t *testing.T) {
+	onEachBesideDocker(t, "case 31 each mode opens what it says, from everywhere", testGatewayModes)
+}
+
+func testGatewayModes(t *testing.T, on backend) {
 	for _, tt := range []struct {
 		name, mode               string
 		published, other, ping   bool // from lan and from another network, directly
@@ -79,7 +83,7 @@ func TestGatewayModes(t *testing.T) {
 		},
 	} {
 		t.Run("31 "+tt.name, func(t *testing.T) {
-			h := newHost(t)
+			h := newHost(t, on.option())
 			h.lanServer()
 			n, plain := h.network(1, mode(tt.mode)), h.network(2)
 			c := h.container("c1", both(nil, 7001, 0), n)
@@ -138,7 +142,11 @@ func TestGatewayModes(t *testing.T) {
 
 // TestGatewayModesDiffer has another mode for each family.
 func TestGatewayModesDiffer(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "case 31 each family has its own mode", testGatewayModesDiffer)
+}
+
+func testGatewayModesDiffer(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	n := h.network(1, label(labelMode6, "routed"))
 	c := h.container("c1", both(nil, 7001, 0), n)
@@ -166,7 +174,11 @@ func TestGatewayModesDiffer(t *testing.T) {
 }
 
 func TestIsolated(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "an isolated network does not reach the host", testIsolated)
+}
+
+func testIsolated(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	hostServer, err := serve(h.own, "host", port)
 	if err != nil {
@@ -206,7 +218,11 @@ func (h *host) macOf(link string) string {
 }
 
 func TestTrustedInterface(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "case 41 every port is open to a trusted interface, and to no other", testTrustedInterface)
+}
+
+func testTrustedInterface(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	other := h.anotherMachine("other", 3)
 	n := h.network(1, label(labelTrusted, "eth3:nothere"))
 	c := h.container("c1", nil, n)
@@ -215,7 +231,11 @@ func TestTrustedInterface(t *testing.T) {
 }
 
 func TestTrustedMark(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "case 41 every port is open to packets with the trusted mark, and to no others", testTrustedMark)
+}
+
+func testTrustedMark(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n := h.network(1, label(labelMark, "0x8/0xc"))
 	c := h.container("c1", nil, n)
 	h.sh("nft", "add table inet marks; add chain inet marks pre { type filter hook prerouting priority mangle; }; "+
@@ -227,7 +247,11 @@ func TestTrustedMark(t *testing.T) {
 }
 
 func TestSourceAddress(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "case 40 packets leave with the source address that is chosen", testSourceAddress)
+}
+
+func testSourceAddress(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	for _, a := range []string{"192.0.2.7/24", "2001:db8:2::7/64"} {
 		add := []string{"ip", "addr", "add", a, "dev", "eth0"}
@@ -245,6 +269,10 @@ func TestSourceAddress(t *testing.T) {
 }
 
 func TestDefaultBindings(t *testing.T) {
+	onEach(t, "case 28 the default host address of ports is that of the network", testDefaultBindings)
+}
+
+func testDefaultBindings(t *testing.T, on backend) {
 	for _, tt := range []struct {
 		name   string
 		labels map[string]string
@@ -257,7 +285,7 @@ func TestDefaultBindings(t *testing.T) {
 		{"loopback addresses", map[string]string{labelHostIP: "127.0.0.1", labelBinding6: "::1"}, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHost(t)
+			h := newHost(t, on.option())
 			var opts []netOption
 			for k, v := range tt.labels {
 				opts = append(opts, label(k, v))
@@ -273,7 +301,11 @@ func TestDefaultBindings(t *testing.T) {
 }
 
 func TestInhibitIPv4(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "a bridge may go without an IPv4 address", testInhibitIPv4)
+}
+
+func testInhibitIPv4(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	n := h.network(1, label(labelInhibit, "true"))
 	if out := h.sh("ip", "-4", "-o", "addr", "show", "br1"); out != "" {
@@ -287,17 +319,21 @@ func TestInhibitIPv4(t *testing.T) {
 }
 
 func TestIPv6Alone(t *testing.T) {
-	t.Run("by the driver's option", func(t *testing.T) { ipv6Alone(t, label(labelIPv4, "false")) })
+	onEach(t, "scenario 9 a network may be IPv6 alone", testIPv6Alone)
+}
+
+func testIPv6Alone(t *testing.T, on backend) {
+	t.Run("by the driver's option", func(t *testing.T) { ipv6Alone(t, on, label(labelIPv4, "false")) })
 	t.Run("by the network's option", func(t *testing.T) {
-		ipv6Alone(t, func(c *netConfig) {
+		ipv6Alone(t, on, func(c *netConfig) {
 			c.more = append(c.more, libnetwork.NetworkOptionGeneric(map[string]any{labelIPv4: false}))
 		})
 	})
 }
 
-func ipv6Alone(t *testing.T, how netOption) {
+func ipv6Alone(t *testing.T, on backend, how netOption) {
 	t.Helper()
-	h := newHost(t)
+	h := newHost(t, on.option())
 	h.lanServer()
 	n := h.network(1, how, func(c *netConfig) { c.v4 = nil })
 	c1, c2 := h.container("c1", both(nil, 7001, 0), n), h.container("c2", nil, n)
@@ -406,7 +442,11 @@ func TestSysctls(t *testing.T) {
 }
 
 func TestMTU(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "case 25 the MTU is that of the way out", testMTU)
+}
+
+func testMTU(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.sh("ip", "link", "set", "eth0", "mtu", "1400")
 	t.Cleanup(func() { h.sh("ip", "link", "set", "eth0", "mtu", "1500") })
 	for _, gw := range []string{lanV4, lanV6} {
@@ -428,12 +468,25 @@ func TestMTU(t *testing.T) {
 			if out := h.in(c.sb.Key(), "ip", "-o", "link", "show", "eth0"); !strings.Contains(out, " mtu "+tt.want+" ") {
 				t.Errorf("want an MTU of %s: %s", tt.want, out)
 			}
-			clamped := strings.Contains(h.sh("nft", "list", "set", "ip", h.table(), "clamp"), fmt.Sprintf("br%d", i+1))
-			if clamped != tt.clamp {
+			if clamped := h.clamps(on, fmt.Sprintf("br%d", i+1)); clamped != tt.clamp {
 				t.Errorf("MSS clamped: %t, want %t", clamped, tt.clamp)
 			}
 		})
 	}
+}
+
+// clamps says whether the rules lower the segments of a bridge.
+func (h *host) clamps(on backend, bridge string) bool {
+	h.t.Helper()
+	if on == nftables {
+		return strings.Contains(h.sh("nft", "list", "set", "ip", h.table(), "clamp"), bridge)
+	}
+	for line := range strings.Lines(h.sh(string(on)+"-save", "-t", "filter")) {
+		if strings.Contains(line, "-i "+bridge+" ") && strings.Contains(line, "-j TCPMSS --clamp-mss-to-pmtu") {
+			return true
+		}
+	}
+	return false
 }
 
 // table is the name of the firewall's tables.
@@ -451,7 +504,11 @@ func (h *host) table() string {
 // TestMSS has a link on the way that is smaller than those of both ends, and
 // nobody to say so.
 func TestMSS(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "segments are not larger than the way to the outside", testMSS)
+}
+
+func testMSS(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.sh("ip", "link", "set", "eth0", "mtu", "1300")
 	t.Cleanup(func() { h.sh("ip", "link", "set", "eth0", "mtu", "1500") })
 	h.sh("ip", "route", "add", "default", "via", lanV4)

@@ -23,24 +23,25 @@ func (h *host) docker(t *testing.T, kind string) {
 		h.sh(prog, "-w", "-P", "FORWARD", "DROP")
 		h.t.Cleanup(func() {
 			h.sh(prog, "-w", "-P", "FORWARD", "ACCEPT")
-			h.sh(prog, "-w", "-F")
-			h.sh(prog, "-w", "-X")
-			if kind == "nft" {
-				family := "ip"
-				if strings.HasPrefix(prog, "ip6") {
-					family = "ip6"
-				}
-				h.sh("nft", "delete", "table", family, "filter")
-			}
+			h.sh(prog, "-w", "-D", "FORWARD", "-j", "DOCKER-USER")
+			h.sh(prog, "-w", "-F", "DOCKER-USER")
+			h.sh(prog, "-w", "-X", "DOCKER-USER")
 		})
 	}
 }
 
 func TestNeighbourDocker(t *testing.T) {
+	onEach(t, "case 43 with Docker's policy DROP and DOCKER-USER all that shall work works, and Docker's rules stay", testNeighbourDocker)
+}
+
+func testNeighbourDocker(t *testing.T, on backend) {
 	for _, kind := range []string{"nft", "legacy"} {
+		if on == iptablesNFT && kind != "nft" || on == iptablesLegacy && kind != "legacy" {
+			continue // see TestIPTablesFollowsDocker
+		}
 		for _, frames := range []string{"0", "1"} {
 			t.Run(kind+" bridge-nf-call-iptables="+frames, func(t *testing.T) {
-				h := newHost(t)
+				h := newHost(t, on.option())
 				_, err := os.Stat("/proc/sys/net/bridge")
 				switch {
 				case err == nil:
@@ -78,14 +79,40 @@ func TestNeighbourDocker(t *testing.T) {
 	}
 }
 
-func forwards() config.Option {
+// Where it is free to choose, the backend iptables takes the variant that Docker
+// uses: only there can its chain come first.
+func TestIPTablesFollowsDocker(t *testing.T) {
+	nstest.Require(t, nstest.IPTablesNFT, nstest.IPTablesLegacy)
+	for _, kind := range []string{"nft", "legacy"} {
+		t.Run(kind, func(t *testing.T) {
+			h := bareHost(t, backend("iptables").option())
+			h.sysctl("ipv4/ip_forward", "1")
+			h.sysctl("ipv6/conf/all/forwarding", "1")
+			h.docker(t, kind)
+			h.start()
+			n := h.network(1)
+			c1, c2 := h.container("c1", both(nil, 7001, 0), n), h.container("c2", nil, n)
+			h.visit(append(to("c2", c2.ns, c1, "c1"),
+				visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, visit{"lan", h.lan, at(hostV6, 7001), "c1", lanV6})...)
+			if out := h.sh("iptables-"+kind+"-save", "-t", "filter"); !strings.Contains(out, "-A FORWARD -j DOCKER-USER\n-A FORWARD -m comment --comment") {
+				t.Errorf("DOCKER-USER is not followed by our chain:\n%s", out)
+			}
+		})
+	}
+}
+
+func forwards(b backend) config.Option {
 	return config.OptionDriverConfig("bridge", map[string]any{
-		netlabel.GenericData: map[string]any{"EnableIPForwarding": true},
+		netlabel.GenericData: map[string]any{"EnableIPForwarding": true, "FirewallBackend": string(b)},
 	})
 }
 
 func TestForwardingTurnedOn(t *testing.T) {
-	h := bareHost(t, forwards())
+	onEach(t, "forwarding that is turned on makes no router of the host", testForwardingTurnedOn)
+}
+
+func testForwardingTurnedOn(t *testing.T, on backend) {
+	h := bareHost(t, forwards(on))
 	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 		h.sysctl(name, "0")
 	}
@@ -179,7 +206,11 @@ func TestForwardingLeftAlone(t *testing.T) {
 }
 
 func TestForwardingOnBefore(t *testing.T) {
-	h := newHost(t, forwards())
+	onEach(t, "a router stays one", testForwardingOnBefore)
+}
+
+func testForwardingOnBefore(t *testing.T, on backend) {
+	h := newHost(t, forwards(on))
 	h.lanServer()
 	other := h.anotherMachine("other", 3)
 	n := h.network(1)

@@ -25,7 +25,11 @@ func both(host net.IP, first, last uint16) []libnetwork.SandboxOption {
 }
 
 func TestScenario11Conflicts(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "scenario 11 a port that is taken is refused, and nothing remains", testScenario11Conflicts)
+}
+
+func testScenario11Conflicts(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n := h.network(1)
 	mine := h.container("mine", append(both(nil, 7001, 0), libnetwork.OptionHostname("mine")), n)
 	ns, err := serve(h.own, "foreign", 7002)
@@ -130,7 +134,11 @@ func listenable(t *testing.T, proto, addr string) {
 }
 
 func TestScenario11Held(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "scenario 11 a published port is held against other programs", testScenario11Held)
+}
+
+func testScenario11Held(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.container("c1", both(nil, 7001, 0), h.network(1))
 	for _, addr := range []string{"0.0.0.0:7001", "127.0.0.1:7001", hostV4 + ":7001", "[::]:7001", "[" + hostV6 + "]:7001"} {
 		if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr); err == nil {
@@ -145,7 +153,11 @@ func TestScenario11Held(t *testing.T) {
 }
 
 func TestScenario12EphemeralSequence(t *testing.T) {
-	h := bareHost(t)
+	onEach(t, "scenario 12 ephemeral ports come in sequence", testScenario12EphemeralSequence)
+}
+
+func testScenario12EphemeralSequence(t *testing.T, on backend) {
+	h := bareHost(t, on.option())
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
 	h.sysctl("ipv4/ip_local_port_range", "50000\t50003")
@@ -180,7 +192,11 @@ func TestScenario12EphemeralSequence(t *testing.T) {
 }
 
 func TestScenario13Matrix(t *testing.T) {
-	h := newHost(t)
+	onEachBesideDocker(t, "scenario 13 a published port is reached from everywhere", testScenario13Matrix)
+}
+
+func testScenario13Matrix(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n1, n2 := h.network(1), h.network(2)
 	sibling, stranger := h.container("sibling", nil, n1), h.container("stranger", nil, n2)
 	for _, tt := range []struct {
@@ -243,7 +259,11 @@ func TestScenario13Matrix(t *testing.T) {
 }
 
 func TestScenario14ClosedToLAN(t *testing.T) {
-	h := newHost(t)
+	onEachBesideDocker(t, "scenario 14 what is not published, or on 127.0.0.1, is not reached from outside", testScenario14ClosedToLAN)
+}
+
+func testScenario14ClosedToLAN(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n, wide := h.network(1), h.network(2)
 	loop := h.container("loop", both(net.IPv4(127, 0, 0, 1), 7001, 0), n)
 	open := h.container("open", both(nil, 7002, 0), wide)
@@ -316,9 +336,13 @@ func TestScenario14ClosedToLAN(t *testing.T) {
 }
 
 func TestScenario15UDPRehoming(t *testing.T) {
+	onEach(t, "scenario 15 a UDP client that never pauses reaches the next container", testScenario15UDPRehoming)
+}
+
+func testScenario15UDPRehoming(t *testing.T, on backend) {
 	for _, family := range []struct{ name, host string }{{"IPv4", hostV4}, {"IPv6", hostV6}} {
 		t.Run(family.name, func(t *testing.T) {
-			h := newHost(t)
+			h := newHost(t, on.option())
 			n := h.network(1)
 			c, err := h.lan.Dial(t.Context(), "udp", at(family.host, 7001))
 			if err != nil {
@@ -362,7 +386,11 @@ func TestScenario15UDPRehoming(t *testing.T) {
 }
 
 func TestScenario16FreeAtOnce(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "scenario 16 a port is free at once when its container is gone", testScenario16FreeAtOnce)
+}
+
+func testScenario16FreeAtOnce(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n := h.network(1)
 	before := machine(t)
 	for range 3 {

@@ -10,7 +10,11 @@ import (
 )
 
 func TestScenario04Pairs(t *testing.T) {
-	h := newHost(t)
+	onEachBesideDocker(t, "scenario 4 containers reach those that they share a network with", testScenario04Pairs)
+}
+
+func testScenario04Pairs(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	nets := []libnetwork.Network{h.network(1), h.network(2), h.network(3)}
 	var cs []*container
 	for i := range nets {
@@ -40,7 +44,11 @@ func TestScenario04Pairs(t *testing.T) {
 }
 
 func TestScenario05Internal(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "scenario 5 an internal network stays internal, also after a restart and a flush of nftables", testScenario05Internal)
+}
+
+func testScenario05Internal(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	in, out := h.network(1, inside), h.network(2)
 	b := types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}
@@ -78,6 +86,12 @@ func TestScenario05Internal(t *testing.T) {
 		// Where the kernel protects our tables this fails.
 		_, err := run("nft", "flush", "ruleset")
 		t.Log("nft flush ruleset:", err)
+		if err := standardTables(); err != nil {
+			t.Fatal(err)
+		}
+		if on == iptablesNFT {
+			h.drop(h.network(3)) // the next change repairs
+		}
 		probe()
 	}
 	t.Run("first", check)
@@ -87,7 +101,11 @@ func TestScenario05Internal(t *testing.T) {
 }
 
 func TestScenario06ICC(t *testing.T) {
-	h := newHost(t)
+	onEachBesideDocker(t, "scenario 6 without ICC members do not reach each other", testScenario06ICC)
+}
+
+func testScenario06ICC(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	n, open := h.network(1, label(labelICC, "false")), h.network(2)
 	b := types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}
@@ -124,7 +142,11 @@ func TestScenario06ICC(t *testing.T) {
 }
 
 func TestScenario07Isolation(t *testing.T) {
-	h := newHost(t)
+	onEachBesideDocker(t, "scenario 7 networks are isolated, and rules of deleted ones gone", testScenario07Isolation)
+}
+
+func testScenario07Isolation(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	var nets []libnetwork.Network
 	var cs []*container

@@ -1,0 +1,129 @@
+package ipt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+)
+
+// ForwardChain is the name of the chain that all of the firewall of that name
+// hangs by.
+func ForwardChain(name string) string { return familyOf(name, false).chain(chainForward) }
+
+// LegacyInUse says whether there are rules of the legacy variant at all, without
+// loading what it needs in the kernel.
+func LegacyInUse() (bool, error) {
+	for _, file := range []string{"ip_tables_names", "ip6_tables_names"} {
+		list, err := os.ReadFile("/proc/thread-self/net/" + file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if slices.Contains(strings.Fields(string(list)), tableFilter) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// EnsureForeignAccept puts, where the chain DOCKER-USER exists in the tables of the
+// other variant, a rule to its top that accepts what our forward chain accepted,
+// unless it is there. In the tables of this variant our own chain comes first and
+// accepts for good, so it takes such a rule away there. It returns a line for each
+// rule that it added or deleted.
+func (f *Firewall) EnsureForeignAccept(ctx context.Context) ([]string, error) {
+	return f.foreign(ctx, true)
+}
+
+// RemoveForeignAccept deletes the rules that EnsureForeignAccept added, by this
+// process or an earlier one, of whatever backend, and nothing else. It returns a
+// line for each.
+func (f *Firewall) RemoveForeignAccept(ctx context.Context) ([]string, error) {
+	return f.foreign(ctx, false)
+}
+
+func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, err error) {
+	err = f.do(ctx, "rules of others beside", func() error {
+		var errs []error
+		for _, v := range []Variant{NFT, Legacy} {
+			if v == Legacy {
+				if used, err := LegacyInUse(); err != nil || !used {
+					errs = append(errs, err)
+					continue
+				}
+			}
+			for i := range f.fams {
+				line, err := f.foreignOne(ctx, v, i, want && v != f.variant)
+				if line != "" {
+					lines = append(lines, line)
+				}
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(errs...)
+	})
+	return lines, err
+}
+
+// foreignOne changes the chain of one variant and family.
+func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) (string, error) {
+	progs := f.progs[i]
+	if v != f.variant {
+		var err error
+		if progs, err = find(v, f.fams[i].v6, f.cfg.Dirs); err != nil {
+			if v == NFT {
+				return "", nil // Docker needs them as well
+			}
+			return "", err
+		}
+	}
+	out, err := run(ctx, f.ns, "", progs.save)
+	if err != nil {
+		if v != f.variant && v == NFT {
+			f.log.Debug("the other variant of iptables cannot be asked", "err", err)
+			return "", nil
+		}
+		return "", err
+	}
+	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
+	rule := "-m mark --mark " + mark + " -m comment --comment " + strings.ToLower(f.cfg.Name) + " -j ACCEPT"
+	exists, found := false, ""
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, ":"+userChain+" ") {
+			exists = true
+		}
+		if text, ok := strings.CutPrefix(line, "-A "+userChain+" "); ok && isAccept(text, strings.ToLower(f.cfg.Name), mark) {
+			found = text
+		}
+	}
+	change := ""
+	switch {
+	case want && exists && found == "":
+		change = "-I " + userChain + " 1 " + rule
+	case !want && found != "":
+		change = "-D " + userChain + " " + found
+	default:
+		return "", nil
+	}
+	if err := f.cfg.Steps.Next("ipt: foreign accept"); err != nil {
+		return "", err
+	}
+	if _, err := run(ctx, f.ns, "*"+tableFilter+"\n"+change+"\nCOMMIT\n", progs.restore, "--noflush", "-w"); err != nil {
+		return "", fmt.Errorf("chain %s: %w", userChain, err)
+	}
+	return filepath.Base(strings.TrimSuffix(progs.restore, "-restore")) + " " + change, nil
+}
+
+// isAccept recognises the rule by all that it is made of.
+func isAccept(text, comment, mark string) bool {
+	return commentOf(text) == comment && targetOf(text) == "ACCEPT" && strings.Contains(text, "--mark "+mark)
+}

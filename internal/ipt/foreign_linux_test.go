@@ -1,0 +1,95 @@
+package ipt_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/libnetwork/libnetwork/internal/ipt"
+	"github.com/libnetwork/libnetwork/internal/model"
+)
+
+// Foreign rules and policies stay, in their order, and the one chain of Docker that
+// is for others comes first.
+func TestForeignRules(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		for _, prog := range []string{"iptables-" + string(v), "ip6tables-" + string(v)} {
+			for _, l := range []string{
+				"-P FORWARD DROP", "-N DOCKER-USER", "-N MINE", "-A MINE -j RETURN", "-A DOCKER-USER -j RETURN",
+				"-A FORWARD -m comment --comment before -j MINE", "-A FORWARD -j DOCKER-USER", "-A FORWARD -j MINE",
+				"-A INPUT -j MINE", "-t nat -A PREROUTING -p tcp -j RETURN", "-t nat -A POSTROUTING -o eth9 -j ACCEPT",
+				"-t raw -A PREROUTING -i eth9 -j ACCEPT", "-t mangle -A FORWARD -j ACCEPT", "-t nat -A OUTPUT -o eth9 -j ACCEPT",
+			} {
+				command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
+			}
+		}
+		before := withoutOurs(saved(t, v))
+		f := open(t, ipt.Config{Variant: v})
+		apply(t, f, some(), model.FirewallChange{})
+		now := saved(t, v)
+		if diff := cmp.Diff(before, withoutOurs(now)); diff != "" {
+			t.Errorf("foreign rules (-before +with networks):\n%s", diff)
+		}
+		forward := strings.Index(now, "-A FORWARD -j DOCKER-USER\n-A FORWARD -m comment --comment")
+		mine := strings.Index(now, "-A FORWARD -j MINE\n")
+		if forward < 0 || mine < forward {
+			t.Errorf("our chain does not follow DOCKER-USER:\n%s", now)
+		}
+		// An administrator moves our rule.
+		rule := ""
+		for line := range strings.Lines(now) {
+			if text, ok := strings.CutPrefix(line, "-A FORWARD "); ok && strings.Contains(text, "LIBNETWORK") {
+				rule = strings.ReplaceAll(text, `"`, "")
+				break
+			}
+		}
+		command(t, append([]string{"iptables-" + string(v), "-w", "-D", "FORWARD"}, strings.Fields(rule)...)...)
+		command(t, append([]string{"iptables-" + string(v), "-w", "-A", "FORWARD"}, strings.Fields(rule)...)...)
+		reconcile(t, f, some(), model.FirewallGuard{}, false)
+		apply(t, f, model.FirewallChange{}, some())
+		if diff := cmp.Diff(before, withoutOurs(saved(t, v))); diff != "" || ours(t, v) != "" {
+			t.Errorf("10 foreign rules (-before +after):\n%s\nours:\n%s", diff, ours(t, v))
+		}
+	})
+}
+
+func withoutOurs(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, ":") {
+			line, _, _ = strings.Cut(line, "[") // counters
+			line += "\n"
+		}
+		if !strings.Contains(line, "LIBNETWORK") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// Docker starts after us and puts its rules to the top, from where they accept what
+// its containers send anywhere.
+func TestDockerStartsLater(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		prog := "iptables-" + string(v)
+		f := open(t, ipt.Config{Variant: v})
+		reconcile(t, f, some(), model.FirewallGuard{}, true)
+		for _, l := range []string{
+			"-N DOCKER-USER", "-N DOCKER-FORWARD", "-A DOCKER-FORWARD -i docker0 -j ACCEPT",
+			"-I FORWARD -j DOCKER-FORWARD", "-I FORWARD -j DOCKER-USER",
+		} {
+			command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
+		}
+		reconcile(t, f, some(), model.FirewallGuard{}, true)
+		reconcile(t, f, some(), model.FirewallGuard{}, false)
+		var order []string
+		for line := range strings.Lines(command(t, prog, "-w", "-S", "FORWARD")) {
+			words := strings.Fields(line)
+			order = append(order, words[len(words)-1])
+		}
+		if diff := cmp.Diff([]string{"ACCEPT", "DOCKER-USER", "LIBNETWORK-FORWARD", "DOCKER-FORWARD"}, order); diff != "" {
+			t.Errorf("rules of FORWARD (-want +got):\n%s", diff)
+		}
+	})
+}
