@@ -7,6 +7,7 @@ import (
 	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/options"
 	"github.com/libnetwork/libnetwork/types"
@@ -21,6 +22,8 @@ type bridgeSettings struct {
 	EnableIPTables bool
 	// EnableUserlandProxy asks for a proxy for published ports.
 	EnableUserlandProxy bool
+	// FirewallBackend is auto, nftables, iptables, iptables-nft or iptables-legacy.
+	FirewallBackend kernel.Backend
 }
 
 // hostOptions reads from a configuration what the machine's engine is made with.
@@ -39,7 +42,7 @@ func hostOptions(cfg *config.Config) (host.Options, error) {
 	}
 	return host.Options{
 		DataDir: cfg.Daemon.DataDir, RunDir: cfg.Daemon.RunDir,
-		Forwarding: b.EnableIPForwarding, NoFirewall: !b.EnableIPTables,
+		Forwarding: b.EnableIPForwarding, NoFirewall: !b.EnableIPTables, Firewall: b.FirewallBackend,
 	}, nil
 }
 
@@ -76,6 +79,16 @@ func bridgeConfig(cfg *config.Config) (bridgeSettings, error) {
 		}
 		if *field, ok = v.(bool); !ok {
 			return s, types.BadRequestErrorf("configuration of driver %s: %s is a %T, not a bool", bridge.Type, name, v)
+		}
+	}
+	if v, ok := m["FirewallBackend"]; ok {
+		name, ok := v.(string)
+		if !ok {
+			return s, types.BadRequestErrorf("configuration of driver %s: FirewallBackend is a %T, not a string", bridge.Type, v)
+		}
+		var err error
+		if s.FirewallBackend, err = kernel.ParseBackend(name); err != nil {
+			return s, types.BadRequestErrorf("configuration of driver %s: %w", bridge.Type, err)
 		}
 	}
 	if s.EnableUserlandProxy {

@@ -26,6 +26,8 @@ type configFile struct {
 		Hosts                     []string
 		// KeepAlive and Forwarding are on unless said otherwise.
 		KeepAlive, Forwarding *bool
+		// FirewallBackend is what the flag of that name says.
+		FirewallBackend string
 	}
 	// ignored are keys that others know and this daemon does not use.
 	ignored []string

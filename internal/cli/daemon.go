@@ -13,10 +13,8 @@ import (
 	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/client"
 	"github.com/libnetwork/libnetwork/internal/daemon"
+	"github.com/libnetwork/libnetwork/internal/kernel"
 )
-
-// firewallBackend is the one backend of the firewall that there is.
-const firewallBackend = "nftables"
 
 // daemonFlags are the flags of the daemon.
 type daemonFlags struct {
@@ -37,7 +35,7 @@ func (a *app) daemonCommand() *cobra.Command {
 	fs.StringVar(&f.configFile, "config", "", "configuration `file` (default $"+configEnv+" or "+defaultConfig+" if it exists)")
 	fs.StringVar(&f.dataDir, "data-dir", "", "`directory` of what outlives a boot (default "+config.DefaultDataDir+")")
 	fs.StringVar(&f.runDir, "run-dir", "", "`directory` of what does not (default "+config.DefaultRunDir+", or one below it for another data directory)")
-	fs.StringVar(&f.firewall, "firewall-backend", firewallBackend, "`backend` of the firewall")
+	fs.StringVar(&f.firewall, "firewall-backend", "", "`backend` of the firewall: auto, nftables, iptables, iptables-nft or iptables-legacy (default auto: nftables if the kernel has it)")
 	fs.StringVar(&f.logLevel, "log-level", "", "`level` of messages: debug, info, warn or error (default info)")
 	fs.BoolVarP(&f.debug, "debug", "D", false, "the same as --log-level debug")
 	fs.BoolVar(&f.insecure, "insecure", false, "let tcp:// be reached from other hosts, without any protection")
@@ -102,9 +100,9 @@ type settings struct {
 
 func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 	s := new(settings)
-	var err error
-	if f.firewall != firewallBackend {
-		return nil, usageError{fmt.Errorf("firewall backend %q is not known: there is %s", f.firewall, firewallBackend)}
+	backend, err := kernel.ParseBackend(first(f.firewall, file.Daemon.FirewallBackend))
+	if err != nil {
+		return nil, usageError{err}
 	}
 	if s.level, err = pickLevel(f, file); err != nil {
 		return nil, err
@@ -142,6 +140,7 @@ func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 			KeepAlive:     !f.noKeepAlive && (d.KeepAlive == nil || *d.KeepAlive),
 			RemoveUnowned: f.removeUnowned,
 			Forwarding:    d.Forwarding == nil || *d.Forwarding,
+			Firewall:      backend,
 		},
 		Open: a.Open, Hosts: hosts, Insecure: f.insecure || d.Insecure, Version: a.Version, Getenv: a.Getenv,
 	}

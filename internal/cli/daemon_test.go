@@ -107,7 +107,6 @@ func TestSettings(t *testing.T) {
 				}
 				return ""
 			}}}
-			tt.flags.firewall = firewallBackend
 			s, err := a.settings(&tt.flags, file(tt.file))
 			if err != nil {
 				t.Fatal(err)
@@ -121,7 +120,7 @@ func TestSettings(t *testing.T) {
 	}
 	t.Run("another data directory has a run directory of its own", func(t *testing.T) {
 		a := &app{Env: Env{Getenv: func(string) string { return "" }}}
-		s, err := a.settings(&daemonFlags{dataDir: "/d", firewall: firewallBackend}, file(""))
+		s, err := a.settings(&daemonFlags{dataDir: "/d"}, file(""))
 		if err != nil {
 			t.Fatal(err)
 		}

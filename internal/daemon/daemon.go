@@ -19,6 +19,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/api/server"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/kernel"
 )
 
 const (
@@ -37,7 +38,9 @@ type EngineConfig struct {
 	RemoveUnowned bool
 	// Forwarding lets the engine turn packet forwarding on.
 	Forwarding bool
-	Logger     *slog.Logger
+	// Firewall is the backend of the firewall.
+	Firewall kernel.Backend
+	Logger   *slog.Logger
 }
 
 // OpenFunc opens an engine. What it returns beside it closes the engine.

@@ -21,7 +21,9 @@ func assemble(ctx context.Context, opts Options) (*engine.Engine, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	k, err := kernel.New(ctx, kernel.Config{DataDir: opts.DataDir, RunDir: opts.RunDir, Steps: opts.Steps, Logger: opts.Logger})
+	k, err := kernel.New(ctx, kernel.Config{
+		DataDir: opts.DataDir, RunDir: opts.RunDir, Firewall: opts.Firewall, Steps: opts.Steps, Logger: opts.Logger,
+	})
 	if err != nil {
 		return nil, engine.WithClass(err, "open %s: %w", opts.RunDir, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/step"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -38,6 +39,8 @@ type Options struct {
 	// NoFirewall leaves the host's firewall alone: no isolation, no masquerading,
 	// no published ports.
 	NoFirewall bool
+	// Firewall names the backend of the firewall; kernel.Auto if empty.
+	Firewall kernel.Backend
 	// SmallPools cuts the default address pools to /24, so that there are 4096
 	// instead of 31.
 	SmallPools bool

@@ -12,12 +12,16 @@
 package kernel
 
 import (
+	"fmt"
 	"hash/fnv"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/nft"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // Group is the link group that marks the links of a data directory. It lies far
@@ -34,6 +38,36 @@ func Table(dataDir string) string {
 		return nft.DefaultTable
 	}
 	return nft.DefaultTable + "-" + strconv.FormatUint(uint64(hash(dataDir)), 16)
+}
+
+// A Backend is a way to keep the firewall's rules in the kernel.
+type Backend string
+
+// The backends.
+const (
+	// Auto is NFTables where the kernel has it, else IPTables.
+	Auto     Backend = "auto"
+	NFTables Backend = "nftables"
+	// IPTables uses whatever program iptables-restore is.
+	IPTables Backend = "iptables"
+	// IPTablesNFT and IPTablesLegacy use one of its two variants.
+	IPTablesNFT    Backend = "iptables-nft"
+	IPTablesLegacy Backend = "iptables-legacy"
+)
+
+// Backends are all of them.
+func Backends() []Backend { return []Backend{Auto, NFTables, IPTables, IPTablesNFT, IPTablesLegacy} }
+
+// ParseBackend reads the name of a backend; the empty one is Auto. The error is of
+// class BadRequest.
+func ParseBackend(name string) (Backend, error) {
+	if name == "" {
+		return Auto, nil
+	}
+	if b := Backend(name); slices.Contains(Backends(), b) {
+		return b, nil
+	}
+	return "", types.BadRequestErrorf("firewall backend %q is not known: there are %s", name, strings.Trim(fmt.Sprint(Backends()), "[]"))
 }
 
 func hash(dataDir string) uint32 {

@@ -17,7 +17,6 @@ import (
 	"github.com/libnetwork/libnetwork/internal/hostport"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 	"github.com/libnetwork/libnetwork/internal/step"
 	"github.com/libnetwork/libnetwork/internal/sysctl"
@@ -27,8 +26,10 @@ import (
 // Config says whose objects they are.
 type Config struct {
 	DataDir, RunDir string
-	Steps           *step.Counter // numbers each change; nil: none
-	Logger          *slog.Logger  // nil: slog.Default
+	// Firewall is the backend of the firewall; Auto if empty.
+	Firewall Backend
+	Steps    *step.Counter // numbers each change; nil: none
+	Logger   *slog.Logger  // nil: slog.Default
 }
 
 // Kernel makes and removes objects in the network namespace in which it was
@@ -40,8 +41,9 @@ type Kernel struct {
 	dir      string // of pinned namespaces
 	host     *netns.Namespace
 	rt       *rtnl.Socket
-	firewall *nft.Firewall
-	redirect nft.Redirector
+	backend  Backend // that is in use, never Auto or IPTables
+	firewall firewall
+	redirect redirector
 	ports    hostport.Holder
 	tracked  conntrack.Flusher
 	reaper   *reaper
@@ -52,7 +54,7 @@ type Kernel struct {
 	// repair.
 	networks  map[string]model.FirewallNetwork
 	published map[string]model.Port
-	guard     nft.Guard
+	guard     model.FirewallGuard
 }
 
 // New opens what the kernel is talked to with. It changes nothing but the
@@ -81,8 +83,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 	if k.rt, err = k.host.Rtnl(); err != nil {
 		return nil, err
 	}
-	k.firewall, err = nft.Open(ctx, nft.Config{Table: Table(cfg.DataDir), Steps: cfg.Steps, Logger: cfg.Logger})
-	if err != nil {
+	if err := k.openFirewall(ctx); err != nil {
 		return nil, err
 	}
 	k.reaper = newReaper(k.rt, k.log)
@@ -285,7 +286,7 @@ func forwarding(v6 bool) []string {
 // through the host.
 func (k *Kernel) Guard(ctx context.Context, v4, v6 bool) error {
 	k.mu.Lock()
-	k.guard = nft.Guard{V4: v4, V6: v6}
+	k.guard = model.FirewallGuard{V4: v4, V6: v6}
 	g := k.guard
 	k.mu.Unlock()
 	return k.repaired(ctx, k.firewall.SetGuard(ctx, g))
@@ -294,7 +295,7 @@ func (k *Kernel) Guard(ctx context.Context, v4, v6 bool) error {
 // repaired puts the firewall right when a change has found that somebody else
 // has been at it; everything wanted, that change included, is in the books.
 func (k *Kernel) repaired(ctx context.Context, err error) error {
-	if !errors.Is(err, nft.ErrTampered) {
+	if !errors.Is(err, model.ErrFirewallTampered) {
 		return err
 	}
 	k.log.Warn("firewall rules were changed by somebody else: they are put right", "err", err)
@@ -305,10 +306,10 @@ func (k *Kernel) repaired(ctx context.Context, err error) error {
 	return nil
 }
 
-func (k *Kernel) wanted() (nft.Change, nft.Guard) {
+func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var c nft.Change
+	var c model.FirewallChange
 	for _, n := range k.networks {
 		c.Networks = append(c.Networks, n)
 	}
@@ -319,7 +320,7 @@ func (k *Kernel) wanted() (nft.Change, nft.Guard) {
 }
 
 // book enters a change of the firewall into the books.
-func (k *Kernel) book(add, del nft.Change) {
+func (k *Kernel) book(add, del model.FirewallChange) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, n := range del.Networks {

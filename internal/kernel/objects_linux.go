@@ -12,14 +12,13 @@ import (
 	"github.com/libnetwork/libnetwork/internal/conntrack"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/types"
 )
 
 // Create makes objects of one kind, all or none.
 func (k *Kernel) Create(ctx context.Context, objs []model.Object) error {
 	if c, ok := change(objs); ok {
-		return k.changeFirewall(ctx, c, nft.Change{})
+		return k.changeFirewall(ctx, c, model.FirewallChange{})
 	}
 	for i, o := range objs {
 		if err := k.createOne(ctx, o); err != nil {
@@ -33,7 +32,7 @@ func (k *Kernel) Create(ctx context.Context, objs []model.Object) error {
 // already is none.
 func (k *Kernel) Delete(ctx context.Context, objs []model.Object) error {
 	if c, ok := change(objs); ok {
-		return k.changeFirewall(ctx, nft.Change{}, c)
+		return k.changeFirewall(ctx, model.FirewallChange{}, c)
 	}
 	var errs []error
 	for _, o := range objs {
@@ -43,7 +42,7 @@ func (k *Kernel) Delete(ctx context.Context, objs []model.Object) error {
 }
 
 // change picks what the firewall makes in one transaction.
-func change(objs []model.Object) (c nft.Change, ok bool) {
+func change(objs []model.Object) (c model.FirewallChange, ok bool) {
 	for _, o := range objs {
 		switch o := o.(type) {
 		case model.FirewallNetwork:
@@ -57,7 +56,7 @@ func change(objs []model.Object) (c nft.Change, ok bool) {
 	return c, len(objs) > 0
 }
 
-func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error {
+func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChange) error {
 	// The books are written first: if the firewall has to be repaired, they say
 	// what it shall hold.
 	k.book(add, del)
@@ -86,7 +85,7 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del nft.Change) error 
 // container: a connection keeps the one that it began with, whatever the rules say
 // now. A port that is published afresh had no TCP connections, since nobody
 // listened there; datagrams may have been coming all the time.
-func stale(add, del nft.Change) conntrack.Filter {
+func stale(add, del model.FirewallChange) conntrack.Filter {
 	filter := conntrack.Filter{Ports: del.Ports}
 	for _, p := range add.Ports {
 		if p.Proto != unix.IPPROTO_TCP {
@@ -128,7 +127,7 @@ func (k *Kernel) createOne(ctx context.Context, o model.Object) error {
 		if err != nil {
 			return err
 		}
-		if err := k.cfg.Steps.Next("nft: redirect " + o.Netns); err != nil {
+		if err := k.cfg.Steps.Next("firewall: redirect " + o.Netns); err != nil {
 			return err
 		}
 		return k.redirect.Set(ctx, ns.FD(), o.Port)
@@ -259,7 +258,7 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		return errors.Join(k.forget(o.Path), netns.Remove(k.cfg.Steps, o.Path))
 	case model.Redirect:
 		return k.inside(o.Netns, func(ns *netns.Namespace) error {
-			if err := k.cfg.Steps.Next("nft: remove redirect " + o.Netns); err != nil {
+			if err := k.cfg.Steps.Next("firewall: remove redirect " + o.Netns); err != nil {
 				return err
 			}
 			return k.redirect.Remove(ctx, ns.FD())

@@ -9,7 +9,6 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 )
 
@@ -63,7 +62,7 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 }
 
 func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error {
-	k.book(rules(want), nft.Change{})
+	k.book(rules(want), model.FirewallChange{})
 	all, g := k.wanted()
 	changed, err := k.firewall.Reconcile(ctx, all, g)
 	if err != nil {
@@ -73,11 +72,11 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object) error
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
 	k.acceptedByOthers(ctx, len(all.Networks) > 0)
-	return nil
+	return k.retireOthers(ctx)
 }
 
 // rules picks what the firewall holds.
-func rules(want []model.Object) nft.Change {
+func rules(want []model.Object) model.FirewallChange {
 	c, _ := change(slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
 		return o.Order() != model.OrderFirewall && o.Order() != model.OrderPort
 	}))
@@ -90,8 +89,8 @@ func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
 	if len(c.Networks)+len(c.Ports) == 0 {
 		return nil
 	}
-	k.book(c, nft.Change{})
-	return k.firewall.Apply(ctx, c, nft.Change{})
+	k.book(c, model.FirewallChange{})
+	return k.firewall.Apply(ctx, c, model.FirewallChange{})
 }
 
 // strays finds the links and the files of namespaces that carry our mark and that

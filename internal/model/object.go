@@ -21,6 +21,7 @@ const (
 	OrderFiles
 	OrderRedirect
 	OrderPort
+	OrderLink
 	OrderVeth
 	OrderRoute
 	OrderEntry
@@ -155,35 +156,6 @@ func (r DefaultRoute) Key() string {
 
 // Order is the object's place in the order of creation.
 func (DefaultRoute) Order() Order { return OrderRoute }
-
-// FirewallNetwork is what the host's firewall shall do for one network.
-type FirewallNetwork struct {
-	// ID is the network's id; it is the mark of everything made from this.
-	ID string
-	// Bridge is the name of the network's link.
-	Bridge string
-	// V4 and V6 are nil where the network does not have that family.
-	V4, V6 *FirewallFamily
-}
-
-// FirewallFamily is the part of a FirewallNetwork for one address family.
-type FirewallFamily struct {
-	// Subnets of the network.
-	Subnets []netip.Prefix
-	// Masquerade gives packets that leave the network the host's address.
-	Masquerade bool
-	// Internal networks exchange packets with nobody but their own members and
-	// the host.
-	Internal bool
-	// ICC lets members of the network reach each other.
-	ICC bool
-}
-
-// Key identifies the rules by their network.
-func (f FirewallNetwork) Key() string { return "firewall/" + f.ID }
-
-// Order is the object's place in the order of creation.
-func (FirewallNetwork) Order() Order { return OrderFirewall }
 
 // Port is a port, or a range of ports, of the host that leads to a container.
 type Port struct {

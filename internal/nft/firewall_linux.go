@@ -265,13 +265,13 @@ func (f *Firewall) apply(add, del Change, g Guard) error {
 	empty := len(b.buf)
 	have := f.have
 	for i, fam := range f.fams {
-		needed := g.of(fam.v6()) || count[i] > 0
+		needed := g.Of(fam.v6()) || count[i] > 0
 		switch {
 		case !needed && have[i]:
 			b.delTable(fam.num, f.table)
 			have[i] = false
 		case needed && !have[i]:
-			rs := fam.build(add, g.of(fam.v6()))
+			rs := fam.build(add, g.Of(fam.v6()))
 			f.remember(rs)
 			if err := b.table(rs, f.table, f.flags); err != nil {
 				return err
@@ -371,7 +371,7 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 		b.setElems(unix.NFT_MSG_NEWSETELEM, fam.num, f.table, networkElems(n.ID, n.Bridge))
 	}
 	f.ports(b, unix.NFT_MSG_NEWSETELEM, fam, add)
-	if on := g.of(fam.v6()); on != f.guard.of(fam.v6()) {
+	if on := g.Of(fam.v6()); on != f.guard.Of(fam.v6()) {
 		b.flushChain(fam.num, f.table, "foreign")
 		if on {
 			r := guardRule()

@@ -228,7 +228,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 	var have [2]bool
 	for i, fam := range f.fams {
 		d := dumps[i]
-		rs := fam.build(want, g.of(fam.v6()))
+		rs := fam.build(want, g.Of(fam.v6()))
 		have[i] = rs != nil
 		if d == nil && rs == nil {
 			continue

@@ -18,7 +18,7 @@ func Render(table string, want Change, g Guard) (string, error) {
 	}
 	var text strings.Builder
 	for _, v6 := range []bool{false, true} {
-		if rs := familyOf(v6).build(want, g.of(v6)); rs != nil {
+		if rs := familyOf(v6).build(want, g.Of(v6)); rs != nil {
 			text.WriteString(rs.text(table))
 		}
 	}

@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"errors"
 	"log/slog"
 
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -12,15 +11,13 @@ import (
 const DefaultTable = "libnetwork"
 
 // MarkBit is set in the mark of every packet that the forward chain accepts.
-// It lies outside of what Docker, Kubernetes (0x4000, 0x8000), netavark and the
-// CNI port mapper (0x2000), Tailscale (0xff0000) and Cilium (0xf00) use.
-const MarkBit = 0x02000000
+const MarkBit = model.FirewallMark
 
 // ErrTampered is wrapped by errors of [Firewall.Apply] that say that the tables
 // are not as this process left them: they are gone, or lack what was to be
 // deleted, or hold something else in its place. Nothing has been changed.
 // [Firewall.Reconcile] repairs them.
-var ErrTampered = errors.New("firewall tables were changed by somebody else")
+var ErrTampered = model.ErrFirewallTampered
 
 // Config says whose firewall it is. The zero value is valid.
 type Config struct {
@@ -36,20 +33,8 @@ type Config struct {
 }
 
 // Change is a part of what the firewall shall hold, or all of it.
-type Change struct {
-	Networks []model.FirewallNetwork
-	Ports    []model.Port
-}
+type Change = model.FirewallChange
 
 // Guard says for which families the forward chain drops what neither enters nor
 // leaves one of our bridges. A table stays as long as its family is guarded.
-type Guard struct {
-	V4, V6 bool
-}
-
-func (g Guard) of(v6 bool) bool {
-	if v6 {
-		return g.V6
-	}
-	return g.V4
-}
+type Guard = model.FirewallGuard

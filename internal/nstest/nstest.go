@@ -27,17 +27,21 @@ type Feature string
 
 // The features that [Require] knows. All but [Root] include [Root].
 const (
-	Root        Feature = "root"
-	IPv6        Feature = "ipv6"
-	Bridge      Feature = "bridge"
-	Veth        Feature = "veth"
-	Macvlan     Feature = "macvlan"
-	IPvlan      Feature = "ipvlan"
-	VLAN        Feature = "vlan"
-	VXLAN       Feature = "vxlan"
-	Dummy       Feature = "dummy"
-	NFTables    Feature = "nftables"
-	Conntrack   Feature = "conntrack"
+	Root      Feature = "root"
+	IPv6      Feature = "ipv6"
+	Bridge    Feature = "bridge"
+	Veth      Feature = "veth"
+	Macvlan   Feature = "macvlan"
+	IPvlan    Feature = "ipvlan"
+	VLAN      Feature = "vlan"
+	VXLAN     Feature = "vxlan"
+	Dummy     Feature = "dummy"
+	NFTables  Feature = "nftables"
+	Conntrack Feature = "conntrack"
+
+	IPTablesNFT    Feature = "iptables-nft"
+	IPTablesLegacy Feature = "iptables-legacy"
+
 	BrNetfilter Feature = "br_netfilter"
 	SCTP        Feature = "sctp"
 	XFRM        Feature = "xfrm"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -55,6 +56,8 @@ func try(f Feature) error {
 		return tryUpper(f, lo)
 	case NFTables:
 		return trySocket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
+	case IPTablesNFT, IPTablesLegacy:
+		return tryIPTables(string(f))
 	case Conntrack:
 		_, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 		return err
@@ -83,6 +86,19 @@ func tryUpper(f Feature, a netlink.LinkAttrs) error {
 	default:
 		return netlink.LinkAdd(&netlink.Vlan{LinkAttrs: a, VlanId: 2})
 	}
+}
+
+// tryIPTables runs one of the variants. Where the kernel knows no legacy tables, it
+// says so by the error.
+func tryIPTables(program string) error {
+	out, err := exec.Command(program, "-w", "-t", "nat", "-n", "-L").CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	if missing := stat("/proc/net/ip_tables_names"); program == string(IPTablesLegacy) && missing != nil {
+		return missing
+	}
+	return fmt.Errorf("%s: %w: %s", program, err, out)
 }
 
 func stat(path string) error {

@@ -14,8 +14,10 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-func TestScenario01Options(t *testing.T) {
-	h := newHost(t)
+func TestScenario01Options(t *testing.T) { onEach(t, testScenario01Options) }
+
+func testScenario01Options(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	srv := h.lanServer()
 	_ = srv
 
@@ -144,14 +146,14 @@ func TestScenario02Conflicts(t *testing.T) {
 	same(t, "the store", store, h.store)
 }
 
-// victimEnv holds the data and run directories of a process that makes networks
+// victimEnv holds the data and run directories and the backend of a process that makes networks
 // and containers, and waits to be killed.
 const victimEnv = "LIBNETWORK_SCENARIO_VICTIM"
 
 func victim() {
-	data, run, _ := strings.Cut(os.Getenv(victimEnv), ":")
+	dirs := strings.Split(os.Getenv(victimEnv), ":")
 	err := func() error {
-		ctl, err := libnetwork.New(config.OptionDataDir(data), config.OptionRunDir(run))
+		ctl, err := libnetwork.New(config.OptionDataDir(dirs[0]), config.OptionRunDir(dirs[1]), backend(dirs[2]).option())
 		if err != nil {
 			return err
 		}
@@ -192,7 +194,7 @@ func (h *host) killed() {
 	}
 	h.running = nil
 	cmd := exec.CommandContext(h.t.Context(), "/proc/self/exe", "-test.run=^$")
-	cmd.Env = append(os.Environ(), victimEnv+"="+h.data+":"+h.run)
+	cmd.Env = append(os.Environ(), victimEnv+"="+h.data+":"+h.run+":"+string(h.backend()))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -213,8 +215,10 @@ func (h *host) killed() {
 	h.start()
 }
 
-func TestScenario03RestartAndNames(t *testing.T) {
-	h := newHost(t)
+func TestScenario03RestartAndNames(t *testing.T) { onEach(t, testScenario03RestartAndNames) }
+
+func testScenario03RestartAndNames(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	h.network(1)
 	check := func(t *testing.T) {
@@ -247,8 +251,10 @@ func TestScenario03RestartAndNames(t *testing.T) {
 	t.Run("after a kill", check)
 }
 
-func TestScenario08ForeignBridge(t *testing.T) {
-	h := newHost(t)
+func TestScenario08ForeignBridge(t *testing.T) { onEach(t, testScenario08ForeignBridge) }
+
+func testScenario08ForeignBridge(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.sh("ip", "link", "add", "virbr7", "type", "bridge")
 	t.Cleanup(func() { h.sh("ip", "link", "del", "virbr7") })
 	h.sh("ip", "link", "set", "virbr7", "group", "55", "alias", "of somebody else", "address", "02:00:00:00:00:77",
@@ -320,8 +326,10 @@ func TestScenario08ForeignBridge(t *testing.T) {
 	})
 }
 
-func TestScenario09IPv6(t *testing.T) {
-	h := newHost(t)
+func TestScenario09IPv6(t *testing.T) { onEach(t, testScenario09IPv6) }
+
+func testScenario09IPv6(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	n := h.network(1, func(c *netConfig) { c.v6.AuxAddresses = map[string]string{"spare": "fd99:0:0:1::2"} })
 	c1, c2 := h.container("c1", nil, n), h.container("c2", nil, n)
@@ -377,8 +385,10 @@ func TestScenario09IPv6(t *testing.T) {
 	})
 }
 
-func TestScenario10NothingLeft(t *testing.T) {
-	h := newHost(t)
+func TestScenario10NothingLeft(t *testing.T) { onEach(t, testScenario10NothingLeft) }
+
+func testScenario10NothingLeft(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	before := machine(t)
 	store := h.store()
 	for range 2 {

@@ -62,6 +62,9 @@ func bareHost(t *testing.T, opts ...config.Option) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := standardTables(); err != nil {
+		t.Fatal(err)
+	}
 	nstest.Leaks(t)
 	before := machine(t)
 	t.Cleanup(func() { same(t, "the machine after the test", before, func() string { return machine(t) }) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,6 +25,8 @@ func machine(t *testing.T) string {
 	var b strings.Builder
 	for _, args := range [][]string{
 		{"nft", "-s", "list", "ruleset"},
+		{"iptables-legacy-save"},
+		{"ip6tables-legacy-save"},
 		{"ip", "-br", "link"},
 		{"ip", "-br", "addr"},
 		{"ip", "-4", "route", "show", "table", "all"},
@@ -31,6 +34,9 @@ func machine(t *testing.T) string {
 		{"ip", "rule"},
 	} {
 		out, err := run(args...)
+		if errors.Is(err, exec.ErrNotFound) {
+			continue // nor anything that it could show
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,11 +70,12 @@ func machine(t *testing.T) string {
 var (
 	carrier = regexp.MustCompile(` (UP|DOWN|UNKNOWN|LOWERLAYERDOWN) `)
 	madeUp  = regexp.MustCompile(`(?m)^(veth.*) fe80::\S+|^.* dev veth.*\n|^multicast ff00.*\n`)
+	counted = regexp.MustCompile(`(?m)^#.*\n| \[\d+:\d+\]$`)
 	blanks  = regexp.MustCompile(` +`)
 )
 
 func steady(out string) string {
-	out = madeUp.ReplaceAllString(out, "$1")
+	out = counted.ReplaceAllString(madeUp.ReplaceAllString(out, "$1"), "")
 	return blanks.ReplaceAllString(strings.NewReplacer("NO-CARRIER,", "", ",LOWER_UP", "", " linkdown", "").Replace(carrier.ReplaceAllString(out, " ")), " ")
 }
 

@@ -2,7 +2,6 @@ package scenario_test
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/libnetwork/libnetwork/config"
@@ -25,22 +24,17 @@ func (h *host) docker(t *testing.T, kind string) {
 			h.sh(prog, "-w", "-P", "FORWARD", "ACCEPT")
 			h.sh(prog, "-w", "-F")
 			h.sh(prog, "-w", "-X")
-			if kind == "nft" {
-				family := "ip"
-				if strings.HasPrefix(prog, "ip6") {
-					family = "ip6"
-				}
-				h.sh("nft", "delete", "table", family, "filter")
-			}
 		})
 	}
 }
 
-func TestNeighbourDocker(t *testing.T) {
+func TestNeighbourDocker(t *testing.T) { onEach(t, testNeighbourDocker) }
+
+func testNeighbourDocker(t *testing.T, on backend) {
 	for _, kind := range []string{"nft", "legacy"} {
 		for _, frames := range []string{"0", "1"} {
 			t.Run(kind+" bridge-nf-call-iptables="+frames, func(t *testing.T) {
-				h := newHost(t)
+				h := newHost(t, on.option())
 				_, err := os.Stat("/proc/sys/net/bridge")
 				switch {
 				case err == nil:
@@ -78,14 +72,16 @@ func TestNeighbourDocker(t *testing.T) {
 	}
 }
 
-func forwards() config.Option {
+func forwards(b backend) config.Option {
 	return config.OptionDriverConfig("bridge", map[string]any{
-		netlabel.GenericData: map[string]any{"EnableIPForwarding": true},
+		netlabel.GenericData: map[string]any{"EnableIPForwarding": true, "FirewallBackend": string(b)},
 	})
 }
 
-func TestForwardingTurnedOn(t *testing.T) {
-	h := bareHost(t, forwards())
+func TestForwardingTurnedOn(t *testing.T) { onEach(t, testForwardingTurnedOn) }
+
+func testForwardingTurnedOn(t *testing.T, on backend) {
+	h := bareHost(t, forwards(on))
 	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 		h.sysctl(name, "0")
 	}
@@ -178,8 +174,10 @@ func TestForwardingLeftAlone(t *testing.T) {
 	}
 }
 
-func TestForwardingOnBefore(t *testing.T) {
-	h := newHost(t, forwards())
+func TestForwardingOnBefore(t *testing.T) { onEach(t, testForwardingOnBefore) }
+
+func testForwardingOnBefore(t *testing.T, on backend) {
+	h := newHost(t, forwards(on))
 	h.lanServer()
 	other := h.anotherMachine("other", 3)
 	n := h.network(1)

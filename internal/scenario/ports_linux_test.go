@@ -24,8 +24,10 @@ func both(host net.IP, first, last uint16) []libnetwork.SandboxOption {
 	return publish(b, u)
 }
 
-func TestScenario11Conflicts(t *testing.T) {
-	h := newHost(t)
+func TestScenario11Conflicts(t *testing.T) { onEach(t, testScenario11Conflicts) }
+
+func testScenario11Conflicts(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n := h.network(1)
 	mine := h.container("mine", append(both(nil, 7001, 0), libnetwork.OptionHostname("mine")), n)
 	ns, err := serve(h.own, "foreign", 7002)
@@ -129,8 +131,10 @@ func listenable(t *testing.T, proto, addr string) {
 	_ = l.Close()
 }
 
-func TestScenario11Held(t *testing.T) {
-	h := newHost(t)
+func TestScenario11Held(t *testing.T) { onEach(t, testScenario11Held) }
+
+func testScenario11Held(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.container("c1", both(nil, 7001, 0), h.network(1))
 	for _, addr := range []string{"0.0.0.0:7001", "127.0.0.1:7001", hostV4 + ":7001", "[::]:7001", "[" + hostV6 + "]:7001"} {
 		if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr); err == nil {
@@ -144,8 +148,10 @@ func TestScenario11Held(t *testing.T) {
 	}
 }
 
-func TestScenario12EphemeralSequence(t *testing.T) {
-	h := bareHost(t)
+func TestScenario12EphemeralSequence(t *testing.T) { onEach(t, testScenario12EphemeralSequence) }
+
+func testScenario12EphemeralSequence(t *testing.T, on backend) {
+	h := bareHost(t, on.option())
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
 	h.sysctl("ipv4/ip_local_port_range", "50000\t50003")
@@ -179,8 +185,10 @@ func TestScenario12EphemeralSequence(t *testing.T) {
 	add("c6", 50001)
 }
 
-func TestScenario13Matrix(t *testing.T) {
-	h := newHost(t)
+func TestScenario13Matrix(t *testing.T) { onEach(t, testScenario13Matrix) }
+
+func testScenario13Matrix(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n1, n2 := h.network(1), h.network(2)
 	sibling, stranger := h.container("sibling", nil, n1), h.container("stranger", nil, n2)
 	for _, tt := range []struct {
@@ -242,8 +250,10 @@ func TestScenario13Matrix(t *testing.T) {
 	}
 }
 
-func TestScenario14ClosedToLAN(t *testing.T) {
-	h := newHost(t)
+func TestScenario14ClosedToLAN(t *testing.T) { onEach(t, testScenario14ClosedToLAN) }
+
+func testScenario14ClosedToLAN(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n, wide := h.network(1), h.network(2)
 	loop := h.container("loop", both(net.IPv4(127, 0, 0, 1), 7001, 0), n)
 	open := h.container("open", both(nil, 7002, 0), wide)
@@ -315,10 +325,12 @@ func TestScenario14ClosedToLAN(t *testing.T) {
 	})
 }
 
-func TestScenario15UDPRehoming(t *testing.T) {
+func TestScenario15UDPRehoming(t *testing.T) { onEach(t, testScenario15UDPRehoming) }
+
+func testScenario15UDPRehoming(t *testing.T, on backend) {
 	for _, family := range []struct{ name, host string }{{"IPv4", hostV4}, {"IPv6", hostV6}} {
 		t.Run(family.name, func(t *testing.T) {
-			h := newHost(t)
+			h := newHost(t, on.option())
 			n := h.network(1)
 			c, err := h.lan.Dial(t.Context(), "udp", at(family.host, 7001))
 			if err != nil {
@@ -361,8 +373,10 @@ func TestScenario15UDPRehoming(t *testing.T) {
 	}
 }
 
-func TestScenario16FreeAtOnce(t *testing.T) {
-	h := newHost(t)
+func TestScenario16FreeAtOnce(t *testing.T) { onEach(t, testScenario16FreeAtOnce) }
+
+func testScenario16FreeAtOnce(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n := h.network(1)
 	before := machine(t)
 	for range 3 {

@@ -9,8 +9,10 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-func TestScenario04Pairs(t *testing.T) {
-	h := newHost(t)
+func TestScenario04Pairs(t *testing.T) { onEach(t, testScenario04Pairs) }
+
+func testScenario04Pairs(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	nets := []libnetwork.Network{h.network(1), h.network(2), h.network(3)}
 	var cs []*container
 	for i := range nets {
@@ -39,8 +41,10 @@ func TestScenario04Pairs(t *testing.T) {
 	h.visit(list...)
 }
 
-func TestScenario05Internal(t *testing.T) {
-	h := newHost(t)
+func TestScenario05Internal(t *testing.T) { onEach(t, testScenario05Internal) }
+
+func testScenario05Internal(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	in, out := h.network(1, inside), h.network(2)
 	b := types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}
@@ -86,8 +90,10 @@ func TestScenario05Internal(t *testing.T) {
 	t.Run("after a restart", check)
 }
 
-func TestScenario06ICC(t *testing.T) {
-	h := newHost(t)
+func TestScenario06ICC(t *testing.T) { onEach(t, testScenario06ICC) }
+
+func testScenario06ICC(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	n, open := h.network(1, label(labelICC, "false")), h.network(2)
 	b := types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}
@@ -123,8 +129,10 @@ func TestScenario06ICC(t *testing.T) {
 	})
 }
 
-func TestScenario07Isolation(t *testing.T) {
-	h := newHost(t)
+func TestScenario07Isolation(t *testing.T) { onEach(t, testScenario07Isolation) }
+
+func testScenario07Isolation(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	h.lanServer()
 	var nets []libnetwork.Network
 	var cs []*container

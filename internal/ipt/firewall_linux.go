@@ -1,0 +1,391 @@
+package ipt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// A Firewall is the chains of one data directory in the namespace in which it was
+// opened. Close it when done; the chains stay.
+type Firewall struct {
+	cfg     Config
+	log     *slog.Logger
+	variant Variant
+	progs   [2]programs
+	fams    [2]*family
+
+	// turn holds one token; who has it may use what stands below.
+	turn chan struct{}
+	ns   int // the namespace; -1 after Close
+	// loaded says that have is known.
+	loaded bool
+	have   [2]listing
+}
+
+// Open finds the programs. It changes nothing. The error is of class NoService
+// where they are missing.
+func Open(ctx context.Context, cfg Config) (*Firewall, error) {
+	if cfg.Name == "" {
+		cfg.Name = DefaultName
+	}
+	f := &Firewall{cfg: cfg, log: cfg.Logger, variant: cfg.Variant, turn: make(chan struct{}, 1)}
+	if f.log == nil {
+		f.log = slog.Default()
+	}
+	for i, v6 := range []bool{false, true} {
+		f.fams[i] = familyOf(cfg.Name, v6)
+		var err error
+		if f.progs[i], err = find(cfg.Variant, v6, cfg.Dirs); err != nil {
+			return nil, err
+		}
+	}
+	for _, list := range chains() {
+		for _, c := range list {
+			if name := f.fams[0].chain(c); len(name) > maxName {
+				return nil, types.BadRequestErrorf("firewall %s: the name of chain %s is longer than %d", cfg.Name, name, maxName)
+			}
+		}
+	}
+	if f.variant == Any {
+		v, err := variant(ctx, f.progs[0].restore)
+		if err != nil {
+			return nil, fmt.Errorf("opening firewall %s: %w", cfg.Name, err)
+		}
+		f.variant = v
+	}
+	ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening firewall %s: %w", cfg.Name, os.NewSyscallError("open", err))
+	}
+	f.ns = ns
+	return f, nil
+}
+
+// Variant says which programs it uses.
+func (f *Firewall) Variant() Variant { return f.variant }
+
+// Close ends the use of the firewall. The chains stay. Later calls of other
+// methods fail; a second Close does nothing.
+func (f *Firewall) Close() error {
+	f.turn <- struct{}{}
+	defer f.release()
+	if f.ns < 0 {
+		return nil
+	}
+	err := unix.Close(f.ns)
+	f.ns = -1
+	return os.NewSyscallError("close", err)
+}
+
+// acquire waits for the turn.
+func (f *Firewall) acquire(ctx context.Context) error {
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		f.release()
+		return err
+	}
+	if f.ns < 0 {
+		f.release()
+		return errors.New("the firewall is closed")
+	}
+	return nil
+}
+
+func (f *Firewall) release() { <-f.turn }
+
+// do calls fn in its turn.
+func (f *Firewall) do(ctx context.Context, what string, fn func() error) error {
+	err := f.acquire(ctx)
+	if err == nil {
+		defer f.release()
+		err = fn()
+	}
+	if err != nil {
+		return fmt.Errorf("%s firewall %s: %w", what, f.cfg.Name, err)
+	}
+	return nil
+}
+
+// Apply removes del and adds add: all of it, or nothing. What both hold is
+// replaced. The chains are made with the first network and go with the last one.
+// A network or a link that del names and that is not there is no error; a port is:
+// it wraps [model.ErrFirewallTampered], as does that of rules that others have
+// changed. Adding what is there changes nothing. Of bad input the class of the
+// error is BadRequest, and nothing reaches the kernel.
+func (f *Firewall) Apply(ctx context.Context, add, del model.FirewallChange) error {
+	if err := errors.Join(check(add), check(del)); err != nil {
+		return types.BadRequestErrorf("firewall %s: %w", f.cfg.Name, err)
+	}
+	return f.do(ctx, "changing", func() error {
+		if err := f.load(ctx); err != nil {
+			return err
+		}
+		return f.apply(ctx, add, del, f.guard())
+	})
+}
+
+// SetGuard changes which families drop what neither enters nor leaves one of our
+// bridges. Where nothing changes nothing is written.
+func (f *Firewall) SetGuard(ctx context.Context, g model.FirewallGuard) error {
+	return f.do(ctx, "changing", func() error {
+		if err := f.load(ctx); err != nil {
+			return err
+		}
+		return f.apply(ctx, model.FirewallChange{}, model.FirewallChange{}, g)
+	})
+}
+
+// guard is what the rules say.
+func (f *Firewall) guard() model.FirewallGuard {
+	return model.FirewallGuard{V4: f.fams[0].guarded(f.have[0].rules), V6: f.fams[1].guarded(f.have[1].rules)}
+}
+
+// load finds out, once, what there is.
+func (f *Firewall) load(ctx context.Context) error {
+	if f.loaded {
+		return nil
+	}
+	have, err := f.read(ctx)
+	if err != nil {
+		return err
+	}
+	f.have, f.loaded = have, true
+	return nil
+}
+
+// read lists the tables of both families.
+func (f *Firewall) read(ctx context.Context) ([2]listing, error) {
+	var have [2]listing
+	for i, fam := range f.fams {
+		var out []byte
+		if !fam.v6 || hasIPv6() {
+			var err error
+			if out, err = run(ctx, f.ns, "", f.progs[i].save); err != nil {
+				return have, fmt.Errorf("reading the rules of %s: %w", fam, err)
+			}
+		}
+		have[i] = fam.parse(out)
+	}
+	return have, nil
+}
+
+// hasIPv6 says whether the kernel has the family at all; it may have been left out
+// at its start.
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
+
+// apply makes a change. What the tables hold is known.
+func (f *Firewall) apply(ctx context.Context, add, del model.FirewallChange, g model.FirewallGuard) error {
+	var next [2]rules
+	var batches [2]batch
+	for i, fam := range f.fams {
+		if f.have[i].rules.empty() && fam.needed(f.have[i].rules, add, del, g) {
+			// The chains are to be made: where their hooks belong, and whether there is
+			// anything after all, is looked up.
+			have, err := f.read(ctx)
+			if err != nil {
+				return err
+			}
+			f.have = have
+			break
+		}
+	}
+	for i, fam := range f.fams {
+		have := f.have[i]
+		switch needed := fam.needed(have.rules, add, del, g); {
+		case !needed:
+			next[i] = nothing()
+			batches[i] = replace(have, next[i])
+		case have.rules.empty():
+			next[i] = fam.build(add, g.Of(fam.v6))
+			batches[i] = replace(have, next[i])
+		default:
+			if err := fam.intact(have.rules, del); err != nil {
+				f.loaded = false
+				return err
+			}
+			c := fam.change(have.rules, add, del, g.Of(fam.v6))
+			batches[i] = c.batch(have.rules)
+			next[i] = c.in(have.rules)
+		}
+	}
+	return f.commit(ctx, "apply", batches, next)
+}
+
+// needed says whether a family's tables hold anything after a change.
+func (f *family) needed(have rules, add, del model.FirewallChange, g model.FirewallGuard) bool {
+	ids := f.networks(have)
+	for _, n := range del.Networks {
+		delete(ids, n.ID)
+	}
+	for _, n := range add.Networks {
+		if part(&n, f.v6) != nil {
+			return true
+		}
+		delete(ids, n.ID)
+	}
+	return len(ids) > 0 || g.Of(f.v6)
+}
+
+// intact fails if rules are not there that should be: those that lead to our
+// chains, or that are to be deleted.
+func (f *family) intact(have rules, del model.FirewallChange) error {
+	if !f.whole(have) {
+		return fmt.Errorf("%w: chains of ours are incomplete", model.ErrFirewallTampered)
+	}
+	del.Links = nil
+	for name, list := range f.single(del) {
+		for _, e := range list {
+			if len(have[name].chains[e.chain][e.group]) == 0 {
+				return fmt.Errorf("%w: chain %s lacks the rule %s", model.ErrFirewallTampered, e.chain, e.text)
+			}
+		}
+	}
+	return nil
+}
+
+// commit runs the batches of both families, and undoes what was done when one
+// fails.
+func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, next [2]rules) error {
+	for i, fam := range f.fams {
+		text := batches[i].text()
+		if text == "" {
+			continue
+		}
+		if err := f.restore(ctx, i, what, text); err != nil {
+			err = fmt.Errorf("rules of %s: %w", fam, err)
+			return f.undo(ctx, next, err)
+		}
+	}
+	for i := range f.have {
+		f.have[i].rules = next[i]
+	}
+	return nil
+}
+
+// restore counts and runs a batch.
+func (f *Firewall) restore(ctx context.Context, i int, what, text string) error {
+	if err := f.cfg.Steps.Next("ipt: " + what + " " + f.fams[i].String()); err != nil {
+		return err
+	}
+	_, err := run(ctx, f.ns, text, f.progs[i].restore, "--noflush", "-w")
+	return err
+}
+
+// undoTime bounds the undoing, which goes on when the change has been given up.
+const undoTime = 30 * time.Second
+
+// undo brings the tables back to what they were before a failure. If they are
+// neither as before nor as they were to be, somebody else has been at them.
+func (f *Firewall) undo(ctx context.Context, next [2]rules, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTime)
+	defer cancel()
+	f.loaded = false
+	now, err := f.read(ctx)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	for i := range now {
+		for _, name := range tableNames() {
+			if t := now[i].rules[name]; !t.equal(f.have[i].rules[name]) && !t.equal(next[i][name]) {
+				return fmt.Errorf("%w: %w", model.ErrFirewallTampered, cause)
+			}
+		}
+	}
+	for i, fam := range f.fams {
+		if text := replace(now[i], f.have[i].rules).text(); text != "" {
+			if err := f.restore(ctx, i, "undo", text); err != nil {
+				return errors.Join(cause, fmt.Errorf("undoing the rules of %s: %w", fam, err))
+			}
+		}
+	}
+	f.loaded = true
+	return cause
+}
+
+// Reconcile makes the chains hold exactly want. They are listed once; what is as
+// wanted is not written, and what differs is replaced, a table at a time, so that no
+// packet meets a half-made one. It returns whether it changed anything.
+func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error) {
+	if err := check(want); err != nil {
+		return false, types.BadRequestErrorf("firewall %s: %w", f.cfg.Name, err)
+	}
+	err = f.do(ctx, "reconciling", func() error {
+		f.loaded = false
+		if err := f.load(ctx); err != nil {
+			return err
+		}
+		var next [2]rules
+		var batches [2]batch
+		for i, fam := range f.fams {
+			next[i] = fam.build(want, g.Of(fam.v6))
+			batches[i] = replace(f.have[i], next[i])
+			changed = changed || len(batches[i]) > 0
+		}
+		return f.commit(ctx, "reconcile", batches, next)
+	})
+	return changed && err == nil, err
+}
+
+// Present says whether there is anything of ours.
+func (f *Firewall) Present(ctx context.Context) (bool, error) {
+	present := false
+	err := f.do(ctx, "reading", func() error {
+		have, err := f.read(ctx)
+		present = !have[0].rules.empty() || !have[1].rules.empty()
+		return err
+	})
+	return present, err
+}
+
+// List returns the batches that would make what the kernel holds.
+func (f *Firewall) List(ctx context.Context) (string, error) {
+	text := ""
+	err := f.do(ctx, "reading", func() error {
+		have, err := f.read(ctx)
+		if err != nil {
+			return err
+		}
+		text = f.fams[0].text(have[0].rules) + f.fams[1].text(have[1].rules)
+		return nil
+	})
+	return text, err
+}
+
+// text is empty where there is nothing.
+func (f *family) text(rs rules) string {
+	if rs.empty() {
+		return ""
+	}
+	return "# " + f.String() + "\n" + replace(listing{rules: nothing(), place: 1}, maps.Clone(rs)).text()
+}
+
+// Render returns the batches that make what want and guard ask for on a host
+// without any of it.
+func Render(name string, want model.FirewallChange, g model.FirewallGuard) (string, error) {
+	if err := check(want); err != nil {
+		return "", types.BadRequestErrorf("firewall %s: %w", name, err)
+	}
+	text := ""
+	for _, v6 := range []bool{false, true} {
+		fam := familyOf(name, v6)
+		text += fam.text(fam.build(want, g.Of(v6)))
+	}
+	return text, nil
+}

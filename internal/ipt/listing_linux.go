@@ -1,0 +1,190 @@
+package ipt
+
+import (
+	"bufio"
+	"bytes"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// userChain is where Docker lets administrators put rules that come first.
+const userChain = "DOCKER-USER"
+
+// misplaced is the group of entries that stand where none of ours would be put.
+const misplaced = " misplaced"
+
+// A listing is what a family's tables hold.
+type listing struct {
+	rules rules
+	// place is where the rule that leads to our forward chain belongs, from 1.
+	place int
+}
+
+// parse reads the output of iptables-save.
+func (f *family) parse(out []byte) listing {
+	l := listing{rules: nothing(), place: 1}
+	var t *table
+	var name string
+	position := 0
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	lines.Buffer(nil, len(out)+1)
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case strings.HasPrefix(line, "*"):
+			name = line[1:]
+			t = l.rules[name]
+		case t == nil:
+		case strings.HasPrefix(line, ":"):
+			if c, _, _ := strings.Cut(line[1:], " "); f.owns(name, c) {
+				t.chains[c] = map[string][]entry{}
+			}
+		case strings.HasPrefix(line, "-A "):
+			c, text, _ := strings.Cut(line[len("-A "):], " ")
+			if name == tableFilter && c == chainForward {
+				position++
+				if strings.HasSuffix(text, "-j "+userChain) {
+					l.place = position + 1
+				}
+			}
+			t.found(f, name, c, text)
+		}
+	}
+	return l
+}
+
+// found enters a rule of a listing, if it is of ours.
+func (t *table) found(f *family, name, chain, text string) {
+	e := entry{chain: chain, comment: commentOf(text), text: text}
+	if f.owns(name, chain) {
+		if t.chains[chain] == nil {
+			t.chains[chain] = map[string][]entry{}
+		}
+		e.group = f.groupOf(chain, e.comment)
+		if others := len(t.chains[chain]) - min(len(t.chains[chain][""]), 1); e.group == "" && others > 0 {
+			e.group = misplaced // behind those that it should come before
+		}
+		t.add(e)
+		return
+	}
+	if owner, _, _ := cutLast(e.comment); owner == strings.ToLower(f.name) && f.owns(name, targetOf(text)) {
+		t.hooks = append(t.hooks, hook{entry: e})
+	}
+}
+
+// owns says whether a chain of a table is one of ours.
+func (f *family) owns(table, chain string) bool {
+	short, ok := strings.CutPrefix(chain, f.name+"-")
+	return ok && slices.Contains(f.chains[table], short)
+}
+
+// groupOf is the group of an entry by its comment.
+func (f *family) groupOf(chain, comment string) string {
+	owner, _, ok := cutLast(comment)
+	switch {
+	case !ok:
+		return misplaced
+	case owner == strings.ToLower(f.name):
+		return ""
+	}
+	switch chain {
+	case f.chain(chainAddress), f.chain(chainAny), f.chain(chainOpen), f.chain(chainLink):
+		return comment
+	}
+	return owner
+}
+
+func cutLast(comment string) (owner, hash string, ok bool) {
+	i := strings.LastIndexByte(comment, '.')
+	if i < 0 {
+		return "", "", false
+	}
+	return comment[:i], comment[i+1:], true
+}
+
+// commentOf is the comment of a rule as a listing shows it.
+func commentOf(text string) string {
+	_, rest, ok := strings.Cut(text, "--comment ")
+	if !ok {
+		return ""
+	}
+	end := " "
+	if strings.HasPrefix(rest, `"`) {
+		rest, end = rest[1:], `"`
+	}
+	comment, _, _ := strings.Cut(rest, end)
+	return comment
+}
+
+// targetOf is the chain that a rule leads to.
+func targetOf(text string) string {
+	words := strings.Fields(text)
+	for i, w := range words {
+		if (w == "-j" || w == "-g") && i+1 < len(words) {
+			return words[i+1]
+		}
+	}
+	return ""
+}
+
+// empty says whether there is nothing of ours.
+func (rs rules) empty() bool {
+	for _, t := range rs {
+		if len(t.chains) > 0 || len(t.hooks) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// networks are the ids of the networks that the tables hold.
+func (f *family) networks(rs rules) map[string]bool {
+	ids := map[string]bool{}
+	for group := range rs[tableFilter].chains[f.chain(chainMember)] {
+		if group != "" && group != misplaced {
+			ids[group] = true
+		}
+	}
+	return ids
+}
+
+// guarded says whether the forward chain drops what is not for us.
+func (f *family) guarded(rs rules) bool {
+	guard := f.guardRule()
+	return slices.ContainsFunc(rs[tableFilter].chains[guard.chain][""], func(e entry) bool { return e.comment == guard.comment })
+}
+
+// whole says whether the tables have all the chains and hooks that belong to them.
+func (f *family) whole(rs rules) bool {
+	for name, t := range f.base(false) {
+		if !sameHooks(t.hooks, rs[name].hooks) || len(t.chains) != len(rs[name].chains) {
+			return false
+		}
+	}
+	return true
+}
+
+// equal says whether two tables hold the same. The order of groups does not count.
+func (t *table) equal(o *table) bool {
+	return maps.EqualFunc(t.chains, o.chains, sameChain) && sameHooks(t.hooks, o.hooks)
+}
+
+func sameChain(a, b map[string][]entry) bool {
+	return maps.EqualFunc(a, b, func(a, b []entry) bool {
+		return slices.EqualFunc(a, b, func(a, b entry) bool { return a.comment == b.comment })
+	})
+}
+
+func sameHooks(a, b []hook) bool {
+	return slices.Equal(hookKeys(a), hookKeys(b))
+}
+
+func hookKeys(list []hook) []string {
+	keys := make([]string, 0, len(list))
+	for _, h := range list {
+		keys = append(keys, h.chain+" "+h.comment)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,424 @@
+package ipt
+
+import (
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+)
+
+// Tables, in the order in which a batch goes through them: what drops comes first.
+const (
+	tableFilter = "filter"
+	tableNAT    = "nat"
+	tableRaw    = "raw"
+)
+
+func tableNames() []string { return []string{tableFilter, tableNAT, tableRaw} }
+
+// Chains, without the part that all names begin with. A packet that is forwarded
+// goes through those of the table filter in this order.
+const (
+	chainForward = "FORWARD"
+	chainMSS     = "MSS"    // lowers the size of segments
+	chainCT      = "CT"     // established connections of our networks
+	chainLink    = "LINK"   // between members that are linked
+	chainMember  = "MEMBER" // between members, and what internal networks must not
+	chainEnter   = "ENTER"  // from outside into a network
+	chainOpen    = "OPEN"   // ports of members in routed networks
+	chainLeave   = "LEAVE"  // from a network to the outside
+	chainPass    = "PASS"   // marks and accepts
+	chainInput   = "INPUT"  // from a network to the host
+
+	chainPublish = "PUBLISH" // connections to addresses of the host
+	chainAddress = "ADDRESS" // ports of one address
+	chainAny     = "ANY"     // ports of all addresses
+	chainPost    = "POST"    // translation of sources
+
+	chainRaw = "RAW" // loopback addresses from and to containers
+)
+
+// maxName bounds the names of chains (XT_EXTENSION_MAXNAMELEN with its final zero).
+const maxName = 28
+
+// An entry is one rule.
+type entry struct {
+	chain string
+	// group is what an entry is changed together with: the entries of one network in
+	// one chain, whose order counts, or a port. It is empty for those that are there
+	// for all.
+	group   string
+	comment string
+	text    string // what follows the chain in a command
+}
+
+// A hook is the rule of a chain of the kernel's that leads to a chain of ours.
+type hook struct {
+	entry
+	// first says that it comes before the rules that are there.
+	first bool
+}
+
+// rules are what the tables hold of ours.
+type rules map[string]*table
+
+// A table is our chains with their entries by group, and what leads there.
+type table struct {
+	chains map[string]map[string][]entry
+	hooks  []hook
+}
+
+func newTable() *table { return &table{chains: map[string]map[string][]entry{}} }
+
+func (t *table) add(list ...entry) {
+	for _, e := range list {
+		t.chains[e.chain][e.group] = append(t.chains[e.chain][e.group], e)
+	}
+}
+
+// A family builds the rules of one address family under one name.
+type family struct {
+	name                string // LIBNETWORK
+	v6                  bool
+	loopback, multicast netip.Prefix
+	icmp                string
+	chains              map[string][]string // by table
+}
+
+func familyOf(name string, v6 bool) *family {
+	f := &family{
+		name: strings.ToUpper(name), v6: v6, icmp: "icmp", chains: chains(),
+		loopback: netip.MustParsePrefix("127.0.0.0/8"), multicast: netip.MustParsePrefix("224.0.0.0/4"),
+	}
+	if v6 {
+		f.loopback, f.multicast, f.icmp = netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("ff00::/8"), "ipv6-icmp"
+	}
+	return f
+}
+
+func (f *family) String() string {
+	if f.v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// chain is the whole name of a chain of ours.
+func (f *family) chain(c string) string { return f.name + "-" + c }
+
+// chains are those of the host, by table.
+func chains() map[string][]string {
+	return map[string][]string{
+		tableFilter: {
+			chainForward, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput,
+		},
+		tableNAT: {chainPublish, chainAddress, chainAny, chainPost},
+		tableRaw: {chainRaw},
+	}
+}
+
+// rule makes an entry of a chain of ours. owner is whose it is; it is changed with
+// all others of the same owner in the chain.
+func (f *family) rule(chain, owner string, words ...string) entry {
+	e := f.entry(f.chain(chain), owner, words)
+	e.group = owner
+	return e
+}
+
+// alone makes an entry that is changed on its own.
+func (f *family) alone(chain, owner string, words ...string) entry {
+	e := f.entry(f.chain(chain), owner, words)
+	e.group = e.comment
+	return e
+}
+
+// entry makes an entry of any chain; its comment says whose it is and what it says.
+func (f *family) entry(chain, owner string, words []string) entry {
+	if owner == "" {
+		owner = strings.ToLower(f.name)
+	}
+	h := fnv.New32a()
+	h.Write([]byte(chain + " " + strings.Join(words, " ")))
+	comment := fmt.Sprintf("%s.%08x", owner, h.Sum32())
+	last := len(words) - 1 // the target
+	text := append(words[:last:last], "-m comment --comment "+comment, words[last])
+	return entry{chain: chain, comment: comment, text: strings.Join(text, " ")}
+}
+
+// to is the target that goes on in a chain of ours and comes back.
+func (f *family) to(chain string) string { return "-j " + f.chain(chain) }
+
+// pass is the target that accepts.
+func (f *family) pass() string { return "-g " + f.chain(chainPass) }
+
+const drop = "-j DROP"
+
+// base returns the tables with what is there for all networks.
+func (f *family) base(guarded bool) rules {
+	rs := rules{}
+	for name, list := range f.chains {
+		rs[name] = newTable()
+		for _, c := range list {
+			rs[name].chains[f.chain(c)] = map[string][]entry{}
+		}
+	}
+	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
+	filter, nat, raw := rs[tableFilter], rs[tableNAT], rs[tableRaw]
+	filter.add(
+		f.rule(chainForward, "", "-p tcp -m tcp --tcp-flags SYN,RST SYN", f.to(chainMSS)),
+		f.rule(chainForward, "", "-m conntrack --ctstate RELATED,ESTABLISHED", f.to(chainCT)),
+		f.rule(chainForward, "", f.to(chainLink)),
+		f.rule(chainForward, "", f.to(chainMember)),
+		f.rule(chainForward, "", f.to(chainEnter)),
+		f.rule(chainForward, "", f.to(chainLeave)),
+		f.rule(chainPass, "", "-j MARK --set-xmark "+mark),
+		f.rule(chainPass, "", "-j ACCEPT"),
+	)
+	if guarded {
+		filter.add(f.guardRule())
+	}
+	filter.hook(f, true, chainForward, f.to(chainForward))
+	filter.hook(f, true, chainInput, f.to(chainInput))
+	nat.add(
+		f.rule(chainPublish, "", f.to(chainAddress)),
+		f.rule(chainPublish, "", f.to(chainAny)),
+		f.rule(chainPost, "", "-d "+f.multicast.String(), "-j RETURN"),
+	)
+	const local = "-m addrtype --dst-type LOCAL"
+	remote := "! -d " + f.loopback.String()
+	nat.hook(f, false, "PREROUTING", remote, local, f.to(chainPublish))
+	if f.v6 {
+		// There is no route_localnet for IPv6: ::1 never leaves the loopback link.
+		nat.hook(f, false, "OUTPUT", remote, local, f.to(chainPublish))
+	} else {
+		nat.hook(f, false, "OUTPUT", local, f.to(chainPublish))
+	}
+	nat.hook(f, false, "POSTROUTING", f.to(chainPost))
+	// Loopback addresses are routed on our bridges (route_localnet), for ports
+	// published on 127.0.0.1; so they are stopped here.
+	raw.hook(f, true, "PREROUTING", "-d "+f.loopback.String(), f.to(chainRaw))
+	raw.hook(f, true, "PREROUTING", "-s "+f.loopback.String(), f.to(chainRaw))
+	return rs
+}
+
+func (t *table) hook(f *family, first bool, chain string, words ...string) {
+	t.hooks = append(t.hooks, hook{f.entry(chain, "", words), first})
+}
+
+// guardRule drops what is not for us at all.
+func (f *family) guardRule() entry { return f.rule(chainForward, "", drop) }
+
+// part is the network's configuration for one family, nil without it.
+func part(n *model.FirewallNetwork, v6 bool) *model.FirewallFamily {
+	if v6 {
+		return n.V6
+	}
+	return n.V4
+}
+
+// network returns the entries of a network, by table.
+func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
+	c := part(n, f.v6)
+	if c == nil {
+		return nil
+	}
+	var filter []entry
+	add := func(chain string, words ...string) { filter = append(filter, f.rule(chain, n.ID, words...)) }
+	in, out := "-i "+n.Bridge, "-o "+n.Bridge
+	add(chainCT, in, f.pass())
+	add(chainCT, out, f.pass())
+	if c.ICC {
+		add(chainMember, in, out, f.pass())
+	} else {
+		add(chainMember, in, out, drop)
+	}
+	if c.ClampMSS {
+		add(chainMSS, in, "-p tcp", "-j TCPMSS --clamp-mss-to-pmtu")
+		add(chainMSS, out, "-p tcp", "-j TCPMSS --clamp-mss-to-pmtu")
+	}
+	if c.Internal || c.Mode == model.ModeIsolated {
+		add(chainMember, in, drop)
+		add(chainMember, out, drop)
+	} else {
+		filter = append(filter, f.enter(n.ID, out, c)...)
+		add(chainLeave, in, f.pass())
+	}
+	if c.Mode == model.ModeIsolated {
+		add(chainInput, in, drop)
+	}
+	return map[string][]entry{
+		tableFilter: filter,
+		tableNAT:    f.post(n.ID, out, c),
+		tableRaw:    {f.rule(chainRaw, n.ID, in, drop)},
+	}
+}
+
+// enter returns what decides on packets from outside.
+func (f *family) enter(id, out string, c *model.FirewallFamily) []entry {
+	var list []entry
+	add := func(words ...string) { list = append(list, f.rule(chainEnter, id, words...)) }
+	if m := c.TrustedMark; m.Mask != 0 {
+		add(out, fmt.Sprintf("-m mark --mark %#x/%#x", m.Value, m.Mask), f.pass())
+	}
+	for _, link := range c.Trusted {
+		add("-i "+link, out, f.pass())
+	}
+	if c.Mode == model.ModeRouted {
+		add(out, "-p "+f.icmp, f.pass())
+	}
+	add(out, "-m conntrack --ctstate DNAT", f.pass())
+	switch c.Mode {
+	case model.ModeRouted:
+		add(out, f.to(chainOpen))
+		add(out, drop)
+	case model.ModeNATUnprotected:
+		add(out, f.pass())
+	default:
+		add(out, drop)
+	}
+	return list
+}
+
+// post returns what translates sources.
+func (f *family) post(id, out string, c *model.FirewallFamily) []entry {
+	if c.Mode == model.ModeRouted {
+		return nil
+	}
+	var list []entry
+	add := func(words ...string) { list = append(list, f.rule(chainPost, id, words...)) }
+	const masquerade = "-j MASQUERADE"
+	if !f.v6 {
+		// The host connects to a port by 127.0.0.1; the container could not answer to
+		// that source.
+		add("-s "+f.loopback.String(), out, masquerade)
+	}
+	for _, s := range c.Subnets {
+		// A member reaches another one, or itself, through a published port: the
+		// answer must come back here to be translated, not straight by the bridge.
+		add("-s "+s.Masked().String(), out, "-m conntrack --ctstate DNAT", masquerade)
+	}
+	if !c.Masquerade {
+		return list
+	}
+	target := masquerade
+	if c.MasqueradeTo.IsValid() {
+		target = "-j SNAT --to-source " + c.MasqueradeTo.String()
+	}
+	for _, s := range c.Subnets {
+		// Not what the host sends from its own address on the bridge.
+		add("-s "+s.Masked().String(), "! "+out, "-m addrtype ! --src-type LOCAL", target)
+	}
+	return list
+}
+
+// proto matches a protocol and its destination or source ports.
+func proto(p uint8, option string, first, last uint16) string {
+	name := protocolName(p)
+	ports := strconv.Itoa(int(first))
+	if last > first {
+		ports += ":" + strconv.Itoa(int(last))
+	}
+	return "-p " + name + " -m " + name + " --" + option + " " + ports
+}
+
+// protocolName is empty for protocols that cannot be published.
+func protocolName(p uint8) string {
+	switch p {
+	case unix.IPPROTO_TCP:
+		return "tcp"
+	case unix.IPPROTO_UDP:
+		return "udp"
+	case unix.IPPROTO_SCTP:
+		return "sctp"
+	}
+	return ""
+}
+
+// port returns the entries of a publication.
+func (f *family) port(p *model.Port) []entry {
+	chain, to := chainAny, "-j DNAT --to-destination "
+	if !p.Host.IsUnspecified() {
+		chain = chainAddress
+	}
+	add := func(first, last uint16, target string) entry {
+		words := []string{proto(p.Proto, "dport", first, last), to + target}
+		if chain == chainAddress {
+			words = append([]string{"-d " + p.Host.String()}, words...)
+		}
+		return f.alone(chain, p.Owner, words...)
+	}
+	if p.Last > p.First && p.Port == p.First {
+		return []entry{add(p.First, p.Last, p.Addr.String())}
+	}
+	list := make([]entry, 0, int(p.Last-p.First)+1)
+	for i := range int(p.Last-p.First) + 1 {
+		host := p.First + uint16(i)
+		list = append(list, add(host, host, netip.AddrPortFrom(p.Addr, p.Port+uint16(i)).String()))
+	}
+	return list
+}
+
+// openPort returns the entries of a port of a member of a routed network.
+func (f *family) openPort(p *model.OpenPort) []entry {
+	return []entry{f.alone(chainOpen, p.Owner, "-d "+p.Addr.String(), proto(p.Proto, "dport", p.First, p.Last), f.pass())}
+}
+
+// link returns the entries of a link, for both directions.
+func (f *family) link(l *model.Link) []entry {
+	between := "-i " + l.Bridge + " -o " + l.Bridge
+	client, target := l.Client.String(), l.Target.String()
+	return []entry{
+		f.alone(chainLink, l.Owner, between, "-s "+client, "-d "+target, proto(l.Proto, "dport", l.Port, l.Port), f.pass()),
+		f.alone(chainLink, l.Owner, between, "-s "+target, "-d "+client, proto(l.Proto, "sport", l.Port, l.Port), f.pass()),
+	}
+}
+
+// build returns the wanted content of the tables of a family, without chains if
+// there is nothing to hold.
+func (f *family) build(want model.FirewallChange, guarded bool) rules {
+	rs := f.base(guarded)
+	needed := guarded
+	for i := range want.Networks {
+		for name, list := range f.network(&want.Networks[i]) {
+			needed = true
+			rs[name].add(list...)
+		}
+	}
+	if !needed {
+		return nothing()
+	}
+	for name, list := range f.single(want) {
+		rs[name].add(list...)
+	}
+	return rs
+}
+
+// single returns the entries of all that is changed on its own.
+func (f *family) single(c model.FirewallChange) map[string][]entry {
+	list := map[string][]entry{}
+	for i := range c.Ports {
+		if p := &c.Ports[i]; p.Addr.Is6() == f.v6 {
+			list[tableNAT] = append(list[tableNAT], f.port(p)...)
+		}
+	}
+	for i := range c.OpenPorts {
+		if p := &c.OpenPorts[i]; p.Addr.Is6() == f.v6 {
+			list[tableFilter] = append(list[tableFilter], f.openPort(p)...)
+		}
+	}
+	for i := range c.Links {
+		if l := &c.Links[i]; l.Target.Is6() == f.v6 {
+			list[tableFilter] = append(list[tableFilter], f.link(l)...)
+		}
+	}
+	return list
+}
+
+func nothing() rules {
+	return rules{tableFilter: newTable(), tableNAT: newTable(), tableRaw: newTable()}
+}

@@ -1,0 +1,129 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/libnetwork/libnetwork/internal/ipt"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
+)
+
+// A firewall keeps the rules of one data directory in the kernel. All
+// implementations do the same for the same objects; they are safe for concurrent
+// use.
+type firewall interface {
+	// Apply removes del and adds add: all of it, or nothing. Its error wraps
+	// [model.ErrFirewallTampered] when the rules are not as they were left.
+	Apply(ctx context.Context, add, del model.FirewallChange) error
+	// Reconcile makes the rules exactly those that are wanted, and writes nothing if
+	// they are. It says whether it has written.
+	Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error)
+	// SetGuard changes for which families the host passes nothing through.
+	SetGuard(ctx context.Context, g model.FirewallGuard) error
+	// EnsureForeignAccept makes a foreign forward chain accept what ours accepts,
+	// where it has a place for such a rule. It returns a line for each rule added.
+	EnsureForeignAccept(ctx context.Context) ([]string, error)
+	// RemoveForeignAccept takes those rules away again.
+	RemoveForeignAccept(ctx context.Context) ([]string, error)
+	// Close ends the use of the firewall. The rules stay.
+	Close() error
+}
+
+// A redirector leads port 53 of 127.0.0.11 inside namespaces to the DNS server.
+type redirector interface {
+	// Set leads it to a port of that address; what is as wanted is not written.
+	Set(ctx context.Context, nsFD int, port uint16) error
+	// Remove takes the redirect away; there being none is no error.
+	Remove(ctx context.Context, nsFD int) error
+}
+
+// openFirewall opens the backend of the configuration. It changes nothing.
+func (k *Kernel) openFirewall(ctx context.Context) error {
+	backend := k.cfg.Firewall
+	if backend == "" || backend == Auto {
+		backend = NFTables
+		if err := nft.Probe(); err != nil {
+			backend = IPTables
+			k.log.Info("the kernel has no nftables, so the firewall is kept with iptables", "err", err)
+		}
+	}
+	f, err := k.open(ctx, backend)
+	if err != nil {
+		return err
+	}
+	k.firewall, k.backend, k.redirect = f, backend, new(nft.Redirector)
+	if ip, ok := f.(*ipt.Firewall); ok {
+		k.backend = iptables(ip.Variant())
+		k.redirect, err = ipt.NewRedirector(ipt.Config{Variant: variantOf(backend)})
+	}
+	return err
+}
+
+// open opens a backend for the rules of the data directory.
+func (k *Kernel) open(ctx context.Context, b Backend) (firewall, error) {
+	name := Table(k.cfg.DataDir)
+	if b == NFTables {
+		return nft.Open(ctx, nft.Config{Table: name, Steps: k.cfg.Steps, Logger: k.log})
+	}
+	return ipt.Open(ctx, ipt.Config{Name: name, Variant: variantOf(b), Steps: k.cfg.Steps, Logger: k.log})
+}
+
+func iptables(v ipt.Variant) Backend { return IPTables + "-" + Backend(v) }
+
+func variantOf(b Backend) ipt.Variant {
+	switch b {
+	case IPTablesNFT:
+		return ipt.NFT
+	case IPTablesLegacy:
+		return ipt.Legacy
+	}
+	return ipt.Any
+}
+
+// retireOthers removes the rules that an earlier process has kept with another
+// backend. Those of this one stand already, so nothing is open meanwhile, and
+// connections go on: their translation is the connection tracking's.
+func (k *Kernel) retireOthers(ctx context.Context) error {
+	var errs []error
+	for _, b := range []Backend{NFTables, IPTablesNFT, IPTablesLegacy} {
+		if b == k.backend {
+			continue
+		}
+		if err := k.retire(ctx, b); err != nil {
+			errs = append(errs, fmt.Errorf("removing the rules of the firewall backend %s: %w", b, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (k *Kernel) retire(ctx context.Context, b Backend) error {
+	there, err := k.mayHold(ctx, b)
+	if err != nil || !there {
+		return err
+	}
+	f, err := k.open(ctx, b)
+	if err != nil {
+		return err
+	}
+	changed, err := f.Reconcile(ctx, model.FirewallChange{}, model.FirewallGuard{})
+	if changed {
+		k.log.Info("the rules of another firewall backend have been removed", "backend", b)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// mayHold says whether a backend may hold rules of ours, by means that cost little
+// and change nothing.
+func (k *Kernel) mayHold(ctx context.Context, b Backend) (bool, error) {
+	name := Table(k.cfg.DataDir)
+	switch b {
+	case NFTables:
+		return nft.TableExists(ctx, name)
+	case IPTablesNFT:
+		return nft.ChainExists(ctx, "filter", ipt.ForwardChain(name))
+	default:
+		return ipt.LegacyInUse()
+	}
+}

@@ -1,0 +1,36 @@
+package model
+
+import "errors"
+
+// FirewallMark is set in the mark of every packet that our forward chain accepts,
+// so that a foreign chain can tell. It lies outside of what Docker, Kubernetes
+// (0x4000, 0x8000), netavark and the CNI port mapper (0x2000), Tailscale
+// (0xff0000) and Cilium (0xf00) use.
+const FirewallMark = 0x02000000
+
+// ErrFirewallTampered is wrapped by errors of a firewall that say that its rules
+// are not as this process left them.
+var ErrFirewallTampered = errors.New("firewall rules were changed by somebody else")
+
+// FirewallChange is a part of what the host's firewall shall hold, or all of it.
+type FirewallChange struct {
+	Networks    []FirewallNetwork
+	Ports       []Port
+	OpenPorts   []OpenPort
+	Links       []Link
+	LinkedPorts []LinkedPort
+}
+
+// FirewallGuard says for which families the host drops what neither enters nor
+// leaves one of our bridges.
+type FirewallGuard struct {
+	V4, V6 bool
+}
+
+// Of says whether one family is guarded.
+func (g FirewallGuard) Of(v6 bool) bool {
+	if v6 {
+		return g.V6
+	}
+	return g.V4
+}
