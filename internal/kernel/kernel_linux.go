@@ -28,8 +28,10 @@ type Config struct {
 	DataDir, RunDir string
 	// Firewall is the backend of the firewall; Auto if empty.
 	Firewall Backend
-	Steps    *step.Counter // numbers each change; nil: none
-	Logger   *slog.Logger  // nil: slog.Default
+	// NoTableOwner leaves tables of nftables open to changes by others.
+	NoTableOwner bool
+	Steps        *step.Counter // numbers each change; nil: none
+	Logger       *slog.Logger  // nil: slog.Default
 }
 
 // Kernel makes and removes objects in the network namespace in which it was

@@ -145,7 +145,7 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []
 		if !ok || l.Master != 0 && l.Up {
 			continue
 		}
-		errs = append(errs, k.rt.ChangeLink(ctx, v.Host, rtnl.LinkChange{Master: v.Bridge, Up: true}))
+		errs = append(errs, k.rt.PutVeth(ctx, v))
 	}
 	return errors.Join(errs...)
 }

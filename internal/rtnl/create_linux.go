@@ -82,15 +82,19 @@ func (s *Socket) furnishBridge(ctx context.Context, b model.Bridge) error {
 		}
 	})
 	reqs := []request{set}
-	addrs := b.Addrs
-	if b.IPv6 && !slices.Contains(addrs, routerLinkLocal) {
-		addrs = append(slices.Clip(addrs), routerLinkLocal)
-	}
-	for _, a := range addrs {
+	for _, a := range BridgeAddresses(b) {
 		reqs = append(reqs, address(index, b.Name, a))
 	}
 	reqs = append(reqs, setLink("raise", b.Name, unix.IFF_UP, unix.IFF_UP))
 	return s.change(ctx, "link: furnish bridge "+b.Name, reqs...)
+}
+
+// BridgeAddresses are all addresses that a bridge is given.
+func BridgeAddresses(b model.Bridge) []netip.Prefix {
+	if !b.IPv6 || slices.Contains(b.Addrs, routerLinkLocal) {
+		return b.Addrs
+	}
+	return append(slices.Clip(b.Addrs), routerLinkLocal)
 }
 
 // bridgeSettings writes the settings that rtnetlink cannot change. It runs in
@@ -191,17 +195,7 @@ func (s *Socket) setPort(ctx context.Context, v model.Veth) error {
 		r.m.bytes(unix.IFLA_IFALIAS, clip(v.Alias)...)
 	}
 	if port {
-		r.m.nest(unix.IFLA_LINKINFO, func() {
-			r.m.str(unix.IFLA_INFO_SLAVE_KIND, "bridge")
-			r.m.nest(unix.IFLA_INFO_SLAVE_DATA, func() {
-				if v.Hairpin {
-					r.m.u8(unix.IFLA_BRPORT_MODE, 1)
-				}
-				if v.Isolated {
-					r.m.u8(unix.IFLA_BRPORT_ISOLATED, 1)
-				}
-			})
-		})
+		portSettings(&r, v.Isolated, v.Hairpin)
 	}
 	return s.change(ctx, "link: set up port "+v.Host, r)
 }
