@@ -57,6 +57,7 @@ type Kernel struct {
 	networks  map[string]model.FirewallNetwork
 	published map[string]model.Port
 	guard     model.FirewallGuard
+	recovered bool
 }
 
 // New opens what the kernel is talked to with. It changes nothing but the
@@ -285,12 +286,15 @@ func forwarding(v6 bool) []string {
 }
 
 // Guard makes the firewall drop, in the families given, what would only pass
-// through the host.
+// through the host. Before Recover it says what that shall find, or make.
 func (k *Kernel) Guard(ctx context.Context, v4, v6 bool) error {
 	k.mu.Lock()
 	k.guard = model.FirewallGuard{V4: v4, V6: v6}
-	g := k.guard
+	g, recovered := k.guard, k.recovered
 	k.mu.Unlock()
+	if !recovered {
+		return nil
+	}
 	return k.repaired(ctx, k.firewall.SetGuard(ctx, g))
 }
 

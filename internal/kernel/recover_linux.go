@@ -19,6 +19,9 @@ import (
 // With keep, what is ours and not wanted stays, links, namespaces and rules, if
 // there are any of the former two: it is listed.
 func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (kept []string, err error) {
+	k.mu.Lock()
+	k.recovered = true
+	k.mu.Unlock()
 	links, err := k.rt.Links(ctx)
 	if err != nil {
 		return nil, err
@@ -85,12 +88,18 @@ func rules(want []model.Object) model.FirewallChange {
 
 // addRules adds the wanted rules to those that are there.
 func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
-	c := rules(want)
-	if len(c.Networks)+len(c.Ports) == 0 {
-		return nil
+	k.mu.Lock()
+	g := k.guard
+	k.mu.Unlock()
+	var errs []error
+	if g != (model.FirewallGuard{}) {
+		errs = append(errs, k.firewall.SetGuard(ctx, g))
 	}
-	k.book(c, model.FirewallChange{})
-	return k.firewall.Apply(ctx, c, model.FirewallChange{})
+	if c := rules(want); len(c.Networks)+len(c.Ports) > 0 {
+		k.book(c, model.FirewallChange{})
+		errs = append(errs, k.firewall.Apply(ctx, c, model.FirewallChange{}))
+	}
+	return errors.Join(errs...)
 }
 
 // strays finds the links and the files of namespaces that carry our mark and that

@@ -185,10 +185,17 @@ func (s *Socket) CreateVeth(ctx context.Context, inside *Socket, netnsFD int, v 
 
 // setPort sets what the message that makes a pair does not carry. The port has
 // no carrier before the other end is up, so no frame passes meanwhile.
+//
+// A port of a bridge has no use for a link-local address, which would come to it
+// seconds later.
 func (s *Socket) setPort(ctx context.Context, v model.Veth) error {
 	port := v.Bridge != "" && (v.Isolated || v.Hairpin)
+	var quiet []request
+	if v.Bridge != "" {
+		quiet = append(quiet, noLinkLocal(v.Host))
+	}
 	if v.Alias == "" && !port {
-		return nil
+		return s.change(ctx, "link: set up port "+v.Host, quiet...)
 	}
 	r := setLink("set up", v.Host, 0, 0)
 	if v.Alias != "" {
@@ -197,7 +204,18 @@ func (s *Socket) setPort(ctx context.Context, v model.Veth) error {
 	if port {
 		portSettings(&r, v.Isolated, v.Hairpin)
 	}
-	return s.change(ctx, "link: set up port "+v.Host, r)
+	return s.change(ctx, "link: set up port "+v.Host, append(quiet, r)...)
+}
+
+// noLinkLocal keeps the kernel from making a link-local address.
+func noLinkLocal(link string) request {
+	r := setLink("set up", link, 0, 0)
+	r.m.nest(unix.IFLA_AF_SPEC, func() {
+		r.m.nest(unix.AF_INET6, func() { r.m.u8(unix.IFLA_INET6_ADDR_GEN_MODE, addrGenModeNone) })
+	})
+	// A kernel without IPv6 does not know the family.
+	r.fine = []unix.Errno{unix.EAFNOSUPPORT, unix.EOPNOTSUPP}
+	return r
 }
 
 // furnishVeth sets up the end inside.
@@ -214,13 +232,7 @@ func (s *Socket) furnishVeth(ctx context.Context, v model.Veth) error {
 	}
 	var reqs []request
 	if !ipv6 {
-		quiet := setLink("set up", v.Name, 0, 0)
-		quiet.m.nest(unix.IFLA_AF_SPEC, func() {
-			quiet.m.nest(unix.AF_INET6, func() { quiet.m.u8(unix.IFLA_INET6_ADDR_GEN_MODE, addrGenModeNone) })
-		})
-		// A kernel without IPv6 does not know the family.
-		quiet.fine = []unix.Errno{unix.EAFNOSUPPORT, unix.EOPNOTSUPP}
-		reqs = append(reqs, quiet)
+		reqs = append(reqs, noLinkLocal(v.Name))
 	}
 	for _, a := range v.Addrs {
 		reqs = append(reqs, address(index, v.Name, a))

@@ -63,9 +63,12 @@ func (h *host) restartOn(b backend) {
 	h.restart()
 }
 
-// standardTables makes the tables of iptables with their chains, once: the programs
-// make them on first use and leave them, so they are no part of what a test leaves.
-var standardTables = sync.OnceValue(func() error {
+// standardTables is makeTables, once: the programs make them on first use and leave
+// them, so they are no part of what a test leaves.
+var standardTables = sync.OnceValue(makeTables)
+
+// makeTables makes the tables of iptables with their chains.
+func makeTables() error {
 	const text = "*filter\n-A FORWARD\n-D FORWARD\n-A INPUT\n-D INPUT\nCOMMIT\n" +
 		"*nat\n-A PREROUTING\n-D PREROUTING\n-A OUTPUT\n-D OUTPUT\n-A POSTROUTING\n-D POSTROUTING\nCOMMIT\n" +
 		"*raw\n-A PREROUTING\n-D PREROUTING\nCOMMIT\n"
@@ -79,4 +82,4 @@ var standardTables = sync.OnceValue(func() error {
 		}
 	}
 	return nil
-})
+}

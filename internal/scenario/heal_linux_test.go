@@ -24,7 +24,7 @@ import (
 
 // listings are the programs that show the rules of each backend.
 var listings = map[kernel.Backend][][]string{
-	kernel.NFTables:       {{"nft", "-s", "list", "ruleset"}},
+	kernel.NFTables:       {{"sh", "-c", "nft -s list table ip $TABLE"}, {"sh", "-c", "nft -s list table ip6 $TABLE"}},
 	kernel.IPTablesNFT:    {{"iptables-nft-save"}, {"ip6tables-nft-save"}},
 	kernel.IPTablesLegacy: {{"iptables-legacy-save"}, {"ip6tables-legacy-save"}},
 }
@@ -107,7 +107,14 @@ func TestHeal(t *testing.T) {
 		t.Run(string(tt.backend), func(t *testing.T) {
 			nstest.Require(t, append(tt.needs, nstest.Bridge, nstest.Veth)...)
 			nstest.Leaks(t)
+			if err := standardTables(); err != nil {
+				t.Fatal(err)
+			}
 			healed(t, tt.backend, tt.tampered)
+			// The whole ruleset was flushed.
+			if err := makeTables(); err != nil {
+				t.Fatal(err)
+			}
 		})
 	}
 }
