@@ -14,7 +14,8 @@ type Event struct {
 	// Type is "network", "endpoint" or "sandbox". Action is what happened to it:
 	// networks "create", "connect", "disconnect", "destroy"; endpoints "create",
 	// "rename", "destroy"; sandboxes "create", "refresh", "rename", "setkey",
-	// "destroy".
+	// "destroy". When what somebody else had taken away was put back, that is a "repair"
+	// of a network, a sandbox or, for rules, of the Type "firewall".
 	Type, Action string
 
 	// ID and Name are those of the object; the name of a sandbox is the id of its

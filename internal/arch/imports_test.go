@@ -24,7 +24,7 @@ var floors = [][]string{
 		"internal/drivers/...", "internal/ipam/...", "internal/resolvfile",
 	},
 	{ // kernel and store floor: one facility each
-		"internal/sysctl", "internal/conntrack", "internal/hostport", "internal/store/...",
+		"internal/sysctl", "internal/conntrack", "internal/hostport", "internal/nlevents", "internal/store/...",
 		"internal/unixsock",
 	},
 	{"internal/rtnl", "internal/nft", "internal/ipt"},
@@ -47,13 +47,14 @@ var floors = [][]string{
 // reason.
 var sameFloor = map[[2]string]string{
 	{"drivers/remote/api", "driverapi"}: "messages carry the contract's values",
+	{"internal/ipt", "internal/nft"}:    "the rules of iptables-nft are tables of nf_tables, which tells of their changes",
 }
 
 // kernelFloor are the packages that may talk to the kernel and run programs.
 // All above them decides without an operating system, so it is tested without
 // root, on any system.
 var kernelFloor = []string{
-	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/hostport", "internal/conntrack",
+	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/nlevents", "internal/hostport", "internal/conntrack",
 	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "internal/kernel", "internal/run",
 	"internal/extkey", "internal/hostsfile/inplace", "osl", "ipamutils", "cmd/...",
 	"docs/runner", "docs/mutants", // an example of what users do, and a tool that runs tests

@@ -12,8 +12,9 @@
 // No mutex is held while the kernel, the store, an address manager or a caller's
 // function is called. Lock order: Engine.mu before zone.mu; nothing else nests.
 //
-// The engine's goroutines are the embedded DNS servers and one that watches the
-// processes that own sandboxes. Close ends and awaits them.
+// The engine's goroutines are the embedded DNS servers, one that watches the
+// processes that own sandboxes, and those that hear of and repair what somebody
+// else takes away. Close ends and awaits them.
 package engine
 
 import (
@@ -85,6 +86,7 @@ type Engine struct {
 	ports  portBook
 	turns  turns
 	events broadcaster
+	healer *healer
 	wg     sync.WaitGroup
 
 	closeOnce sync.Once
@@ -134,7 +136,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		cfg.Ports = hostport.NewSpace(hostport.EphemeralRange())
 	}
 	e := &Engine{
-		cfg: cfg, log: cfg.Logger, kernel: cfg.Kernel,
+		cfg: cfg, log: cfg.Logger, kernel: cfg.Kernel, healer: newHealer(),
 		drivers:   make(map[string]model.Driver),
 		ipam:      make(map[string]ipamEntry),
 		networks:  make(map[string]*Network),
@@ -166,6 +168,12 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
+	// From before the recovery, so that nothing is lost in between.
+	watch, err := e.kernel.Watch(e.healer.tell, e.healer.tellRules)
+	if err != nil {
+		return nil, err
+	}
+	e.wg.Go(func() { e.logErr("watch the host", cfg.DataDir, watch(e.ctx)) })
 	e.store, err = store.Open(ctx, store.Config{
 		DataDir: cfg.DataDir, RunDir: cfg.RunDir, BootID: boot, Steps: cfg.Steps, Logger: e.log,
 	})
@@ -176,6 +184,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		return nil, err
 	}
 	e.wg.Go(e.watchOwners)
+	e.wg.Go(e.heal)
 	return e, nil
 }
 

@@ -13,7 +13,9 @@ type Event struct {
 	// Type is "network", "endpoint" or "sandbox". Action is what happened to it:
 	// networks "create", "connect", "disconnect", "destroy"; endpoints "create",
 	// "rename", "destroy"; sandboxes "create", "refresh", "rename", "setkey",
-	// "destroy".
+	// "destroy". What somebody else had taken away and was put back is a "repair": of a
+	// network's bridge, a sandbox's links or, with the type "firewall", of rules;
+	// "object" says what it was.
 	Type, Action string
 	// ID and Name are those of the object; the name of a sandbox is its container's
 	// id.

@@ -51,6 +51,15 @@ type Kernel interface {
 	// Guard tells the firewall to drop what would only pass through the host,
 	// since we, not the user, made it a router.
 	Guard(ctx context.Context, v4, v6 bool) error
+	// Watch hears from now on of what somebody else does to what is ours on the host.
+	// run tells of it until its context ends: it calls lost with the name of a link, or
+	// the empty one for any, and rules when the firewall may have been changed.
+	Watch(lost func(link string), rules func()) (run func(context.Context) error, err error)
+	// RepairLinks makes those links among the wanted objects right that are not, and
+	// returns their keys.
+	RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error)
+	// RepairRules makes the firewall right, and says whether it was not.
+	RepairRules(ctx context.Context) (repaired bool, err error)
 	// Close gives back what the process holds. What is in the kernel stays.
 	Close() error
 }

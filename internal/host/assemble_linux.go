@@ -22,7 +22,8 @@ func assemble(ctx context.Context, opts Options) (*engine.Engine, error) {
 		opts.Logger = slog.Default()
 	}
 	k, err := kernel.New(ctx, kernel.Config{
-		DataDir: opts.DataDir, RunDir: opts.RunDir, Firewall: opts.Firewall, HeldPorts: opts.HeldPorts, Steps: opts.Steps, Logger: opts.Logger,
+		DataDir: opts.DataDir, RunDir: opts.RunDir, Firewall: opts.Firewall, HeldPorts: opts.HeldPorts,
+		NoTableOwner: opts.NoTableOwner, Steps: opts.Steps, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, engine.WithClass(err, "open %s: %w", opts.RunDir, err)

@@ -46,6 +46,9 @@ type Options struct {
 	NoFirewall bool
 	// Firewall names the backend of the firewall; kernel.Auto if empty.
 	Firewall kernel.Backend
+	// NoTableOwner leaves tables of nftables open to changes by others, who can then
+	// edit them by hand, also where the kernel could protect them.
+	NoTableOwner bool
 	// SmallPools cuts the default address pools to /24, so that there are 4096
 	// instead of 31.
 	SmallPools bool

@@ -87,7 +87,7 @@ func redirectorOf(b Backend) (redirector, error) {
 func (k *Kernel) openBackend(ctx context.Context, b Backend) (firewall, error) {
 	name := Table(k.cfg.DataDir)
 	if b == NFTables {
-		return nft.Open(ctx, nft.Config{Table: name, Steps: k.cfg.Steps, Logger: k.log})
+		return nft.Open(ctx, nft.Config{Table: name, NoOwner: k.cfg.NoTableOwner, Steps: k.cfg.Steps, Logger: k.log})
 	}
 	return ipt.Open(ctx, ipt.Config{Name: name, Variant: variantOf(b), Steps: k.cfg.Steps, Logger: k.log})
 }

@@ -31,8 +31,10 @@ type Config struct {
 	HeldPorts       int // see [hostport.Holder]
 	// Firewall is the backend of the firewall; Auto if empty.
 	Firewall Backend
-	Steps    *step.Counter // numbers each change; nil: none
-	Logger   *slog.Logger  // nil: slog.Default
+	// NoTableOwner leaves tables of nftables open to changes by others.
+	NoTableOwner bool
+	Steps        *step.Counter // numbers each change; nil: none
+	Logger       *slog.Logger  // nil: slog.Default
 }
 
 // Kernel makes and removes objects in the network namespace in which it was
@@ -68,6 +70,7 @@ type Kernel struct {
 	links     map[string]model.Link
 	linked    map[string]model.LinkedPort
 	guard     model.FirewallGuard
+	recovered bool
 }
 
 // New opens what the kernel is talked to with. It changes nothing but the
@@ -308,12 +311,15 @@ func forwarding(v6 bool) []string {
 }
 
 // Guard makes the firewall drop, in the families given, what would only pass
-// through the host.
+// through the host. Before Recover it says what that shall find, or make.
 func (k *Kernel) Guard(ctx context.Context, v4, v6 bool) error {
 	k.mu.Lock()
 	k.guard = model.FirewallGuard{V4: v4, V6: v6}
-	g := k.guard
+	g, recovered := k.guard, k.recovered
 	k.mu.Unlock()
+	if !recovered {
+		return nil
+	}
 	return k.repaired(ctx, k.firewall.SetGuard(ctx, g))
 }
 

@@ -283,7 +283,7 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 	}
 	if err != nil {
 		if _, there, lookErr := k.Link(ctx, v.Bridge); lookErr == nil && !there {
-			return types.InternalErrorf("bridge %s has been removed by somebody else: it is made again when the daemon starts: %w", v.Bridge, err)
+			return types.InternalErrorf("bridge %s has been removed by somebody else, and is about to be made again: %w", v.Bridge, err)
 		}
 		return err
 	}

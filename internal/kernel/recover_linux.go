@@ -19,6 +19,9 @@ import (
 // With keep, what is ours and not wanted stays, links, namespaces and rules, if
 // there are any of the former two: it is listed.
 func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (kept []string, err error) {
+	k.mu.Lock()
+	k.recovered = true
+	k.mu.Unlock()
 	errs := []error{k.undoMoves(ctx, want)}
 	links, err := k.rt.Links(ctx)
 	if err != nil {
@@ -139,12 +142,18 @@ func rules(want []model.Object) model.FirewallChange {
 
 // addRules adds the wanted rules to those that are there.
 func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
-	c := rules(want)
-	if len(c.Networks)+len(c.Ports)+len(c.Tracked)+len(c.LinkedPorts) == 0 {
-		return nil
+	k.mu.Lock()
+	g := k.guard
+	k.mu.Unlock()
+	var errs []error
+	if g != (model.FirewallGuard{}) {
+		errs = append(errs, k.firewall.SetGuard(ctx, g))
 	}
-	k.book(c, model.FirewallChange{})
-	return k.firewall.Apply(ctx, c, model.FirewallChange{})
+	if c := rules(want); len(c.Networks)+len(c.Ports)+len(c.Tracked)+len(c.LinkedPorts) > 0 {
+		k.book(c, model.FirewallChange{})
+		errs = append(errs, k.firewall.Apply(ctx, c, model.FirewallChange{}))
+	}
+	return errors.Join(errs...)
 }
 
 // strays finds the links and the files of namespaces that carry our mark and that
@@ -199,7 +208,7 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []
 		if !ok || l.Master != 0 && l.Up {
 			continue
 		}
-		errs = append(errs, k.rt.ChangeLink(ctx, v.Host, rtnl.LinkChange{Master: v.Bridge, Up: true}))
+		errs = append(errs, k.rt.PutVeth(ctx, v))
 	}
 	return errors.Join(errs...)
 }

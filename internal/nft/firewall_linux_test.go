@@ -348,6 +348,10 @@ func TestOwner(t *testing.T) {
 				}
 			}
 			reconcile(t, f, want, nft.Guard{}, false)
+			// A start that finds everything right writes nothing, so that the tables are
+			// anybody's until the first change.
+			command(t, "nft", "flush", "ruleset")
+			reconcile(t, f, want, nft.Guard{}, first == "reconcile")
 			command(t, "nft", "flush", "ruleset")
 			reconcile(t, f, want, nft.Guard{}, false)
 		}

@@ -198,8 +198,7 @@ func (d *dumped) same(rs *ruleset) bool {
 // Reconcile makes the tables hold exactly want. It reads them once; if they are
 // as wanted nothing is written, else those that differ are replaced in one
 // transaction, so that no packet meets a half-made one. It returns whether it
-// changed anything; taking over the tables that an earlier process left counts
-// as no change.
+// changed anything.
 func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (changed bool, err error) {
 	if err := check(want); err != nil {
 		return false, types.BadRequestErrorf("firewall %s: %w", f.table, err)
@@ -227,7 +226,8 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 	}
 	b := f.c.newBatch()
 	b.lived = true // a table that is replaced takes its counters along
-	changes, adoptions := 0, 0
+	changes := 0
+	orphans := false
 	var have [3]bool
 	for i, fam := range f.fams {
 		d := dumps[i]
@@ -241,8 +241,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 		}
 		if d != nil && rs != nil && d.same(rs) {
 			if f.orphan(d.flags) {
-				b.newTable(fam.num, f.table, f.flags, 0)
-				adoptions++
+				orphans = true
 				continue
 			}
 			if d.flags == f.flags {
@@ -259,13 +258,15 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 			}
 		}
 	}
-	if changes+adoptions > 0 {
+	if changes > 0 {
 		if err := f.commit(b, "reconcile"); err != nil {
 			return false, err
 		}
 	}
 	f.setNets(netsOf(want))
-	f.have, f.guard, f.links, f.loaded = have, g, linkStateOf(want), true
+	// What an earlier process has left and is right is taken over by the first
+	// change: a start that finds everything right writes nothing.
+	f.have, f.guard, f.links, f.loaded = have, g, linkStateOf(want), !orphans
 	return changes > 0, nil
 }
 

@@ -84,15 +84,19 @@ func (s *Socket) furnishBridge(ctx context.Context, b model.Bridge) error {
 		}
 	})
 	reqs := []request{set}
-	addrs := b.Addrs
-	if b.IPv6 && !slices.Contains(addrs, routerLinkLocal) {
-		addrs = append(slices.Clip(addrs), routerLinkLocal)
-	}
-	for _, a := range addrs {
+	for _, a := range BridgeAddresses(b) {
 		reqs = append(reqs, address(index, b.Name, a))
 	}
 	reqs = append(reqs, setLink("raise", b.Name, unix.IFF_UP, unix.IFF_UP))
 	return s.change(ctx, "link: furnish bridge "+b.Name, reqs...)
+}
+
+// BridgeAddresses are all addresses that a bridge is given.
+func BridgeAddresses(b model.Bridge) []netip.Prefix {
+	if !b.IPv6 || slices.Contains(b.Addrs, routerLinkLocal) {
+		return b.Addrs
+	}
+	return append(slices.Clip(b.Addrs), routerLinkLocal)
 }
 
 // bridgeSettings writes the settings that rtnetlink cannot change. It runs in
@@ -183,29 +187,37 @@ func (s *Socket) CreateVeth(ctx context.Context, inside *Socket, netnsFD int, v 
 
 // setPort sets what the message that makes a pair does not carry. The port has
 // no carrier before the other end is up, so no frame passes meanwhile.
+//
+// A port of a bridge has no use for a link-local address, which would come to it
+// seconds later.
 func (s *Socket) setPort(ctx context.Context, v model.Veth) error {
 	port := v.Bridge != "" && (v.Isolated || v.Hairpin)
+	var quiet []request
+	if v.Bridge != "" {
+		quiet = append(quiet, noLinkLocal(v.Host))
+	}
 	if v.Alias == "" && !port {
-		return nil
+		return s.change(ctx, "link: set up port "+v.Host, quiet...)
 	}
 	r := setLink("set up", v.Host, 0, 0)
 	if v.Alias != "" {
 		r.m.bytes(unix.IFLA_IFALIAS, clip(v.Alias)...)
 	}
 	if port {
-		r.m.nest(unix.IFLA_LINKINFO, func() {
-			r.m.str(unix.IFLA_INFO_SLAVE_KIND, "bridge")
-			r.m.nest(unix.IFLA_INFO_SLAVE_DATA, func() {
-				if v.Hairpin {
-					r.m.u8(unix.IFLA_BRPORT_MODE, 1)
-				}
-				if v.Isolated {
-					r.m.u8(unix.IFLA_BRPORT_ISOLATED, 1)
-				}
-			})
-		})
+		portSettings(&r, v.Isolated, v.Hairpin)
 	}
-	return s.change(ctx, "link: set up port "+v.Host, r)
+	return s.change(ctx, "link: set up port "+v.Host, append(quiet, r)...)
+}
+
+// noLinkLocal keeps the kernel from making a link-local address.
+func noLinkLocal(link string) request {
+	r := setLink("set up", link, 0, 0)
+	r.m.nest(unix.IFLA_AF_SPEC, func() {
+		r.m.nest(unix.AF_INET6, func() { r.m.u8(unix.IFLA_INET6_ADDR_GEN_MODE, addrGenModeNone) })
+	})
+	// A kernel without IPv6 does not know the family.
+	r.fine = []unix.Errno{unix.EAFNOSUPPORT, unix.EOPNOTSUPP}
+	return r
 }
 
 // furnishVeth sets up the end inside.
@@ -227,13 +239,7 @@ func (s *Socket) furnishVeth(ctx context.Context, v model.Veth) error {
 	}
 	var reqs []request
 	if !ipv6 {
-		quiet := setLink("set up", v.Name, 0, 0)
-		quiet.m.nest(unix.IFLA_AF_SPEC, func() {
-			quiet.m.nest(unix.AF_INET6, func() { quiet.m.u8(unix.IFLA_INET6_ADDR_GEN_MODE, addrGenModeNone) })
-		})
-		// A kernel without IPv6 does not know the family.
-		quiet.fine = []unix.Errno{unix.EAFNOSUPPORT, unix.EOPNOTSUPP}
-		reqs = append(reqs, quiet)
+		reqs = append(reqs, noLinkLocal(v.Name))
 	}
 	for _, a := range v.Addrs {
 		reqs = append(reqs, address(index, v.Name, a))

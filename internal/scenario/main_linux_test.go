@@ -11,5 +11,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(victimEnv) != "" {
 		victim()
 	}
+	if os.Getenv(daemonEnv) != "" {
+		daemon()
+		return
+	}
 	nstest.Main(m)
 }

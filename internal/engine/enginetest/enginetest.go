@@ -40,6 +40,9 @@ type Kernel struct {
 	objects    map[string]model.Object
 	namespaces map[string]bool // of somebody else
 	forwarding map[bool]bool   // by IPv6
+	lost       func(link string)
+	rules      func()
+	lostRules  []model.Object
 }
 
 // AddNamespace makes path a network namespace of somebody else.
@@ -201,6 +204,72 @@ func (k *Kernel) Forward(_ context.Context, v6, on bool, _ []string) error {
 
 // Guard does nothing.
 func (k *Kernel) Guard(context.Context, bool, bool) error { return nil }
+
+// Watch hears of what Lose is told.
+func (k *Kernel) Watch(lost func(link string), rules func()) (run func(context.Context) error, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lost, k.rules = lost, rules
+	return func(ctx context.Context) error {
+		<-ctx.Done()
+		return nil
+	}, nil
+}
+
+// Lose takes objects away as somebody else would, and tells of it. Of a link the
+// name is told, of anything else that the rules have changed.
+func (k *Kernel) Lose(objs ...model.Object) {
+	k.mu.Lock()
+	for _, o := range objs {
+		delete(k.objects, o.Key())
+		switch o.(type) {
+		case model.FirewallNetwork, model.Port:
+			k.lostRules = append(k.lostRules, o)
+		}
+	}
+	lost, rules := k.lost, k.rules
+	k.mu.Unlock()
+	for _, o := range objs {
+		switch o := o.(type) {
+		case model.Bridge:
+			lost(o.Name)
+		case model.Veth:
+			lost(o.Host)
+		default:
+			rules()
+		}
+	}
+}
+
+// RepairLinks makes missing bridges and veths again.
+func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error) {
+	for _, o := range want {
+		switch o.(type) {
+		case model.Bridge, model.Veth:
+		default:
+			continue
+		}
+		k.mu.Lock()
+		_, there := k.objects[o.Key()]
+		k.mu.Unlock()
+		if !there {
+			repaired = append(repaired, o.Key())
+			if err := k.Create(ctx, []model.Object{o}); err != nil {
+				return repaired, err
+			}
+		}
+	}
+	return repaired, nil
+}
+
+// RepairRules makes the rules again that Lose has taken.
+func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
+	k.mu.Lock()
+	objs := k.lostRules
+	k.lostRules = nil
+	k.mu.Unlock()
+	return len(objs) > 0, k.Create(ctx, objs)
+}
 
 // Close does nothing.
 func (k *Kernel) Close() error { return nil }

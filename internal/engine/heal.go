@@ -1,0 +1,281 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// What somebody else takes away from us on the host is put back while the engine
+// runs: rules, bridges, the links of containers. The kernel says what may have been
+// lost, here it is decided whose it is, and the object is looked at in its turn, so
+// that nothing is taken for lost that an operation of ours is about to remove.
+
+const (
+	// healDelay gathers what belongs together: the deletion of one bridge is told as
+	// the loss of each of its ports.
+	healDelay = 20 * time.Millisecond
+	// calm is how long nothing must have been repaired for the account of repairs to
+	// begin anew; patience is how many repairs go without a pause.
+	calm     = 10 * time.Second
+	patience = 5
+	// longest is the longest pause between two repairs of the same thing.
+	longest = time.Minute
+)
+
+// rulesLost stands for the firewall among the names of links.
+const rulesLost = ""
+
+// healer keeps what is to be looked at.
+type healer struct {
+	wake chan struct{}
+
+	mu   sync.Mutex // guards the following
+	lost map[string]bool
+	// all says that anything may have been lost.
+	all bool
+	// repairs counts repairs by kind.
+	repairs map[string]uint64
+
+	// feuds is by what is repaired again and again. It belongs to the healer's
+	// goroutine.
+	feuds map[string]*feud
+}
+
+// feud is the account of something that another program keeps undoing.
+type feud struct {
+	last  time.Time
+	count int
+	// until is when it is looked at again.
+	until time.Time
+}
+
+func newHealer() *healer {
+	return &healer{
+		wake: make(chan struct{}, 1), lost: make(map[string]bool),
+		repairs: make(map[string]uint64), feuds: make(map[string]*feud),
+	}
+}
+
+// tell takes down what may have been lost: a link by its name, or any.
+func (h *healer) tell(link string) {
+	h.mu.Lock()
+	if link == "" {
+		h.all = true
+	} else {
+		h.lost[link] = true
+	}
+	h.mu.Unlock()
+	h.nudge()
+}
+
+// tellRules takes down that the firewall may have been changed.
+func (h *healer) tellRules() {
+	h.mu.Lock()
+	h.lost[rulesLost] = true
+	h.mu.Unlock()
+	h.nudge()
+}
+
+func (h *healer) nudge() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what is to be looked at and is not at rest, and when the rest of it
+// is due.
+func (h *healer) take(now time.Time) (links []string, rules, all bool, next time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all, h.all = h.all, false
+	for name := range h.lost {
+		if f := h.feuds[name]; f != nil && f.until.After(now) {
+			if next.IsZero() || f.until.Before(next) {
+				next = f.until
+			}
+			continue
+		}
+		delete(h.lost, name)
+		if name == rulesLost {
+			rules = true
+		} else {
+			links = append(links, name)
+		}
+	}
+	slices.Sort(links)
+	return links, rules || all, all, next
+}
+
+// repaired enters a repair. When there have been too many of them it says how long
+// the thing is left alone.
+func (h *healer) repaired(what, kind string, now time.Time) (pause time.Duration) {
+	h.mu.Lock()
+	h.repairs[kind]++
+	h.mu.Unlock()
+	f := h.feuds[what]
+	if f == nil || now.Sub(f.last) > calm+f.until.Sub(f.last) {
+		f = &feud{}
+		h.feuds[what] = f
+	}
+	f.last = now
+	if f.count++; f.count > patience {
+		pause = min(time.Second<<min(f.count-patience-1, 10), longest)
+	}
+	f.until = now.Add(pause)
+	for name, other := range h.feuds {
+		if now.Sub(other.until) > calm {
+			delete(h.feuds, name)
+		}
+	}
+	return pause
+}
+
+// Repairs returns how often what somebody else had taken away was put back, by
+// kind: "firewall", "link".
+func (e *Engine) Repairs() map[string]uint64 {
+	e.healer.mu.Lock()
+	defer e.healer.mu.Unlock()
+	out := map[string]uint64{"firewall": 0, "link": 0}
+	for kind, n := range e.healer.repairs {
+		out[kind] = n
+	}
+	return out
+}
+
+// heal repairs what is lost until the engine is closed.
+func (e *Engine) heal() {
+	h := e.healer
+	timer := time.NewTimer(healDelay)
+	defer timer.Stop()
+	var due time.Time // of the timer, zero when it does not run
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-h.wake:
+			// Not put off any more by what comes after it.
+			if at := time.Now().Add(healDelay); due.IsZero() || due.After(at) {
+				due = at
+				timer.Reset(healDelay)
+			}
+			continue
+		case <-timer.C:
+		}
+		links, rules, all, next := h.take(time.Now())
+		if rules {
+			e.healRules()
+		}
+		e.healLinks(links, all)
+		if due = next; !due.IsZero() {
+			timer.Reset(max(time.Until(due), healDelay))
+		}
+	}
+}
+
+func (e *Engine) healRules() {
+	repaired, err := e.kernel.RepairRules(e.ctx)
+	if e.ctx.Err() != nil {
+		return
+	}
+	e.logErr("repair", "firewall", err)
+	if repaired {
+		e.noteRepair(rulesLost, "firewall", Event{Type: "firewall", Action: "repair", Scope: "local"})
+	}
+}
+
+// noteRepair tells of a repair, and of what is given up for a while.
+func (e *Engine) noteRepair(name, kind string, ev Event) {
+	e.events.emit(ev)
+	if pause := e.healer.repaired(name, kind, time.Now()); pause > 0 {
+		e.log.Warn("another program keeps undoing what belongs to a network: it is left alone for a while",
+			"kind", kind, "name", name, "pause", pause)
+		return
+	}
+	e.log.Warn("somebody else has changed what belongs to a network: it has been put right", "kind", kind, "name", name)
+}
+
+// noteRepairs tells of links that were repaired, by their keys.
+func (e *Engine) noteRepairs(keys []string, ev Event) {
+	for _, key := range keys {
+		_, name, _ := strings.Cut(key, "/")
+		ev.Attributes = map[string]string{"object": key}
+		e.noteRepair(name, "link", ev)
+	}
+}
+
+// healLinks looks at the networks and sandboxes that links belong to, or at all.
+// Networks come first: a bridge has to be there before its ports. Most of what is
+// lost was taken away by ourselves and belongs to nobody any more.
+func (e *Engine) healLinks(links []string, all bool) {
+	if len(links) == 0 && !all {
+		return
+	}
+	lost := make(map[string]bool, len(links))
+	for _, l := range links {
+		lost[l] = true
+	}
+	networks := make(map[string]bool)
+	for _, n := range e.Networks() {
+		rec := n.Record()
+		if rec.Bridge != nil && (all || lost[rec.Bridge.Link]) {
+			networks[rec.ID] = true
+			e.healNetwork(n)
+		}
+	}
+	for _, s := range e.Sandboxes() {
+		if slices.ContainsFunc(s.View().Attached, func(a model.Attachment) bool {
+			return all || networks[a.Network.ID] || lost[a.Endpoint.Attached.Host]
+		}) {
+			e.healSandbox(s)
+		}
+	}
+}
+
+func (e *Engine) healNetwork(n *Network) {
+	done, err := e.turns.take(e.ctx, exclusive("network", n.ID()))
+	if err != nil {
+		return
+	}
+	defer done()
+	if e.network(n.ID()) != n || n.gone.Load() {
+		return
+	}
+	repaired, err := e.kernel.RepairLinks(e.ctx, n.drv.Network(n.Record()))
+	e.logErr("repair network "+n.Name(), n.ID(), unlessClosed(e.ctx, err))
+	e.noteRepairs(repaired, Event{Type: "network", Action: "repair", ID: n.ID(), Name: n.Name(), Scope: n.Record().Scope})
+}
+
+func (e *Engine) healSandbox(s *Sandbox) {
+	done, err := s.takeAll(e.ctx, nil)
+	if err != nil {
+		return
+	}
+	defer done()
+	if !s.Record().Host && !e.kernel.NamespaceAlive(s.Record().Key) {
+		return // removed by somebody else, it is never made again empty
+	}
+	var want []model.Object
+	for _, a := range s.View().Attached {
+		want = append(want, a.Driver.Network(a.Network)...)
+	}
+	want = append(want, e.linked(*s.View()).Objects()...)
+	repaired, err := e.kernel.RepairLinks(e.ctx, want)
+	e.logErr("repair container "+s.ContainerID(), s.ID(), unlessClosed(e.ctx, err))
+	e.noteRepairs(repaired, Event{Type: "sandbox", Action: "repair", ID: s.ID(), Name: s.ContainerID(), Scope: "local"})
+}
+
+// unlessClosed drops errors of what was cut short by the end of the engine.
+func unlessClosed(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.As(err, new(types.TimeoutError)) && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

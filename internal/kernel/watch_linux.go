@@ -1,0 +1,141 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/libnetwork/libnetwork/internal/ipt"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
+	"github.com/libnetwork/libnetwork/internal/rtnl"
+)
+
+// watch is something that hears of changes until a context ends.
+type watch interface {
+	Run(ctx context.Context) error
+}
+
+// Watch hears from now on of what somebody else does to what is ours on the host.
+// The function returned tells of it until its context ends: it calls lost with the
+// name of a link of ours that is gone or has lost something, or with the empty name
+// when it may be any, and rules when the firewall may have been changed.
+func (k *Kernel) Watch(lost func(link string), rules func()) (run func(context.Context) error, err error) {
+	var links, firewall watch
+	err = k.host.Do(func() (err error) {
+		if links, err = rtnl.OpenWatch([]uint32{k.group}, lost); err != nil {
+			return err
+		}
+		firewall, err = k.watchRules(rules)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch the host's links and rules: %w", err)
+	}
+	return func(ctx context.Context) error {
+		// When one cannot go on, the other ends as well.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		var wg sync.WaitGroup
+		var errs [2]error
+		for i, w := range []watch{links, firewall} {
+			wg.Go(func() {
+				defer cancel()
+				errs[i] = w.Run(ctx)
+			})
+		}
+		wg.Wait()
+		return errors.Join(errs[:]...)
+	}, nil
+}
+
+func (k *Kernel) watchRules(changed func()) (watch, error) {
+	if f, ok := k.firewall.(*ipt.Firewall); ok {
+		return f.Watch(changed)
+	}
+	return k.firewall.(*nft.Firewall).Watch(changed)
+}
+
+// RepairRules makes the firewall what it shall be. It says whether it was not.
+func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
+	want, g := k.wanted()
+	if len(want.Networks)+len(want.Ports)+len(want.Tracked) == 0 && g == (model.FirewallGuard{}) {
+		return false, nil
+	}
+	repaired, err = k.firewall.Reconcile(ctx, want, g)
+	if err == nil && len(want.Networks) > 0 {
+		k.acceptedByOthers(ctx, true)
+	}
+	return repaired, err
+}
+
+// RepairLinks makes bridges and veths of the host what they shall be, with the
+// addresses of the bridges and what veths have inside. It returns the keys of those
+// that were not. What is right is not touched; what else is among the objects helps
+// to furnish a link that had to be made again.
+func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error) {
+	links, err := k.rt.Links(ctx)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := k.rt.Addresses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string]rtnl.Link, len(links))
+	for _, l := range links {
+		byName[l.Name] = l
+	}
+	want = slices.Clone(want)
+	slices.SortStableFunc(want, func(a, b model.Object) int { return int(a.Order()) - int(b.Order()) })
+	var errs []error
+	fix := func(o model.Object, repair func() error) {
+		repaired = append(repaired, o.Key())
+		errs = append(errs, repair())
+	}
+	made := false
+	for _, o := range want {
+		switch o := o.(type) {
+		case model.Bridge:
+			l, ok := byName[o.Name]
+			if o.Adopted {
+				continue
+			}
+			if !ok {
+				fix(o, func() error { return k.createBridge(ctx, o) })
+				if l, err := k.rt.Link(ctx, o.Name); err == nil {
+					byName[o.Name] = l
+				}
+				continue
+			}
+			if lacks := lacking(o, l, addrs); len(lacks) > 0 || !l.Up {
+				fix(o, func() error {
+					return errors.Join(k.rt.AddAddresses(ctx, o.Name, lacks...), k.rt.SetLinkUp(ctx, o.Name))
+				})
+			}
+		case model.Veth:
+			l, ok := byName[o.Host]
+			switch {
+			case !ok:
+				made = true
+				fix(o, func() error { return k.createVeth(ctx, o) })
+			case l.Master == 0 || l.Master != byName[o.Bridge].Index || !l.Up:
+				fix(o, func() error { return k.rt.PutVeth(ctx, o) })
+			}
+		}
+	}
+	if made {
+		errs = append(errs, k.repairInside(ctx, want))
+	}
+	return repaired, errors.Join(errs...)
+}
+
+// lacking are the addresses that a bridge shall have and has not.
+func lacking(b model.Bridge, l rtnl.Link, addrs []rtnl.Address) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(rtnl.BridgeAddresses(b)), func(p netip.Prefix) bool {
+		return slices.Contains(addrs, rtnl.Address{Index: l.Index, Prefix: p})
+	})
+}

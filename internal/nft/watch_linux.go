@@ -1,0 +1,83 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/nlevents"
+)
+
+// groupTables is NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h.
+const groupTables = 7
+
+// TableEvent is a change of a table of nftables.
+type TableEvent struct {
+	// Table is the table's name; empty: changes were missed, and any table may be
+	// another one.
+	Table string
+	// Port is the netlink address of whoever made the change.
+	Port uint32
+}
+
+// A TableWatch hears of the changes of all tables of a namespace.
+type TableWatch struct {
+	s    *nlevents.Socket
+	each func(TableEvent)
+}
+
+// WatchTables opens a watch in the namespace of the calling thread.
+func WatchTables(each func(TableEvent)) (*TableWatch, error) {
+	s, err := nlevents.Open(unix.NETLINK_NETFILTER, groupTables)
+	return &TableWatch{s, each}, err
+}
+
+// Watch opens a watch that calls changed whenever somebody else has changed the
+// tables. Our own changes are known by the socket that they came by.
+func (f *Firewall) Watch(changed func()) (*TableWatch, error) {
+	f.turn <- struct{}{}
+	defer f.release()
+	if f.c == nil {
+		return nil, fmt.Errorf("watching firewall %s: it is closed", f.table)
+	}
+	port, err := f.c.port()
+	if err != nil {
+		return nil, fmt.Errorf("watching firewall %s: %w", f.table, err)
+	}
+	return WatchTables(func(ev TableEvent) {
+		if ev.Table == "" || ev.Table == f.table && ev.Port != port {
+			changed()
+		}
+	})
+}
+
+// Run calls the watch's function for each change, until ctx ends; then the watch is
+// closed.
+func (w *TableWatch) Run(ctx context.Context) error {
+	return errors.Join(w.s.Read(ctx, w.message, func() { w.each(TableEvent{}) }), w.s.Close())
+}
+
+func (w *TableWatch) message(m nlevents.Message) {
+	if m.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || m.Type&0xff == unix.NFT_MSG_NEWGEN || len(m.Body) < genLen {
+		return
+	}
+	// The first attribute of all these messages is the table's name.
+	if name := cstring(attrs(m.Body[genLen:]).get(unix.NFTA_TABLE_NAME)); name != "" {
+		w.each(TableEvent{Table: name, Port: m.Port})
+	}
+}
+
+// port is the socket's netlink address.
+func (c *conn) port() (uint32, error) {
+	sa, err := unix.Getsockname(c.fd)
+	if err != nil {
+		return 0, err
+	}
+	nl, ok := sa.(*unix.SockaddrNetlink)
+	if !ok {
+		return 0, fmt.Errorf("a netlink socket has the address %T", sa)
+	}
+	return nl.Pid, nil
+}

@@ -1,0 +1,121 @@
+package rtnl
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nlevents"
+)
+
+// A Watch hears of what the links of a namespace lose.
+type Watch struct {
+	s       *nlevents.Socket
+	groups  []uint32
+	links   map[int]Link // of the groups, by index
+	changed func(name string)
+}
+
+// OpenWatch opens a watch in the namespace of the calling thread. It calls changed
+// with the name of each link of the groups that has lost something: that is gone,
+// has another name, has been taken down or off its bridge, or has lost an address.
+// An empty name says that messages were missed. Births and gains are not told of.
+func OpenWatch(groups []uint32, changed func(name string)) (*Watch, error) {
+	w := &Watch{groups: groups, links: make(map[int]Link), changed: changed}
+	var err error
+	w.s, err = nlevents.Open(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	if err != nil {
+		return nil, err
+	}
+	// What is there already: without it the first loss would not be seen as one.
+	s, err := Open(Config{})
+	if err != nil {
+		return nil, errors.Join(err, w.s.Close())
+	}
+	defer s.Close()
+	links, err := s.Links(context.Background())
+	if err != nil {
+		return nil, errors.Join(err, w.s.Close())
+	}
+	for _, l := range links {
+		if slices.Contains(groups, l.Group) {
+			w.links[l.Index] = l
+		}
+	}
+	return w, nil
+}
+
+// Run calls the watch's function until ctx ends; then the watch is closed.
+func (w *Watch) Run(ctx context.Context) error {
+	each := func(m nlevents.Message) { w.message(m.Type, m.Body) }
+	return errors.Join(w.s.Read(ctx, each, func() { w.changed("") }), w.s.Close())
+}
+
+func (w *Watch) message(kind uint16, body []byte) {
+	switch kind {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		// The bridge tells of its ports by the same messages, of its own family.
+		if len(body) > 0 && body[0] == unix.AF_UNSPEC {
+			w.link(kind, body)
+		}
+	case unix.RTM_DELADDR:
+		if a, ok := parseAddress(body); ok {
+			if l, ours := w.links[a.Index]; ours {
+				w.changed(l.Name)
+			}
+		}
+	}
+}
+
+func (w *Watch) link(kind uint16, body []byte) {
+	l, ok := parseLink(body)
+	if !ok {
+		return
+	}
+	was, known := w.links[l.Index]
+	switch {
+	case kind == unix.RTM_DELLINK:
+		delete(w.links, l.Index)
+		if known {
+			w.changed(was.Name)
+		}
+		return
+	case !slices.Contains(w.groups, l.Group):
+		delete(w.links, l.Index)
+	default:
+		w.links[l.Index] = l
+	}
+	if known && (was.Name != l.Name || was.Up && !l.Up || was.Master != 0 && was.Master != l.Master || was.Group != l.Group) {
+		w.changed(was.Name)
+	}
+}
+
+// PutVeth makes the host's end of a pair a port of its bridge again, as it was when
+// it was made, and raises it. The settings come before the port has a carrier.
+func (s *Socket) PutVeth(ctx context.Context, v model.Veth) error {
+	if err := s.ChangeLink(ctx, v.Host, LinkChange{Master: v.Bridge, Down: true}); err != nil {
+		return err
+	}
+	if err := s.setPort(ctx, v); err != nil {
+		return classify(err)
+	}
+	return s.SetLinkUp(ctx, v.Host)
+}
+
+// portSettings adds the settings of a port of a bridge.
+func portSettings(r *request, isolated, hairpin bool) {
+	r.m.nest(unix.IFLA_LINKINFO, func() {
+		r.m.str(unix.IFLA_INFO_SLAVE_KIND, "bridge")
+		r.m.nest(unix.IFLA_INFO_SLAVE_DATA, func() {
+			if hairpin {
+				r.m.u8(unix.IFLA_BRPORT_MODE, 1)
+			}
+			if isolated {
+				r.m.u8(unix.IFLA_BRPORT_ISOLATED, 1)
+			}
+		})
+	})
+}

@@ -1,0 +1,388 @@
+package scenario_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/engine"
+	assemble "github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/nlevents"
+)
+
+// daemonEnv holds the data and run directories and the backend of a process that
+// keeps containers alive as the daemon does, until its standard input ends.
+const daemonEnv = "LIBNETWORK_SCENARIO_DAEMON"
+
+// daemon says "ready" and the path of the namespace of its one container, which it
+// makes if there is none.
+func daemon() {
+	if err := runDaemon(strings.Split(os.Getenv(daemonEnv), ":")); err != nil {
+		println(err.Error())
+		os.Exit(1)
+	}
+}
+
+func runDaemon(args []string) error {
+	ctx := context.Background()
+	e, release, err := assemble.Open(ctx, assemble.Options{
+		DataDir: args[0], RunDir: args[1], Firewall: kernel.Backend(args[2]), KeepAlive: true, SmallPools: true, Forwarding: true,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return err
+	}
+	s, err := e.SandboxByContainer("c1")
+	if err != nil {
+		if s, err = makeContainer(ctx, e); err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Println("ready", s.Record().Key); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return err
+	}
+	if os.Getenv(daemonEnv+"_END") != "" {
+		if err := s.Delete(ctx); err != nil {
+			return err
+		}
+		for _, n := range e.Networks() {
+			if err := n.Delete(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return release()
+}
+
+func makeContainer(ctx context.Context, e *engine.Engine) (*engine.Sandbox, error) {
+	n, err := e.CreateNetwork(ctx, engine.NetworkRequest{
+		Driver: "bridge", Name: "web", IPv6: true,
+		IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.99.1.0/24"}}, Conf6: []model.IPAMConf{{Pool: "fd99:0:0:1::/64"}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e.CreateContainer(ctx, engine.SandboxRequest{ContainerID: "c1", Publish: []model.Publish{
+		{Proto: unix.IPPROTO_TCP, First: 8080, Last: 8080, Port: port, PortLast: port},
+		{Proto: unix.IPPROTO_UDP, First: 8080, Last: 8080, Port: port, PortLast: port},
+	}}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1"}}})
+}
+
+// aDaemon is a process that runs as a daemon.
+type aDaemon struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	key string
+}
+
+func (h *host) daemon(on backend, env ...string) *aDaemon {
+	h.t.Helper()
+	d := &aDaemon{cmd: exec.Command("/proc/self/exe", "-test.run=^$")}
+	d.cmd.Env = append(append(os.Environ(), daemonEnv+"="+h.data+":"+h.run+":"+string(on)), env...)
+	d.cmd.Stderr = os.Stderr
+	out, err := d.cmd.StdoutPipe()
+	if err == nil {
+		d.in, err = d.cmd.StdinPipe()
+	}
+	if err == nil {
+		err = d.cmd.Start()
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = d.cmd.Process.Kill() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	key, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
+	if !ok {
+		h.t.Fatalf("the daemon says %q, %v", line, err)
+	}
+	d.key = key
+	return d
+}
+
+// stop ends the daemon in peace, kill without.
+func (d *aDaemon) stop(t *testing.T) {
+	t.Helper()
+	if err := errors.Join(d.in.Close(), d.cmd.Wait()); err != nil {
+		t.Error(err)
+	}
+}
+
+func (d *aDaemon) kill(t *testing.T) {
+	t.Helper()
+	if err := d.cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = d.cmd.Wait() // killed
+}
+
+// echo answers what it gets, in a namespace, until the function returned is called.
+func echo(t *testing.T, ns *netns.Namespace) (stop func()) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var closers []io.Closer
+	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		l, err := ns.ListenTCP(netip.AddrPortFrom(a, port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := ns.ListenUDP(netip.AddrPortFrom(a, port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		closers = append(closers, l, u)
+		wg.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				wg.Go(func() {
+					_, _ = io.Copy(c, c)
+					_ = c.Close()
+				})
+			}
+		})
+		wg.Go(func() {
+			buf := make([]byte, 64)
+			for {
+				n, from, err := u.ReadFromUDPAddrPort(buf)
+				if err != nil {
+					return
+				}
+				_, _ = u.WriteToUDPAddrPort(buf[:n], from)
+			}
+		})
+	}
+	return func() {
+		for _, c := range closers {
+			_ = c.Close()
+		}
+		wg.Wait()
+	}
+}
+
+// flows are connections over which numbers go back and forth.
+type flows struct {
+	conns  []net.Conn
+	rounds []atomic.Int64
+	wg     sync.WaitGroup
+	stop   atomic.Bool
+	errs   chan error
+	// sent and back count datagrams.
+	udp        net.Conn
+	sent, back atomic.Int64
+}
+
+func (h *host) flows(n int) *flows {
+	h.t.Helper()
+	f := &flows{rounds: make([]atomic.Int64, n), errs: make(chan error, n+2)}
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	dial := func(proto, addr string) net.Conn {
+		c, err := h.lan.Dial(ctx, proto, at(addr, 8080))
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return c
+	}
+	for i := range n {
+		c := dial("tcp", []string{hostV4, hostV6}[i%2])
+		f.conns = append(f.conns, c)
+		f.wg.Go(func() { f.errs <- f.talk(c, &f.rounds[i]) })
+	}
+	f.udp = dial("udp", hostV4)
+	f.wg.Go(f.send)
+	f.wg.Go(f.receive)
+	return f
+}
+
+func (f *flows) talk(c net.Conn, rounds *atomic.Int64) error {
+	var out, in [8]byte
+	tick := time.NewTicker(time.Millisecond) // what is tested is that it goes on, not how fast
+	defer tick.Stop()
+	for ; !f.stop.Load(); <-tick.C {
+		n := rounds.Add(1)
+		binary.BigEndian.PutUint64(out[:], uint64(n))
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if _, err := c.Write(out[:]); err != nil {
+			return fmt.Errorf("connection, round %d: %w", n, err)
+		}
+		if _, err := io.ReadFull(c, in[:]); err != nil || in != out {
+			return fmt.Errorf("connection, round %d: %w, got %x", n, err, in)
+		}
+	}
+	return nil
+}
+
+func (f *flows) send() {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	var b [8]byte
+	for !f.stop.Load() {
+		<-tick.C
+		binary.BigEndian.PutUint64(b[:], uint64(f.sent.Add(1)))
+		if _, err := f.udp.Write(b[:]); err != nil {
+			f.errs <- fmt.Errorf("datagram %d: %w", f.sent.Load(), err)
+			return
+		}
+	}
+}
+
+func (f *flows) receive() {
+	var b [8]byte
+	for {
+		_ = f.udp.SetReadDeadline(time.Now().Add(impatience))
+		_, err := f.udp.Read(b[:])
+		switch {
+		case err == nil:
+			f.back.Add(1)
+		case f.stop.Load():
+			return
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			f.errs <- fmt.Errorf("datagram %d: %w", f.back.Load(), err)
+			return
+		}
+	}
+}
+
+// goOn waits until everything has made some more rounds.
+func (f *flows) goOn(t *testing.T) {
+	t.Helper()
+	const more = 5
+	want := make([]int64, len(f.rounds))
+	for i := range f.rounds {
+		want[i] = f.rounds[i].Load() + more
+	}
+	back := f.back.Load() + more
+	eventually(t, "traffic has stopped", func() bool {
+		for i := range f.rounds {
+			if f.rounds[i].Load() < want[i] {
+				return false
+			}
+		}
+		return f.back.Load() >= back
+	})
+}
+
+func (f *flows) end(t *testing.T) {
+	t.Helper()
+	f.stop.Store(true)
+	f.wg.Wait()
+	close(f.errs)
+	for err := range f.errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, c := range append(f.conns, f.udp) {
+		_ = c.Close()
+	}
+	if sent, back := f.sent.Load(), f.back.Load(); sent != back {
+		t.Errorf("%d of %d datagrams came back", back, sent)
+	} else {
+		t.Logf("%d datagrams, all came back", sent)
+	}
+}
+
+// changes counts what the kernel tells of links, addresses, routes and nf_tables,
+// as ip monitor and nft monitor do.
+func changes(t *testing.T) (count func() []string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var seen []string
+	const tables = 7 // NFNLGRP_NFTABLES
+	for protocol, groups := range map[int][]int{
+		unix.NETLINK_NETFILTER: {tables},
+		unix.NETLINK_ROUTE: {
+			unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
+			unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+		},
+	} {
+		s, err := nlevents.Open(protocol, groups...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			err := s.Read(ctx, func(m nlevents.Message) {
+				mu.Lock()
+				defer mu.Unlock()
+				seen = append(seen, fmt.Sprintf("protocol %d type %#x, %d bytes", protocol, m.Type, len(m.Body)))
+			}, func() { t.Error("messages were lost") })
+			if err := errors.Join(err, s.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return func() []string {
+		cancel()
+		wg.Wait()
+		return seen
+	}
+}
+
+// TestRestart has connections and a stream of datagrams go on over the end of the
+// daemon, in peace and by kill -9, and over new starts, which write nothing.
+func TestRestart(t *testing.T) { onEach(t, "connections go on over restarts", testRestart) }
+
+func testRestart(t *testing.T, on backend) {
+	h := bareHost(t)
+	d := h.daemon(on)
+	ns, err := netns.Open(nil, d.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := echo(t, ns)
+	f := h.flows(100)
+	f.goOn(t)
+	start := func(what string) {
+		t.Helper()
+		quiet := changes(t)
+		d = h.daemon(on)
+		if seen := quiet(); len(seen) > 0 {
+			t.Errorf("%s: the start has changed the kernel: %v", what, seen)
+		}
+		f.goOn(t)
+	}
+	d.stop(t)
+	f.goOn(t)
+	start("after a stop")
+	d.kill(t)
+	f.goOn(t)
+	start("after a kill")
+	d.stop(t)
+	start("again")
+	f.end(t)
+	d.stop(t)
+	stop()
+	if err := ns.Close(); err != nil {
+		t.Error(err)
+	}
+	h.daemon(on, daemonEnv+"_END=1").stop(t)
+	if err := errors.Join(netns.RemoveDir(nil, h.run+"/netns"), os.RemoveAll(h.run)); err != nil {
+		t.Error(err)
+	}
+}
