@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -13,7 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/libnetwork/libnetwork/driverapi"
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/drivers/outside"
+	"github.com/libnetwork/libnetwork/internal/drivers/outside/outsidetest"
 	"github.com/libnetwork/libnetwork/internal/drivers/single"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
@@ -61,7 +65,18 @@ func (fakeDriver) Gateway(n *model.Network, _ *model.Endpoint, v6 bool) netip.Ad
 // TestScenario23Contract holds every built-in driver and one of somebody else to
 // the same contract.
 func TestScenario23Contract(t *testing.T) {
-	for _, drv := range []model.Driver{bridge.Driver{Group: enginetest.Group}, single.Host(), single.Null(), fakeDriver{}} {
+	theirs := &outsidetest.Driver{Name: "theirs"}
+	theirs.OnJoin = func(eid, _ string, j driverapi.JoinInfo, _ map[string]interface{}) error {
+		return errors.Join(j.SetGateway(net.IPv4(10, 0, 0, 1)), j.InterfaceName().SetNames("t"+eid[:8], "eth"))
+	}
+	defer func() {
+		if err := theirs.Violations(); err != nil {
+			t.Errorf("a driver of the published interface was told: %v", err)
+		}
+	}()
+	for _, drv := range []model.Driver{
+		bridge.Driver{Group: enginetest.Group}, single.Host(), single.Null(), fakeDriver{}, outside.New("theirs", "local", theirs),
+	} {
 		t.Run(drv.Type(), func(t *testing.T) {
 			k := &enginetest.Kernel{}
 			e := openWith(t, k, drv)
