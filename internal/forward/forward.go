@@ -188,7 +188,11 @@ func (f *Forwarder) track(c io.Closer) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		_ = c.Close()
+		if t, ok := c.(*net.TCPConn); ok {
+			reset(t)
+		} else {
+			_ = c.Close()
+		}
 		return false
 	}
 	f.open[c] = struct{}{}

@@ -47,14 +47,15 @@ func (f *Forwarder) carry(client *net.TCPConn) {
 		reset(client) // the nearest thing to the refusal that it would have got
 		return
 	}
-	if !f.track(target) {
-		return
-	}
-	defer f.drop(target)
 	cut := func() {
 		reset(client)
 		reset(target)
 	}
+	if !f.track(target) {
+		cut() // closed meanwhile: neither side shall take that for an end
+		return
+	}
+	defer f.drop(target)
 	back := make(chan struct{})
 	f.wg.Go(func() {
 		defer close(back)

@@ -209,6 +209,14 @@ func TestClose(t *testing.T) {
 	l, front, f := forwardTCP(t, Config{})
 	c := dialTCP(t, front)
 	s := accept(t, l)
+	// A connection whose dial is broken off, as the kernel has made it already, just
+	// ends.
+	if _, err := c.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	for range 3 {
 		wg.Go(func() {
