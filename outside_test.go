@@ -43,6 +43,7 @@ type vethDriver struct {
 }
 
 func newVethDriver(t testing.TB) *vethDriver {
+	t.Helper()
 	d := &vethDriver{Driver: outsidetest.Driver{Name: "veth"}}
 	d.OnJoin = func(eid, _ string, j driverapi.JoinInfo, _ map[string]interface{}) error {
 		host, peer := "vh"+eid[:8], "vp"+eid[:8]

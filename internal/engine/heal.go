@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -144,9 +145,7 @@ func (e *Engine) Repairs() map[string]uint64 {
 	e.healer.mu.Lock()
 	defer e.healer.mu.Unlock()
 	out := map[string]uint64{"firewall": 0, "link": 0}
-	for kind, n := range e.healer.repairs {
-		out[kind] = n
-	}
+	maps.Copy(out, e.healer.repairs)
 	return out
 }
 

@@ -307,7 +307,7 @@ func TestOutsideCalls(t *testing.T) {
 	})
 	t.Run("EP-2 a driver fills what is empty and nothing else", func(t *testing.T) { fillsWhatIsEmpty(t, w, n) })
 	if err := w.d.Violations(); err != nil {
-		for _, v := range strings.Split(err.Error(), "\n") {
+		for v := range strings.SplitSeq(err.Error(), "\n") {
 			if !strings.HasPrefix(v, "DeleteEndpoint "+id(o1)) {
 				t.Errorf("against the contract: %s", v)
 			}
@@ -316,6 +316,7 @@ func TestOutsideCalls(t *testing.T) {
 }
 
 func fillsWhatIsEmpty(t *testing.T, w *world, n *engine.Network) {
+	t.Helper()
 	var errs []error
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
 	w.d.OnCreate = func(_ string, i driverapi.InterfaceInfo, _ map[string]interface{}) error {
@@ -510,6 +511,7 @@ func TestGateway(t *testing.T) {
 }
 
 func gatewayAtOnce(t *testing.T) {
+	t.Helper()
 	w := newWorld(t)
 	w.d = newOutside()
 	w.register(t)

@@ -120,6 +120,7 @@ func TestHeal(t *testing.T) {
 }
 
 func healed(t *testing.T, backend kernel.Backend, tampered [][]string) {
+	t.Helper()
 	dir := t.TempDir()
 	runDir, err := os.MkdirTemp("/run", "t") //nolint:usetesting // short
 	if err != nil {
