@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -22,9 +23,11 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
 	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EINTR) {
+	for end := time.Now().Add(forkTime); ; time.Sleep(5 * time.Millisecond) {
+		err = flock(f)
+		// A process that is killed while it starts another one leaves that with all of
+		// its descriptors, until it executes its program a moment later.
+		if !errors.Is(err, syscall.EWOULDBLOCK) || !ended(path) || time.Now().After(end) {
 			break
 		}
 	}
@@ -48,6 +51,31 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock directory %s: %w", dir, err)
 	}
 	return f, nil
+}
+
+// forkTime is longer than a child takes between fork and exec on a busy machine.
+const forkTime = 2 * time.Second
+
+// flock takes the lock of a file, if nobody has it.
+func flock(f *os.File) error {
+	for {
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+// ended says that the process that a lock file names does not exist any more.
+func ended(path string) bool {
+	owner, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	var pid int
+	if _, err := fmt.Sscanf(string(owner), "pid %d", &pid); err != nil || pid <= 0 {
+		return false
+	}
+	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
 // syncDir makes a created or renamed file in dir outlive a power failure.
