@@ -62,8 +62,11 @@ func newVethDriver(t testing.TB) *vethDriver {
 	}
 	d.Fail = func(method, id string) error {
 		if method == "DeleteEndpoint" {
-			// The pair goes with either end.
-			_ = exec.CommandContext(t.Context(), "ip", "link", "del", "vh"+id[:8]).Run()
+			// The pair goes with either end: with the one that was in the sandbox, if it
+			// has ever been made.
+			if exec.CommandContext(t.Context(), "ip", "link", "show", "vh"+id[:8]).Run() == nil {
+				run(t, "ip", "link", "del", "vp"+id[:8])
+			}
 		}
 		return nil
 	}

@@ -172,7 +172,7 @@ type ExtraHost struct {
 
 // Publish asks for ports of a container to be reached through the host.
 type Publish struct {
-	// Protocol is tcp or udp; empty for tcp.
+	// Protocol is tcp, udp or sctp; empty for tcp.
 	Protocol string `json:"protocol,omitempty"`
 	// HostIP is empty for all addresses of the host.
 	HostIP string `json:"host_ip,omitempty"`

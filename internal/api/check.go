@@ -375,14 +375,18 @@ func (p *Publish) Check() error {
 		return types.BadRequestErrorf("publish %s: "+format, append([]any{p}, args...)...)
 	}
 	if p.HostIP != "" {
-		if a, err := netip.ParseAddr(p.HostIP); err != nil || a.Zone() != "" || a.IsMulticast() {
+		a, err := netip.ParseAddr(p.HostIP)
+		if err != nil || a.Zone() != "" || a.IsMulticast() || a.Unmap() == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 			return bad("%q is not an IP address of the host", p.HostIP)
+		}
+		if a.Is6() && a.IsLinkLocalUnicast() {
+			return bad("%s is a link-local address, which stands for one of every link: use another address of the host", a)
 		}
 	}
 	switch p.Protocol {
 	case "", "tcp", "udp", "sctp":
 	default:
-		return bad("unknown protocol %q: use tcp or udp", p.Protocol)
+		return bad("unknown protocol %q: use tcp, udp or sctp", p.Protocol)
 	}
 	switch {
 	case p.Port == 0:

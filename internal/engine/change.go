@@ -355,8 +355,8 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 }
 
 // unwire takes from the kernel what the sandbox has no more. Outside drivers are
-// told in their order: the way from outside is closed before the endpoint leaves,
-// and its link goes back after that.
+// told in their order: the way from outside is closed before the endpoint leaves, and
+// its link goes back after that, before the endpoint is deleted.
 func (s *Sandbox) unwire(ctx context.Context, have, want []model.Object, gone []*Endpoint, deleted map[*Endpoint]bool) error {
 	e, f := s.e, s.e.floor()
 	if !slices.ContainsFunc(gone, func(ep *Endpoint) bool { return isOutside(ep.net.drv) }) {
@@ -373,8 +373,9 @@ func (s *Sandbox) unwire(ctx context.Context, have, want []model.Object, gone []
 	have = slices.DeleteFunc(slices.Clone(have), func(o model.Object) bool {
 		return slices.ContainsFunc(closed, func(c model.Object) bool { return c.Key() == o.Key() })
 	})
-	e.leaveOutside(ctx, gone, deleted)
+	e.leaveOutside(gone)
 	errs = append(errs, apply.Remove(ctx, f, have, want))
+	e.deleteOutside(ctx, gone, deleted)
 	return errors.Join(errs...)
 }
 

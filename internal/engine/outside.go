@@ -243,18 +243,28 @@ func (s *Sandbox) joinOutside(ctx context.Context, ep *Endpoint, rec *model.Endp
 	return nil
 }
 
-// leaveOutside tells outside drivers that endpoints have left, and of those that
-// are deleted. The records say so already.
-func (e *Engine) leaveOutside(ctx context.Context, left []*Endpoint, deleted map[*Endpoint]bool) {
+// leaveOutside tells outside drivers that endpoints have left. The records say so
+// already. Their links go back after that.
+func (e *Engine) leaveOutside(left []*Endpoint) {
+	for _, ep := range left {
+		if isOutside(ep.net.drv) {
+			e.outside(ep.net.Record().Driver).leave(ep.pending())
+		}
+	}
+}
+
+// deleteOutside tells outside drivers of those endpoints among the ones that have
+// left that are deleted: their links are where the drivers made them. From then on
+// drivers and records agree.
+func (e *Engine) deleteOutside(ctx context.Context, left []*Endpoint, deleted map[*Endpoint]bool) {
 	var ops []store.Op
 	for _, ep := range left {
 		if !isOutside(ep.net.drv) {
 			continue
 		}
-		d, p := e.outside(ep.net.Record().Driver), ep.pending()
-		d.leave(p)
+		p := ep.pending()
 		if deleted[ep] {
-			d.deleteEndpoint(p)
+			e.outside(p.Driver).deleteEndpoint(p)
 		}
 		ops = append(ops, p.drop())
 	}

@@ -166,8 +166,8 @@ func sandboxRequest(req *api.ContainerCreate) engine.SandboxRequest {
 	}
 	for _, p := range req.Publish {
 		q := model.Publish{Proto: uint8(types.TCP), First: p.HostPort, Last: p.HostPortEnd, Port: p.Port, PortLast: p.PortEnd}
-		if p.Protocol == "udp" {
-			q.Proto = uint8(types.UDP)
+		if p.Protocol != "" {
+			q.Proto = uint8(types.ParseProtocol(p.Protocol)) // checked by api.Publish
 		}
 		if p.HostIP != "" {
 			q.Host = netip.MustParseAddr(p.HostIP).Unmap()

@@ -220,7 +220,17 @@ func TestContainers(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", ref, diff)
 		}
 	}
+	s := ok[api.Container](d, "POST", "/v2/containers", api.ContainerCreate{
+		ID: "s1", Networks: []api.Attachment{{Network: "web"}},
+		Publish: []api.Publish{{HostPort: 81, Port: 81, Protocol: "sctp"}},
+	})
+	if len(s.Ports) != 1 || s.Ports[0].Protocol != "sctp" || s.Ports[0].HostPort != 81 {
+		t.Errorf("published by SCTP: %+v", s.Ports)
+	}
 	before := d.k.Keys()
+	d.refused("POST", "/v2/containers", api.ContainerCreate{
+		ID: "c2", Publish: []api.Publish{{HostPort: 1, Port: 1, HostIP: "fe80::1"}},
+	}, 400, "bad_request", "link-local")
 	d.refused("POST", "/v2/containers", api.ContainerCreate{ID: "c1"}, 403, "conflict", "c1")
 	d.refused("POST", "/v2/containers", api.ContainerCreate{ID: "c2", Networks: []api.Attachment{{Network: "nope"}}}, 404, "not_found", "nope")
 	d.refused("POST", "/v2/containers", api.ContainerCreate{ID: "c2", Publish: []api.Publish{{HostPort: 8080, Port: 80}}, Networks: []api.Attachment{{Network: "web"}}}, 403, "conflict", "8080")

@@ -6,6 +6,7 @@
 package bridge
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"net"
@@ -90,7 +91,7 @@ func sizeOf(n *model.Network, env model.Env) {
 // adopt makes n use a bridge that is there already.
 func adopt(n *model.Network, host model.HostLink) error {
 	if host.Kind != "bridge" {
-		return types.ForbiddenErrorf("network %s: link %s exists and is not a bridge but a %s", n.Name, host.Name, host.Kind)
+		return types.ForbiddenErrorf("network %s: link %s exists and is not a bridge but %s", n.Name, host.Name, cmp.Or(host.Kind, "a link of the hardware or of the kernel's own"))
 	}
 	if n.Bridge.Mode4 == model.ModeIsolated || n.Bridge.Mode6 == model.ModeIsolated {
 		return types.ForbiddenErrorf("network %s: bridge %s is somebody else's and connected to the host: a network on it cannot be isolated", n.Name, host.Name)
