@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -140,7 +141,11 @@ func (o *Hold) Close() error {
 	if o.fd < 0 {
 		return nil
 	}
+	// A program that is just being started has a copy of all descriptors until it is
+	// executed, and the port would not be free: see syscall.ForkLock.
+	syscall.ForkLock.RLock()
 	err := os.NewSyscallError("close", unix.Close(o.fd))
+	syscall.ForkLock.RUnlock()
 	o.fd = -1
 	o.h.count--
 	at := place{o.proto, o.port}
