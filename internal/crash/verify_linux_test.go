@@ -223,9 +223,7 @@ func (w *world) verifySandbox(t *testing.T, s *engine.Sandbox) {
 	}
 	var own []string
 	for line := range strings.Lines(string(hosts)) {
-		// A process killed amid an edit may leave a comment behind, as inplace says,
-		// but never a line that resolves.
-		if line[0] != '#' && strings.HasSuffix(line, "\t"+rec.Files.Hostname+"\n") {
+		if strings.HasSuffix(line, "\t"+rec.Files.Hostname+"\n") {
 			own = append(own, line)
 		}
 	}

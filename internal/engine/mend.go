@@ -69,7 +69,7 @@ func (f files) repair(v *model.View) error {
 }
 
 // dropStale removes lines of the sandbox's own name for addresses that it does
-// not have.
+// not have, and what a kill amid an edit has left of such a line.
 func dropStale(f model.Files, own []hostsfile.Record) error {
 	if f.Hostname == "" || f.OriginHosts != "" {
 		return nil
@@ -84,7 +84,7 @@ func dropStale(f model.Files, own []hostsfile.Record) error {
 		ip, ok := strings.CutSuffix(strings.TrimRight(line, "\r\n"), "\t"+names)
 		r := hostsfile.Record{Hosts: names, IP: ip}
 		asked := slices.Contains(f.Extra, model.ExtraHost{Name: names, Addr: ip})
-		if _, err := netip.ParseAddr(ip); ok && err == nil && !asked && !slices.Contains(own, r) {
+		if ok && !asked && (isAddr(ip) && !slices.Contains(own, r) || torn(ip, names, own)) {
 			stale = append(stale, r)
 		}
 	}
@@ -92,6 +92,23 @@ func dropStale(f model.Files, own []hostsfile.Record) error {
 		return nil
 	}
 	return hostsfile.Delete(f.Hosts, stale)
+}
+
+func isAddr(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
+// torn says that s is an address whose first byte is masked, see package inplace.
+// An address of the sandbox behind a # is a line that somebody has switched off.
+func torn(s, names string, own []hostsfile.Record) bool {
+	rest, masked := strings.CutPrefix(s, "#")
+	if !masked || slices.Contains(own, hostsfile.Record{Hosts: names, IP: rest}) {
+		return false
+	}
+	return slices.ContainsFunc(strings.Split("0123456789abcdef:", ""), func(first string) bool {
+		return isAddr(first + rest)
+	})
 }
 
 // addMissing adds those lines that are not there: an undo makes again what may

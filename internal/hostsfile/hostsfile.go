@@ -119,8 +119,8 @@ func Add(path string, recs []Record) error {
 
 // Delete removes the lines whose names, all of them and in this order, are those
 // of a record. A record with an address removes only lines with that address, so
-// that the same host's lines for other networks stay. Blank lines go too,
-// comments stay.
+// that the same host's lines for other networks stay. Blank lines go too, comments
+// stay, except where the record's address begins with their #.
 func Delete(path string, recs []Record) error {
 	recs = slices.DeleteFunc(slices.Clone(recs), func(r Record) bool { return r.Hosts == "" })
 	if len(recs) == 0 {
@@ -138,12 +138,9 @@ func Delete(path string, recs []Record) error {
 }
 
 func matches(line string, recs []Record) bool {
-	if line[0] == '#' {
-		return false
-	}
 	return slices.ContainsFunc(recs, func(r Record) bool {
 		ip, ok := strings.CutSuffix(line, "\t"+r.Hosts)
-		return ok && (r.IP == "" || strings.TrimSpace(ip) == strings.TrimSpace(r.IP))
+		return ok && (r.IP == "" && line[0] != '#' || strings.TrimSpace(ip) == strings.TrimSpace(r.IP))
 	})
 }
 
