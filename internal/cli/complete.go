@@ -68,6 +68,28 @@ func (a *app) completeContainers(first, end int) completeFunc {
 	})
 }
 
+// completePair completes two arguments of different kinds.
+func completePair(first, second completeFunc) completeFunc {
+	return func(cmd *cobra.Command, given []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if len(given) == 0 {
+			return first(cmd, given, typed)
+		}
+		return second(cmd, given, typed)
+	}
+}
+
+// completeContainerFlags completes the values of a container's flags.
+func (a *app) completeContainerFlags(cmd *cobra.Command) {
+	networks := a.completeNetworks(0, -1)
+	values := func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		names, directive := networks(cmd, nil, typed)
+		return names, directive | cobra.ShellCompDirectiveNoSpace // options may follow
+	}
+	if err := cmd.RegisterFlagCompletionFunc("network", values); err != nil {
+		panic("cli: " + err.Error()) // the flag is missing
+	}
+}
+
 func (a *app) complete(first, end int, get func(context.Context, *client.Client) ([]string, error)) completeFunc {
 	return func(cmd *cobra.Command, given []string, _ string) (names []string, _ cobra.ShellCompDirective) {
 		if len(given) < first || end >= 0 && len(given) >= end {

@@ -44,6 +44,7 @@ func (a *app) containerCreate() *cobra.Command {
 		},
 	}
 	f = AddContainerFlags(cmd.Flags())
+	a.completeContainerFlags(cmd)
 	return cmd
 }
 
@@ -85,7 +86,7 @@ func (a *app) containerConnect() *cobra.Command {
 	return &cobra.Command{
 		Use: "connect CONTAINER NETWORK[:OPTIONS]", Short: "Connect a container to a network", Args: args(2, 2),
 		Example:           "  dnet container connect c1 web:ip=10.8.0.9,alias=www",
-		ValidArgsFunction: a.completeContainers(0, 1),
+		ValidArgsFunction: completePair(a.completeContainers(0, 1), a.completeNetworks(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.connect(cmd, args[0], args[1])
 		},
@@ -96,7 +97,7 @@ func (a *app) containerDisconnect() *cobra.Command {
 	return &cobra.Command{
 		Use: "disconnect CONTAINER NETWORK", Short: "Take a container off a network", Args: args(2, 2),
 		Example:           "  dnet container disconnect c1 web",
-		ValidArgsFunction: a.completeContainers(0, 1),
+		ValidArgsFunction: completePair(a.completeContainers(0, 1), a.completeNetworks(1, 2)),
 		RunE: a.runWith(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			_, err := c.Disconnect(cmd.Context(), args[0], args[1])
 			return err

@@ -219,7 +219,7 @@ func (a *app) networkConnect() *cobra.Command {
 	return &cobra.Command{
 		Use: "connect NETWORK[:OPTIONS] CONTAINER", Short: "Connect a container to a network", Args: args(2, 2),
 		Example:           "  dnet network connect web:ip=10.8.0.9,alias=www c1",
-		ValidArgsFunction: a.completeNetworks(0, 1),
+		ValidArgsFunction: completePair(a.completeNetworks(0, 1), a.completeContainers(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.connect(cmd, args[1], args[0])
 		},
@@ -241,7 +241,7 @@ func (a *app) networkDisconnect() *cobra.Command {
 	return &cobra.Command{
 		Use: "disconnect NETWORK CONTAINER", Short: "Take a container off a network", Args: args(2, 2),
 		Example:           "  dnet network disconnect web c1",
-		ValidArgsFunction: a.completeNetworks(0, 1),
+		ValidArgsFunction: completePair(a.completeNetworks(0, 1), a.completeContainers(1, 2)),
 		RunE: a.runWith(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			_, err := c.Disconnect(cmd.Context(), args[1], args[0])
 			return err

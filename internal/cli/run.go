@@ -60,6 +60,7 @@ executed, 127 it was not found.`,
 		},
 	}
 	f = AddContainerFlags(cmd.Flags())
+	a.completeContainerFlags(cmd)
 	commandFlags(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the container (default: one that is made up)")
 	cmd.Flags().BoolVar(&remove, "rm", true, "remove the network before returning; else the daemon does it a moment later")

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -114,7 +115,7 @@ func checkConf(network string, c model.IPAMConf, v6 bool) error {
 func (e *Engine) allocatePool(im ipamEntry, n *model.Network, c model.IPAMConf, v6 bool, undo *undoList) (model.Pool, error) {
 	id, nw, meta, err := im.RequestPool(n.IPAM.Space, c.Pool, c.Sub, n.IPAM.Options, v6)
 	if err != nil {
-		return model.Pool{}, opError("create network", n.Name, n.ID, err)
+		return model.Pool{}, opError("create network", n.Name, n.ID, e.nameHolder(n, c.Pool, err))
 	}
 	undo.add(func() { e.logErr("release pool", id, im.ReleasePool(id)) })
 	p := model.Pool{ID: id, Space: n.IPAM.Space, Prefix: prefixOf(nw).Masked(), Meta: meta}
@@ -149,6 +150,38 @@ func (e *Engine) allocatePool(im ipamEntry, n *model.Network, c model.IPAMConf, 
 		p.Aux[name] = netip.PrefixFrom(a, p.Prefix.Bits())
 	}
 	return p, nil
+}
+
+// overlapError is an address manager's error about an overlap in words that name
+// the network.
+type overlapError struct {
+	text  string
+	cause error
+}
+
+func (e overlapError) Error() string { return e.text }
+func (e overlapError) Unwrap() error { return e.cause }
+
+// nameHolder has an address manager's error about an overlap name the network that
+// has the other subnet.
+func (e *Engine) nameHolder(n *model.Network, pool string, err error) error {
+	want, bad := netip.ParsePrefix(pool)
+	if bad != nil || !errors.Is(err, ipamapi.ErrPoolOverlap) {
+		return err
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, o := range e.recordsLocked() {
+		if o.IPAM.Driver != n.IPAM.Driver || o.IPAM.Space != n.IPAM.Space {
+			continue
+		}
+		for _, p := range slices.Concat(o.IPAM.Pools4, o.IPAM.Pools6) {
+			if p.Prefix.Overlaps(want) {
+				return overlapError{fmt.Sprintf("subnet %s overlaps with %s of network %s", want, p.Prefix, o.Name), err}
+			}
+		}
+	}
+	return err
 }
 
 func (e *Engine) allocateGateway(im ipamEntry, n *model.Network, p model.Pool, want string, undo *undoList) (netip.Prefix, error) {

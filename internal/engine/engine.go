@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -342,16 +343,14 @@ func (e *Engine) networksOf(driver string) []*model.Network {
 }
 
 func (e *Engine) networksOfLocked(driver string) []*model.Network {
-	var out []*model.Network
+	return slices.DeleteFunc(e.recordsLocked(), func(r *model.Network) bool { return r.Driver != driver })
+}
+
+// recordsLocked returns the records of all networks, of planned ones too.
+func (e *Engine) recordsLocked() []*model.Network {
+	out := slices.AppendSeq(make([]*model.Network, 0, len(e.networks)+len(e.planned)), maps.Values(e.planned))
 	for _, n := range e.networks {
-		if r := n.Record(); r.Driver == driver {
-			out = append(out, r)
-		}
-	}
-	for _, r := range e.planned {
-		if r.Driver == driver {
-			out = append(out, r)
-		}
+		out = append(out, n.Record())
 	}
 	return out
 }

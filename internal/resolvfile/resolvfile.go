@@ -10,6 +10,7 @@
 package resolvfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -132,7 +133,7 @@ func OnJoin(s Spec, ipv6 bool) error {
 		return err
 	}
 	file, err := resolvconf.FilterResolvDNS(old.Content, ipv6)
-	if err != nil {
+	if err != nil || bytes.Equal(file.Content, old.Content) {
 		return err
 	}
 	if err := inplace.WriteFile(s.Path, file.Content); err != nil {

@@ -49,7 +49,7 @@ func TestBadNetworks(t *testing.T) {
 		{"IPv4 in the IPv6 list", "BadRequest", six("10.98.0.0/24", ""), []string{"10.98.0.0/24"}},
 		{"no room", "BadRequest", four("10.98.0.1/32", ""), []string{"10.98.0.1/32"}},
 		{"no room, IPv6", "BadRequest", six("fd98::1/128", ""), []string{"fd98::1/128"}},
-		{"overlap", "Forbidden", four("10.99.1.128/25", ""), []string{"10.99.1.128/25", "10.99.1.0/24"}},
+		{"overlap", "Forbidden", four("10.99.1.128/25", ""), []string{"10.99.1.128/25", "10.99.1.0/24 of network net1"}},
 		{"gateway outside", "BadRequest", four("10.98.0.0/24", "10.97.0.1"), []string{"10.97.0.1"}},
 		{"gateway outside, IPv6", "BadRequest", six("fd98::/64", "fd97::1"), []string{"fd97::1"}},
 		{"gateway is the network", "BadRequest", four("10.98.0.0/24", "10.98.0.0"), []string{"10.98.0.0"}},
