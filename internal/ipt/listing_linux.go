@@ -44,13 +44,13 @@ func (f *family) parse(out []byte) listing {
 			t = l.rules[name]
 		case t == nil:
 		case strings.HasPrefix(line, ":"):
-			if c, _, _ := strings.Cut(line[1:], " "); f.owns(name, c) {
+			if c, _, _ := strings.Cut(line[1:], " "); f.owns(c) {
 				t.chains[c] = map[string][]entry{}
 			}
 		case strings.HasPrefix(line, "-A "):
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
 			hooks := len(t.hooks)
-			t.found(f, name, c, text)
+			t.found(f, c, text)
 			if name != tableFilter || c != chainForward {
 				break
 			}
@@ -73,9 +73,9 @@ func (f *family) parse(out []byte) listing {
 }
 
 // found enters a rule of a listing, if it is of ours.
-func (t *table) found(f *family, name, chain, text string) {
+func (t *table) found(f *family, chain, text string) {
 	e := entry{chain: chain, comment: commentOf(text), text: text}
-	if f.owns(name, chain) {
+	if f.owns(chain) {
 		if t.chains[chain] == nil {
 			t.chains[chain] = map[string][]entry{}
 		}
@@ -86,15 +86,16 @@ func (t *table) found(f *family, name, chain, text string) {
 		t.add(e)
 		return
 	}
-	if owner, _, _ := cutLast(e.comment); owner == strings.ToLower(f.name) && f.owns(name, targetOf(text)) {
+	if owner, _, _ := cutLast(e.comment); owner == strings.ToLower(f.name) && f.owns(targetOf(text)) {
 		t.hooks = append(t.hooks, hook{entry: e})
 	}
 }
 
-// owns says whether a chain of a table is one of ours.
-func (f *family) owns(table, chain string) bool {
+// owns says whether a chain is one of ours, be it of another version. Those of
+// other data directories have one more word in their names.
+func (f *family) owns(chain string) bool {
 	short, ok := strings.CutPrefix(chain, f.name+"-")
-	return ok && slices.Contains(f.chains[table], short)
+	return ok && !strings.Contains(short, "-")
 }
 
 // groupOf is the group of an entry by its comment.

@@ -12,12 +12,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/engine"
@@ -344,8 +346,40 @@ func changes(t *testing.T) (count func() []string) {
 	}
 }
 
+// ownership is what a listing of nft says of who has a table: a process that has
+// changed nothing has not taken it.
+var ownership = regexp.MustCompile(`(?m)^\s*flags .*\n| # progname .*$`)
+
+// otherVersion gives our rules the shape that another version may have left: a rule
+// too many, and some too few.
+func otherVersion(t *testing.T, on backend, rules string) {
+	t.Helper()
+	commands := [][]string{
+		{"sh", "-c", "nft insert rule ip $TABLE forward counter"},
+		{"sh", "-c", "nft add chain ip6 $TABLE older"},
+		{"sh", "-c", "nft flush chain ip $TABLE mss"},
+	}
+	if on != nftables {
+		chain := regexp.MustCompile(`-j (\S+)-MSS`).FindStringSubmatch(rules)
+		if chain == nil {
+			t.Fatalf("no chain for the segment size in\n%s", rules)
+		}
+		commands = [][]string{
+			{string(on), "-I", chain[1] + "-FORWARD", "-p", "tcp"},
+			{string(on), "-N", chain[1] + "-OLDER"},
+			{string(on), "-F", chain[1] + "-MSS"},
+		}
+	}
+	for _, c := range commands {
+		if out, err := run(c...); err != nil {
+			t.Fatalf("%v: %v: %s", c, err, out)
+		}
+	}
+}
+
 // TestRestart has connections and a stream of datagrams go on over the end of the
-// daemon, in peace and by kill -9, and over new starts, which write nothing.
+// daemon, in peace and by kill -9, and over new starts, which write nothing; and
+// over a start that finds the rules of another version and makes them its own.
 func TestRestart(t *testing.T) { onEach(t, "connections go on over restarts", testRestart) }
 
 func testRestart(t *testing.T, on backend) {
@@ -375,6 +409,19 @@ func testRestart(t *testing.T, on backend) {
 	start("after a kill")
 	d.stop(t)
 	start("again")
+
+	t.Setenv("TABLE", kernel.Table(h.data))
+	listing := func() string { return ownership.ReplaceAllString(allRules(t, kernel.Backend(on)), "") }
+	rules := listing()
+	d.kill(t)
+	otherVersion(t, on, rules)
+	d = h.daemon(on)
+	f.goOn(t)
+	if diff := cmp.Diff(rules, listing()); diff != "" {
+		t.Errorf("after an upgrade (-want +got):\n%s", diff)
+	}
+	d.kill(t)
+	start("after an upgrade")
 	f.end(t)
 	d.stop(t)
 	stop()
