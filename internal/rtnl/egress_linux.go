@@ -2,10 +2,18 @@ package rtnl
 
 import (
 	"context"
+	"errors"
 	"math"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
+
+// outside are addresses that no network has (RFC 5737, RFC 3849), so that what leads
+// to them is the default route.
+var outside = map[uint8]netip.Addr{
+	unix.AF_INET: netip.MustParseAddr("192.0.2.1"), unix.AF_INET6: netip.MustParseAddr("2001:db8::1"),
+}
 
 // EgressMTU returns the MTU of the default route of a family in the main table,
 // of several the one that the kernel prefers: its own if it has one, else that of
@@ -15,23 +23,42 @@ func (s *Socket) EgressMTU(ctx context.Context, v6 bool) (int, error) {
 	if v6 {
 		fam = unix.AF_INET6
 	}
+	best, err := s.wayOut(ctx, fam)
+	if err != nil || best.link == 0 || best.mtu != 0 {
+		return int(best.mtu), classify(err)
+	}
+	var l Link
+	r := request{op: "find", object: "link", m: newMsg(unix.RTM_GETLINK, 0, ifInfo(unix.AF_UNSPEC, best.link, 0, 0)...)}
+	r.m.u32(unix.IFLA_EXT_MASK, extMaskSkipStats)
+	err = s.get(ctx, r, func(_ uint16, body []byte) { l, _ = parseLink(body) })
+	return l.MTU, classify(err)
+}
+
+// wayOut asks the kernel where it would send what is for the outside. Only if that
+// is by something else than a default route of the main table, all routes are
+// listed: there is one for each network.
+func (s *Socket) wayOut(ctx context.Context, fam uint8) (best egress, err error) {
+	to := outside[fam]
+	r := request{op: "find", object: "route to " + to.String()}
+	r.m = newMsg(unix.RTM_GETROUTE, 0, rtMsg(unix.RtMsg{Family: fam, Dst_len: uint8(to.BitLen()), Flags: unix.RTM_F_FIB_MATCH | unix.RTM_F_LOOKUP_TABLE})...)
+	r.m.bytes(unix.RTA_DST, to.AsSlice()...)
+	found := false
+	err = s.get(ctx, r, func(_ uint16, body []byte) { best, found = parseEgress(body) })
+	switch {
+	case errors.Is(err, unix.ENETUNREACH):
+		return egress{}, nil
+	case err == nil && found:
+		return best, nil
+	}
 	none := egress{metric: math.MaxUint32}
-	best := none
-	r := request{op: "list", object: "routes", m: newMsg(unix.RTM_GETROUTE, 0, rtMsg(unix.RtMsg{Family: fam})...)}
-	err := s.dump(ctx, r, func() { best = none }, func(kind uint16, body []byte) {
+	r = request{op: "list", object: "routes", m: newMsg(unix.RTM_GETROUTE, 0, rtMsg(unix.RtMsg{Family: fam})...)}
+	err = s.dump(ctx, r, func() { best = none }, func(kind uint16, body []byte) {
 		e, ok := parseEgress(body)
 		if ok && kind == unix.RTM_NEWROUTE && body[0] == fam && (best.link == 0 || e.metric < best.metric) {
 			best = e
 		}
 	})
-	if err != nil || best.link == 0 || best.mtu != 0 {
-		return int(best.mtu), classify(err)
-	}
-	var l Link
-	r = request{op: "find", object: "link", m: newMsg(unix.RTM_GETLINK, 0, ifInfo(unix.AF_UNSPEC, best.link, 0, 0)...)}
-	r.m.u32(unix.IFLA_EXT_MASK, extMaskSkipStats)
-	err = s.get(ctx, r, func(_ uint16, body []byte) { l, _ = parseLink(body) })
-	return l.MTU, classify(err)
+	return best, err
 }
 
 type egress struct {

@@ -25,6 +25,13 @@ func TestEgressMTU(t *testing.T) {
 		{"the route's own", []string{"route add default via 10.1.0.9 mtu 1350"}, 1350, 0},
 		{"the first of several ways", []string{"route add default nexthop via 10.2.0.9 nexthop via 10.1.0.9"}, 1402, 0},
 		{"not of another table", []string{"route add default via 10.1.0.9 table 7"}, 0, 0},
+		{"the default route where another one leads to the address that is asked for", []string{
+			"route add default via 10.1.0.9", "route add 192.0.2.0/24 via 10.2.0.9", "-6 route add default via fd01::9", "-6 route add 2001:db8::/32 via fd02::9",
+		}, 1401, 1401},
+		{"the main table's where a rule prefers another one", []string{
+			"route add default via 10.1.0.9", "route add default via 10.2.0.9 table 7", "rule add table 7",
+		}, 1401, 0},
+		{"where nothing else is unreachable", []string{"route add default via 10.1.0.9 metric 5", "route add unreachable default metric 9"}, 1401, 0},
 		{"no unreachable one", []string{"route add unreachable default", "-6 route add unreachable default"}, 0, 0},
 	} {
 		t.Run("25 "+tt.name, func(t *testing.T) {

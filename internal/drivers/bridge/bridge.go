@@ -203,11 +203,22 @@ func conflicts(n *model.Network, others []*model.Network) error {
 		if o.Bridge.Link == n.Bridge.Link {
 			return types.ForbiddenErrorf("network %s: bridge %s belongs to network %s already", n.Name, n.Bridge.Link, o.Name)
 		}
-		for _, a := range slices.Concat(n.IPAM.Pools4, n.IPAM.Pools6) {
-			for _, b := range slices.Concat(o.IPAM.Pools4, o.IPAM.Pools6) {
-				if a.Prefix.Overlaps(b.Prefix) {
-					return types.ForbiddenErrorf("network %s: subnet %s overlaps with %s of network %s", n.Name, a.Prefix, b.Prefix, o.Name)
-				}
+		if err := overlap(n, o, n.IPAM.Pools4, o.IPAM.Pools4); err != nil {
+			return err
+		}
+		if err := overlap(n, o, n.IPAM.Pools6, o.IPAM.Pools6); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overlap compares pools of one family.
+func overlap(n, o *model.Network, pools, others []model.Pool) error {
+	for _, a := range pools {
+		for _, b := range others {
+			if a.Prefix.Overlaps(b.Prefix) {
+				return types.ForbiddenErrorf("network %s: subnet %s overlaps with %s of network %s", n.Name, a.Prefix, b.Prefix, o.Name)
 			}
 		}
 	}
