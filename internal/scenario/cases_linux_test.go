@@ -1,6 +1,7 @@
 package scenario_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -262,6 +263,9 @@ func (h *host) foreignPair(bridge string) (a, b *netns.Namespace) {
 			inside + "ip route add default via 10.88.0.1", inside + "ip route add default via fd88::1",
 		} {
 			h.sh(strings.Fields(l)...)
+		}
+		if err := errors.Join(carries("", link), carries(inside, "eth0")); err != nil {
+			h.t.Fatal(err)
 		}
 		return ns
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -155,7 +156,24 @@ func connect(name, link string, num int) (*netns.Namespace, error) {
 			return nil, err
 		}
 	}
-	return ns, nil
+	return ns, errors.Join(carries("", link), carries(inside, "eth0"))
+}
+
+// carries waits until a new link takes packets, which it does some time after it is
+// up: on a busy machine neighbours may be given up meanwhile. inside is the command
+// that enters the link's namespace.
+func carries(inside, link string) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); ; <-tick.C {
+		out, err := run(strings.Fields(inside + "ip -br link show dev " + link)...)
+		if err != nil || slices.Contains(strings.Fields(out), "UP") {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("link %s does not come up: %s", link, out)
+		}
+	}
 }
 
 // start makes the controller.
