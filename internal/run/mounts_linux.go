@@ -186,7 +186,11 @@ func renewSys() error {
 	if old.Flags&unix.ST_RDONLY != 0 {
 		flags |= unix.MS_RDONLY
 	}
-	if err := unix.Mount("sysfs", sysDir, "sysfs", flags, ""); err != nil {
+	err = unix.Mount("sysfs", sysDir, "sysfs", flags, "")
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return nil // it is there already: the container is on the host's network
+	case err != nil:
 		return fmt.Errorf("mount %s of the container's network: %w", sysDir, err)
 	}
 	for point, fd := range trees {

@@ -668,3 +668,29 @@ func TestNetworkIsTheContainers(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+// On the host's network /sys is the right one already, and the kernel refuses to
+// mount it on itself.
+func TestSysIsTheContainersAlready(t *testing.T) {
+	leaks(t)
+	dir := directory(t)
+	ns, err := netns.Open(nil, container(dir).Netns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	if err := ns.Do(func() error { return unix.Mount("sysfs", "/sys", "sysfs", 0, "") }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount("/sys", unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	mountTmpfs(t, "/sys/fs/cgroup")
+	write(t, "/sys/fs/cgroup/mark", "")
+	r := run1(t, dir, nil, sh("echo /sys/class/net/* /sys/fs/cgroup/*")...)
+	if diff := cmp.Diff(result{Out: "/sys/class/net/lo /sys/fs/cgroup/mark\n"}, r); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
