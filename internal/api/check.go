@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -107,7 +108,9 @@ func (s Subnet) check(network string) error {
 			return bad("%w", err)
 		}
 	}
-	for name, a := range s.Aux {
+	names := map[string]string{} // of the auxiliary addresses
+	for _, name := range slices.Sorted(maps.Keys(s.Aux)) {
+		a := s.Aux[name]
 		if name == "" {
 			return bad("auxiliary address %s has no name", a)
 		}
@@ -117,6 +120,10 @@ func (s Subnet) check(network string) error {
 		if a == s.Gateway {
 			return bad("auxiliary address %s=%s is the gateway", name, a)
 		}
+		if other, twice := names[a]; twice {
+			return bad("auxiliary address %s=%s is %s's already", name, a, other)
+		}
+		names[a] = name
 	}
 	return nil
 }

@@ -64,6 +64,10 @@ func TestNetworkCheck(t *testing.T) {
 		{"bad, range larger than the subnet", subnet(api.Subnet{Subnet: "10.1.0.0/16", IPRange: "10.1.0.0/8"}), "10.1.0.0/8"},
 		{"bad, auxiliary address", subnet(api.Subnet{Subnet: "10.1.0.0/16", Aux: map[string]string{"a": "10.2.0.1"}}), "10.2.0.1"},
 		{
+			"bad, auxiliary address twice",
+			subnet(api.Subnet{Subnet: "10.1.0.0/16", Aux: map[string]string{"a": "10.1.0.9", "b": "10.1.0.9"}}), "b=10.1.0.9 is a's",
+		},
+		{
 			"bad, auxiliary address is the gateway",
 			subnet(api.Subnet{Subnet: "10.1.0.0/16", Gateway: "10.1.0.1", Aux: map[string]string{"a": "10.1.0.1"}}), "gateway",
 		},

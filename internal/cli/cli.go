@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/client"
@@ -79,10 +80,22 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringArrayVarP(&a.hosts, "host", "H", nil,
 		"`address` of the daemon, unix:///PATH or tcp://HOST:PORT (default $"+client.HostEnv+" or "+api.DefaultHost+")")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	root.PersistentPreRunE = noEmptyFlags
 	root.AddCommand(a.daemonCommand(), a.networkCommand(), a.containerCommand(), a.ipamCommand(),
 		a.runCommand(), a.execCommand(), a.eventsCommand(), a.setKeyCommand(), a.versionCommand(), completionCommand(),
 		a.dockerProxy(), a.demoServer(), a.demoGet(), a.demoLoopback())
 	return root
+}
+
+// noEmptyFlags refuses a flag that is given with nothing: a variable of a script that
+// is not set would have the default taken for what was meant.
+func noEmptyFlags(cmd *cobra.Command, _ []string) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" {
+			err = cmd.FlagErrorFunc()(cmd, fmt.Errorf("--%s is given without a value: leave it out for the default", f.Name))
+		}
+	})
+	return err
 }
 
 // group is a command that only holds others.

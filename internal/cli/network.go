@@ -42,6 +42,9 @@ func (a *app) networkCreate() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.noIPv4 = !ipv4
 			req, err := f.request(args[0])
+			if err == nil && cmd.Flags().Changed("ipv6") && !f.ipv6 {
+				err = withoutIPv6(req.Subnets)
+			}
 			if err != nil {
 				return err
 			}
@@ -68,6 +71,17 @@ func (a *app) networkCreate() *cobra.Command {
 	fs.StringArrayVarP(&f.options, "opt", "o", nil, "option of the driver, `KEY=VALUE`")
 	fs.StringArrayVar(&f.label, "label", nil, "label, `KEY=VALUE`")
 	return cmd
+}
+
+// withoutIPv6 refuses subnets that --ipv6=false contradicts; without that flag they
+// give the network IPv6.
+func withoutIPv6(subnets []api.Subnet) error {
+	for _, s := range subnets {
+		if p, err := netip.ParsePrefix(s.Subnet); err == nil && p.Addr().Is6() {
+			return types.BadRequestErrorf("--subnet %s is one of IPv6, which --ipv6=false turns off", s.Subnet)
+		}
+	}
+	return nil
 }
 
 func (f *networkFlags) request(name string) (req api.NetworkCreate, err error) {

@@ -57,6 +57,11 @@ func TestBadNetworks(t *testing.T) {
 		{"gateway is the broadcast", "BadRequest", four("10.98.0.0/24", "10.98.0.255"), []string{"10.98.0.255"}},
 		{"malformed gateway", "BadRequest", four("10.98.0.0/24", "10.98"), []string{"10.98"}},
 		{"gateway of the other family", "BadRequest", four("10.98.0.0/24", "fd98::1"), []string{"fd98::1"}},
+		{"range of the gateway alone", "BadRequest", conf(&libnetwork.IpamConf{PreferredPool: "10.98.0.0/24", SubPool: "10.98.0.1/32"}, nil), []string{"10.98.0.1/32"}},
+		{"range of the gateway and an auxiliary address", "BadRequest", conf(&libnetwork.IpamConf{
+			PreferredPool: "10.98.0.0/24", SubPool: "10.98.0.6/31", Gateway: "10.98.0.7", AuxAddresses: map[string]string{"a": "10.98.0.6"},
+		}, nil), []string{"10.98.0.6/31", "10.98.0.7"}},
+		{"range of the subnet's own address", "BadRequest", conf(&libnetwork.IpamConf{PreferredPool: "10.98.0.0/24", SubPool: "10.98.0.0/31"}, nil), []string{"10.98.0.0/31"}},
 		{"sub pool outside", "BadRequest", conf(&libnetwork.IpamConf{PreferredPool: "10.98.0.0/24", SubPool: "10.97.0.0/25"}, nil), []string{"10.97.0.0/25"}},
 		{"auxiliary address outside", "Forbidden", conf(&libnetwork.IpamConf{PreferredPool: "10.98.0.0/24", AuxAddresses: map[string]string{"host": "10.97.0.5"}}, nil), []string{"host", "10.97.0.5"}},
 		{"boolean", "BadRequest", label(labelICC, "perhaps"), []string{labelICC, "perhaps"}},

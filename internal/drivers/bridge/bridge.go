@@ -133,6 +133,11 @@ func (d Driver) Plan(n *model.Network, env model.Env) error {
 			}
 		}
 	}
+	for _, c := range slices.Concat(n.IPAM.Conf4, n.IPAM.Conf6) {
+		if err := checkRange(n, c); err != nil {
+			return err
+		}
+	}
 	if b.Adopted {
 		if err := checkAdopted(n, env); err != nil {
 			return err
@@ -175,6 +180,33 @@ func (d Driver) planPool(n *model.Network, p model.Pool) error {
 			return types.BadRequestErrorf("network %s: gateway %s is outside the subnet %s", n.Name, a.Addr(), p.Prefix)
 		}
 		*gw = a.Addr()
+	}
+	return nil
+}
+
+// checkRange refuses a range of which the network itself takes every address.
+func checkRange(n *model.Network, c model.IPAMConf) error {
+	r, err := netip.ParsePrefix(c.Sub)
+	if err != nil {
+		return nil //nolint:nilerr // none is given, or it is for the address manager to refuse
+	}
+	for _, p := range slices.Concat(n.IPAM.Pools4, n.IPAM.Pools6) {
+		if !p.Prefix.Overlaps(r) {
+			continue
+		}
+		taken := []netip.Addr{p.Gateway.Addr()}
+		for _, a := range p.Aux {
+			taken = append(taken, a.Addr())
+		}
+		if r.Addr().BitLen()-p.Prefix.Bits() > 1 { // else RFC 3021
+			taken = append(taken, p.Prefix.Masked().Addr())
+		}
+		for a := r.Masked().Addr(); r.Contains(a); a = a.Next() {
+			if broadcast := a.Is4() && !p.Prefix.Contains(a.Next()) && p.Prefix.Bits() < 31; !broadcast && !slices.Contains(taken, a) {
+				return nil
+			}
+		}
+		return types.BadRequestErrorf("network %s: the range %s of subnet %s has no address for an endpoint beside the gateway %s and the auxiliary ones", n.Name, c.Sub, p.Prefix, p.Gateway.Addr())
 	}
 	return nil
 }
