@@ -1,6 +1,7 @@
 package libnetwork
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -199,8 +200,8 @@ func (c *controller) NewNetwork(networkType, name string, options ...NetworkOpti
 			o(n)
 		}
 	}
-	if n.err != nil {
-		return nil, n.err
+	if err := cmp.Or(n.err, n.readTyped()); err != nil {
+		return nil, err
 	}
 	made, err := c.e.CreateNetwork(c.ctx(), n.req)
 	if err != nil {

@@ -88,6 +88,7 @@ type endpoint struct {
 	exposed []types.TransportPort
 	sysctls string
 	generic map[string]any
+	err     error
 }
 
 func newEndpointRequest(options []EndpointOption) *endpoint {

@@ -75,6 +75,9 @@ func TestCreateEndpoint(t *testing.T) {
 		{"EP-5 a name that is taken on the network is Forbidden", "taken", "Forbidden", nil},
 		{"EP-3 a wanted address that is taken is Forbidden", "e", "Forbidden", []libnetwork.EndpointOption{address("10.1.0.6")}},
 		{"EP-3 the gateway's address is Forbidden", "e", "Forbidden", []libnetwork.EndpointOption{address("10.1.0.1")}},
+		{"EP-3 a wanted address that is none is a BadRequest", "e", "BadRequest", []libnetwork.EndpointOption{
+			libnetwork.CreateOptionIpam(net.IP{10, 1, 0}, nil, nil),
+		}},
 		{"EP-3 a wanted address in no subnet is a BadRequest", "e", "BadRequest", []libnetwork.EndpointOption{address("10.2.0.1")}},
 		{"EP-3 the address of the subnet itself is a BadRequest", "e", "BadRequest", []libnetwork.EndpointOption{address("10.1.0.0")}},
 		{"EP-3 the broadcast address is a BadRequest", "e", "BadRequest", []libnetwork.EndpointOption{address("10.1.0.7")}},

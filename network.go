@@ -11,6 +11,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // Network is a zone of connectivity that containers may join. Its type is the
@@ -74,7 +75,9 @@ type NetworkInfo interface {
 // network is the request that the options of NewNetwork write into.
 type network struct {
 	req engine.NetworkRequest
-	err error
+	// typed are the driver's options if they came as a map of any values.
+	typed map[string]any
+	err   error
 }
 
 // networkHandle is a Network. Two of them for one network are equal.
@@ -91,6 +94,9 @@ func (h networkHandle) Type() string { return h.n.Record().Driver }
 func (h networkHandle) CreateEndpoint(name string, options ...EndpointOption) (Endpoint, error) {
 	ep := newEndpointRequest(options)
 	ep.req.Name = name
+	if ep.err != nil {
+		return nil, types.BadRequestErrorf("endpoint %s: %w", name, ep.err)
+	}
 	if err := bridge.CheckIfName(name, ep.req.IfName); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,8 @@
 package libnetwork_test
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -366,6 +368,23 @@ func TestNetworkOptions(t *testing.T) {
 		{"NET-15 driver options may come as options.Generic, of which the text entries count", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{
 			netlabel.GenericData: options.Generic{"a": "1", "other": 7},
 		})}, result{Options: map[string]string{"a": "1"}}},
+		{"OPT driver options may have the types of what they mean", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{
+			netlabel.GenericData: options.Generic{"com.docker.network.bridge.enable_icc": false, netlabel.DriverMTU: 1400},
+		})}, result{Options: map[string]string{"com.docker.network.bridge.enable_icc": "false", netlabel.DriverMTU: "1400"}}},
+		{"OPT driver options may have the names of fields, then what is not given is off", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{
+			netlabel.GenericData: map[string]any{
+				"BridgeName": "br7", "EnableICC": true, "Mtu": 1400, "DefaultBindingIP": net.IPv4(127, 0, 0, 1), "Internal": true,
+				"DefaultGatewayIPv4": net.IP(nil), "AddressIPv4": (*net.IPNet)(nil),
+			},
+		})}, result{Internal: true, Options: map[string]string{
+			"com.docker.network.bridge.name": "br7", "com.docker.network.bridge.enable_icc": "true",
+			"com.docker.network.bridge.enable_ip_masquerade": "false", netlabel.DriverMTU: "1400",
+			"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1",
+		}}},
+		{"OPT options of text stand in for typed ones", []libnetwork.NetworkOption{
+			libnetwork.NetworkOptionGeneric(map[string]any{netlabel.GenericData: options.Generic{"EnableICC": false}}),
+			libnetwork.NetworkOptionDriverOpts(map[string]string{"b": "2"}),
+		}, result{Options: map[string]string{"b": "2"}}},
 		{"NET-15 driver options may come as a map of text", []libnetwork.NetworkOption{libnetwork.NetworkOptionGeneric(map[string]any{
 			netlabel.GenericData: map[string]string{"a": "1"},
 		})}, result{Options: map[string]string{"a": "1"}}},
@@ -375,6 +394,32 @@ func TestNetworkOptions(t *testing.T) {
 			n := newNetwork(t, c, "n", tt.opts...)
 			diff(t, "network", tt.want, result{n.Info().IPv6Enabled(), n.Info().Internal(), n.Info().DriverOptions()})
 			ok(t, n.Delete())
+		})
+	}
+	for _, tt := range []struct {
+		name  string
+		value any
+		text  string
+	}{
+		{"EnableICC", "yes", `"yes"`},
+		{"EnableICC", 1.5, "float64"},
+		{"Mtu", []int{1}, "[]int"},
+		{"Mtu", -1, `"-1"`},
+		{"Internal", "maybe", `"maybe"`},
+		{"BridgeName", true, "bool"},
+		{"DefaultBindingIP", net.IP{1, 2, 3}, `"?010203"`},
+		{"DefaultGatewayIPv4", net.IPv4(10, 0, 0, 1), `"10.0.0.1"`},
+		{"com.docker.network.bridge.enable_icc", 1.5, "float64"},
+		{netlabel.DriverMTU, struct{}{}, "struct {}"},
+	} {
+		t.Run(fmt.Sprintf("OPT no driver option %s=%v", tt.name, tt.value), func(t *testing.T) {
+			n, err := c.NewNetwork("bridge", "n", libnetwork.NetworkOptionGeneric(map[string]any{netlabel.GenericData: options.Generic{tt.name: tt.value}}))
+			if err == nil {
+				ok(t, n.Delete())
+			}
+			if !errors.As(err, new(types.BadRequestError)) || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("got %v, want BadRequest that names %s", err, tt.text)
+			}
 		})
 	}
 	t.Run("OPT an empty driver name keeps the one before", func(t *testing.T) {

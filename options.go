@@ -16,7 +16,8 @@ type NetworkOption func(n *network)
 
 // NetworkOptionGeneric sets options by label: netlabel.EnableIPv6 and
 // netlabel.Internal, which are bools, and netlabel.GenericData, the options for
-// the driver as a map. Another type makes NewNetwork fail with BadRequest. All
+// the driver as a map: of text by label, or of typed values by label or by the names
+// of the fields of the driver's configuration (BridgeName, EnableICC, ...). Another type makes NewNetwork fail with BadRequest. All
 // other labels are for drivers that register themselves.
 func NetworkOptionGeneric(generic map[string]interface{}) NetworkOption {
 	return func(n *network) {
@@ -39,7 +40,8 @@ func (n *network) setGeneric(label string, v any) {
 		n.req.Internal, ok = v.(bool)
 	case netlabel.GenericData:
 		n.req.Options, ok = driverOptions(v)
-		if m, mixed := generic(v); mixed && len(m) != len(n.req.Options) {
+		n.typed, _ = generic(v)
+		if n.typed != nil && len(n.typed) != len(n.req.Options) {
 			n.keep(label, v)
 		}
 	default:
@@ -57,6 +59,18 @@ func (n *network) keep(label string, v any) {
 		n.req.Generic = make(map[string]any)
 	}
 	n.req.Generic[label] = v
+}
+
+// readTyped has the bridge driver read options that did not come as text.
+func (n *network) readTyped() error {
+	if n.req.Driver != bridge.Type || n.typed == nil {
+		return nil
+	}
+	opts, internal, err := bridge.Typed(n.req.Name, n.typed)
+	n.req.Options = opts
+	n.req.Internal = n.req.Internal || internal
+	delete(n.req.Generic, netlabel.GenericData)
+	return err
 }
 
 // driverOptions reads a driver's options from the kinds of maps that callers
@@ -120,7 +134,7 @@ func recordConfs(confs []*IpamConf) []model.IPAMConf {
 // NetworkOptionDriverOpts sets the options for the driver.
 func NetworkOptionDriverOpts(opts map[string]string) NetworkOption {
 	return func(n *network) {
-		n.req.Options = maps.Clone(opts)
+		n.req.Options, n.typed = maps.Clone(opts), nil
 		if n.req.Options == nil {
 			n.req.Options = map[string]string{}
 		}
@@ -178,6 +192,11 @@ func (ep *endpoint) keep(options map[string]any) {
 func CreateOptionIpam(ipV4, ipV6 net.IP, ipamOptions map[string]string) EndpointOption {
 	v4, v6 := addr(ipV4), addr(ipV6)
 	return func(ep *endpoint) {
+		for _, i := range []net.IP{ipV4, ipV6} {
+			if len(i) > 0 && !addr(i).IsValid() && ep.err == nil {
+				ep.err = types.BadRequestErrorf("wanted address %v is no IP address: it has %d bytes", i, len(i))
+			}
+		}
 		ep.req.V4, ep.req.V6, ep.req.IPAMOptions = v4, v6, maps.Clone(ipamOptions)
 	}
 }
