@@ -126,10 +126,60 @@ func TestRegisterDriver(t *testing.T) {
 	ipam := c.(ipamapi.Callback)
 	t.Run("CTL-14 an address manager needs a name that is not blank and not taken, and must say its address spaces", func(t *testing.T) {
 		wantErr[libnetwork.ErrInvalidName](t, ipam.RegisterIpamDriver("", nullIpam(t)), "BadRequest")
+		wantClass(t, ipam.RegisterIpamDriver("none", nil), "BadRequest")
 		wantClass(t, ipam.RegisterIpamDriver("default", nullIpam(t)), "Forbidden")
 		wantClass(t, ipam.RegisterIpamDriver("broken", brokenSpaces{nullIpam(t)}), "Internal")
 		ok(t, ipam.RegisterIpamDriverWithCapabilities("mine", nullIpam(t), &ipamapi.Capability{RequiresMACAddress: true}))
 	})
+}
+
+// liar is an address manager that answers what it likes.
+type liar struct {
+	ipamapi.Ipam
+	pool, addr string
+	released   []string
+}
+
+func (l *liar) RequestPool(string, string, string, map[string]string, bool) (string, *net.IPNet, map[string]string, error) {
+	return "pool", cidr(l.pool), map[string]string{netlabel.Gateway: "10.61.0.1/24"}, nil
+}
+
+func (l *liar) ReleasePool(string) error { return nil }
+
+func (l *liar) RequestAddress(string, net.IP, map[string]string) (*net.IPNet, map[string]string, error) {
+	ip, n, err := net.ParseCIDR(l.addr)
+	return &net.IPNet{IP: ip, Mask: n.Mask}, nil, err
+}
+
+func (l *liar) ReleaseAddress(_ string, ip net.IP) error {
+	l.released = append(l.released, ip.String())
+	return nil
+}
+
+func TestLyingAddressManager(t *testing.T) {
+	c := newController(t)
+	l := &liar{Ipam: nullIpam(t), pool: "fd00::/64"}
+	ok(t, c.(ipamapi.Callback).RegisterIpamDriver("liar", l))
+	ipam := libnetwork.NetworkOptionIpam("liar", "", nil, nil, nil)
+	t.Run("NET-7 a pool of the other family is refused", func(t *testing.T) {
+		_, err := c.NewNetwork("bridge", "n", ipam)
+		wantClass(t, err, "Internal")
+	})
+	l.pool = "10.61.0.0/24"
+	n := newNetwork(t, c, "n", ipam)
+	for _, tt := range []struct{ addr, released string }{
+		{"fd00::5/64", "fd00::5"}, {"10.62.0.5/24", "10.62.0.5"}, {"10.61.0.5/8", "10.61.0.5"},
+	} {
+		t.Run("EP-3 an address that is none of the pool is refused and given back: "+tt.addr, func(t *testing.T) {
+			l.addr, l.released = tt.addr, nil
+			_, err := n.CreateEndpoint("e")
+			wantClass(t, err, "Internal")
+			diff(t, "given back", []string{tt.released}, l.released)
+		})
+	}
+	l.addr = "10.61.0.5/24"
+	ok(t, newEndpoint(t, n, "e").Delete(false))
+	ok(t, n.Delete())
 }
 
 type brokenSpaces struct{ ipamapi.Ipam }

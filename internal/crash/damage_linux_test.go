@@ -1,14 +1,18 @@
 package crash
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/host"
 	"github.com/libnetwork/libnetwork/internal/sysctl"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // TestLostStore loses or damages one file of the store while containers run.
@@ -90,6 +94,10 @@ func TestLostRecords(t *testing.T) {
 			}
 			if diff := cmp.Diff(links, hostLinks(t)); diff != "" {
 				t.Errorf("links after %s (-want +got):\n%s", start, diff)
+			}
+			_, err := w.e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: "bridge", Name: "new"})
+			if !errors.As(err, new(types.ForbiddenError)) || !strings.Contains(err.Error(), "--remove-unowned") {
+				t.Errorf("%s: a network beside what is left alone: %v", start, err)
 			}
 			must(t, w.release())
 		}

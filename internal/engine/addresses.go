@@ -119,6 +119,9 @@ func (e *Engine) allocatePool(im ipamEntry, n *model.Network, c model.IPAMConf, 
 	}
 	undo.add(func() { e.logErr("release pool", id, im.ReleasePool(id)) })
 	p := model.Pool{ID: id, Space: n.IPAM.Space, Prefix: prefixOf(nw).Masked(), Meta: meta}
+	if p.Prefix.IsValid() && p.Prefix.Addr().Is6() != v6 {
+		return p, types.InternalErrorf("network %s: address manager %s answers with %s, which is of the other family", n.Name, n.IPAM.Driver, p.Prefix)
+	}
 
 	if g := meta[netlabel.Gateway]; g != "" {
 		gw, err := netip.ParsePrefix(g)
@@ -279,7 +282,10 @@ func (e *Engine) endpointAddress(im ipamEntry, n *model.Network, v6 bool, want n
 			return netip.Prefix{}, "", nil
 		}
 		got := prefixOf(nw)
-		undo.add(func() { e.logErr("release address", p.ID, im.ReleaseAddress(p.ID, got.Addr().AsSlice())) })
+		undo.add(func() { e.logErr("release address", p.ID, im.ReleaseAddress(p.ID, nw.IP)) })
+		if !got.IsValid() || got.Addr().Is6() != v6 || !p.Prefix.Contains(got.Addr()) || got.Bits() < p.Prefix.Bits() {
+			return netip.Prefix{}, "", types.InternalErrorf("network %s: address manager %s answers with %s, which is no address of %s", n.Name, n.IPAM.Driver, nw, p.Prefix)
+		}
 		return got, p.ID, nil
 	}
 	if want.IsValid() {

@@ -90,6 +90,10 @@ type Engine struct {
 	healer *healer
 	wg     sync.WaitGroup
 
+	// unowned names what lost records have left in the kernel; set before anybody has
+	// the engine.
+	unowned string
+
 	closeOnce sync.Once
 	closeErr  error
 
@@ -253,6 +257,9 @@ func (e *Engine) registerDriver(d model.Driver) error {
 func (e *Engine) RegisterIPAM(name string, i ipamapi.Ipam, needsMAC bool) error {
 	if strings.TrimSpace(name) == "" {
 		return ErrInvalidName(name)
+	}
+	if i == nil {
+		return types.BadRequestErrorf("address manager %s: there is none to register", name)
 	}
 	local, global, err := i.GetDefaultAddressSpaces()
 	if err != nil {

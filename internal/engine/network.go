@@ -83,6 +83,10 @@ func (e *Engine) createNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	if traits.Scope != "local" {
 		return nil, types.ForbiddenErrorf("network %s: type %s is for several hosts, and no store for the scope %s is configured", req.Name, req.Driver, traits.Scope)
 	}
+	if e.unowned != "" && !traits.Single && !isOutside(drv) {
+		return nil, types.ForbiddenErrorf("network %s: the records of what there was before were lost, and it is still there, perhaps in use, with addresses and ports that nobody knows: %s; end what uses it and start once with --remove-unowned",
+			req.Name, e.unowned)
+	}
 	wanted := []turn{exclusive("name", traits.Scope+"/"+req.Name)}
 	if traits.Single {
 		wanted = append(wanted, exclusive("type", req.Driver))

@@ -96,9 +96,9 @@ func (e *Engine) recover(ctx context.Context) error {
 // no record names, since all records were lost: they may be the network of running
 // containers, and are not removed unless somebody says so.
 func (e *Engine) recordUnowned(ctx context.Context, was bool, kept []string) error {
-	if len(kept) > 0 {
-		e.log.Error("all records were lost, but links or namespaces made from them are still there: they are left alone, with their rules; to be rid of them start once with --remove-unowned",
-			"objects", strings.Join(kept, " "))
+	if e.unowned = strings.Join(kept, " "); e.unowned != "" {
+		e.log.Error("all records were lost, but links or namespaces made from them are still there: they are left alone, with their rules, and no network can be made beside them; to be rid of them start once with --remove-unowned",
+			"objects", e.unowned)
 	}
 	op := store.Op{Kind: kindHost, ID: recordUnowned, Durable: true}
 	switch {

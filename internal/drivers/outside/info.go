@@ -26,6 +26,8 @@ func (i *interfaceInfo) SetMacAddress(mac net.HardwareAddr) error {
 		return types.ForbiddenErrorf("endpoint %s has the MAC address %s already", i.ep.Name, i.ep.MAC)
 	case mac == nil:
 		return types.BadRequestErrorf("endpoint %s: no MAC address is given", i.ep.Name)
+	case len(mac) != 6:
+		return types.BadRequestErrorf("endpoint %s: MAC address %s is not of 6 bytes", i.ep.Name, mac)
 	}
 	i.ep.MAC = mac.String()
 	return nil
