@@ -87,6 +87,7 @@ type Engine struct {
 	turns  turns
 	events broadcaster
 	healer *healer
+	dns    dnsStats
 	wg     sync.WaitGroup
 
 	closeOnce sync.Once

@@ -423,9 +423,7 @@ func (s *Sandbox) Published() []PublishedPort {
 	for _, g := range b.bySandbox[s.ID()] {
 		for _, x := range g.hosts {
 			at := place{g.proto, x.host, g.first}
-			if how[at] = hostport.Taken; x.kept != nil {
-				how[at] = x.kept.How()
-			}
+			how[at] = x.how()
 		}
 	}
 	b.mu.Unlock()
