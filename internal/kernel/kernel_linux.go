@@ -239,13 +239,8 @@ func (k *Kernel) Listen(path string, addr netip.AddrPort) (net.PacketConn, net.L
 	if err != nil {
 		return nil, nil, err
 	}
-	udp, err := ns.ListenUDP(addr)
+	udp, tcp, err := ns.Listen(addr)
 	if err != nil {
-		return nil, nil, taken(addr, err)
-	}
-	tcp, err := ns.ListenTCP(addr)
-	if err != nil {
-		_ = udp.Close()
 		return nil, nil, taken(addr, err)
 	}
 	return udp, tcp, nil
