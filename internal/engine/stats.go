@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/libnetwork/libnetwork/internal/dnsserver"
@@ -34,16 +36,13 @@ func (e *Engine) Counts() Counts {
 func (b *portBook) counts() map[hostport.How]int {
 	// What is in the book is never changed, so that it is counted outside of mu.
 	b.mu.Lock()
-	books := make([][]grip, 0, len(b.bySandbox))
-	for _, grips := range b.bySandbox {
-		books = append(books, grips)
-	}
+	books := slices.Collect(maps.Values(b.bySandbox))
 	b.mu.Unlock()
 	out := make(map[hostport.How]int)
-	for _, grips := range books {
-		for _, g := range grips {
-			for _, x := range g.hosts {
-				out[x.how()] += int(g.last-g.first) + 1
+	for _, p := range books {
+		for _, g := range p.list {
+			if g.host != noHost {
+				out[p.hows[g.how]] += int(g.last-g.first) + 1
 			}
 		}
 	}
