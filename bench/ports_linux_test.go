@@ -254,7 +254,7 @@ func BenchmarkPortMemory(b *testing.B) {
 	const ports = 20_000
 	wish := func(first, last uint16) model.Publish {
 		return model.Publish{
-			Proto: uint8(types.TCP), Host: netip.IPv4Unspecified(), First: first, Last: last, Port: first - 1, PortLast: last - 1,
+			Proto: uint8(types.TCP), First: first, Last: last, Port: first - 1, PortLast: last - 1,
 		}
 	}
 	for name, wishes := range map[string]func() []model.Publish{
