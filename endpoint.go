@@ -200,7 +200,7 @@ func driverInfo(ep *engine.Endpoint) map[string]interface{} {
 // portBindings are the ports of a sandbox that lead to this endpoint.
 func portBindings(sb *model.Sandbox, ep *model.Endpoint) []types.PortBinding {
 	var out []types.PortBinding
-	for _, p := range sb.Published {
+	for p := range sb.Published.All() {
 		if !ep.V4.IsValid() || p.Addr != ep.V4.Addr() {
 			if !ep.V6.IsValid() || p.Addr != ep.V6.Addr() {
 				continue

@@ -131,6 +131,7 @@ func (sb *sandbox) readPorts() {
 	switch v := sb.req.Labels[netlabel.PortMap].(type) {
 	case nil:
 	case []types.PortBinding:
+		sb.req.Publish = slices.Grow(sb.req.Publish, len(v)) // they may be many, and are kept
 		for _, b := range v {
 			p, err := publish(sb.req.ContainerID, b)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -25,6 +26,9 @@ import (
 
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if dirs := os.Getenv(crowdEnv); dirs != "" {
+		crowded(dirs)
+	}
 	nstest.Main(m)
 }
 

@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/libnetwork/libnetwork"
+	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
@@ -244,17 +246,60 @@ func crowd(b *testing.B, c libnetwork.NetworkController, n libnetwork.Network, p
 	}
 }
 
-// BenchmarkPortMemory is what the process remembers of published ports.
+// BenchmarkPortMemory is what the process remembers of published ports: of single
+// ones and of those of a range that is shifted, in the daemon; and of single ones in a
+// program that uses the library, which keeps the caller's options beside that.
 func BenchmarkPortMemory(b *testing.B) {
 	nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, nstest.NFTables)
-	c, n := newNetwork(b)
 	const ports = 20_000
-	before := heap()
-	forget := crowd(b, c, n, ports)
-	used := float64(heap()) - float64(before)
-	forget()
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(used/ports, "B/port")
+	wish := func(first, last uint16) model.Publish {
+		return model.Publish{
+			Proto: uint8(types.TCP), First: first, Last: last, Port: first - 1, PortLast: last - 1,
+		}
+	}
+	for name, wishes := range map[string]func() []model.Publish{
+		"single": func() (list []model.Publish) {
+			for i := range ports {
+				list = append(list, wish(uint16(firstPort+i), uint16(firstPort+i)))
+			}
+			return slices.Clip(list)
+		},
+		"range": func() []model.Publish { return []model.Publish{wish(firstPort, firstPort+ports-1)} },
+	} {
+		b.Run("daemon/"+name, func(b *testing.B) {
+			e, release, err := keepAlive(b.TempDir() + ":" + b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx := context.Background()
+			n, err := e.CreateNetwork(ctx, engine.NetworkRequest{Driver: "bridge", Name: "bench"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			before := heap()
+			s, err := e.CreateContainer(ctx, engine.SandboxRequest{ContainerID: "crowd", Publish: wishes()},
+				[]engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "crowd"}}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			used := float64(heap()) - float64(before)
+			dir := filepath.Dir(s.Record().Key)
+			if err := errors.Join(s.Delete(ctx), n.Delete(ctx), release(), netns.RemoveDir(nil, dir)); err != nil {
+				b.Error(err)
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(used/ports, "B/port")
+		})
+	}
+	b.Run("library/single", func(b *testing.B) {
+		c, n := newNetwork(b)
+		before := heap()
+		forget := crowd(b, c, n, ports)
+		used := float64(heap()) - float64(before)
+		forget()
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(used/ports, "B/port")
+	})
 }
 
 // neighbour makes another machine, 192.0.2.9, beside this one, 192.0.2.1.

@@ -13,11 +13,14 @@ import (
 	"time"
 )
 
-// Prefix is the path below which everything but PingPath lies.
+// Prefix is the path below which everything but PingPath and MetricsPath lies.
 const Prefix = "/v2"
 
 // PingPath answers OK as plain text while the daemon serves.
 const PingPath = "/_ping"
+
+// MetricsPath answers with the metrics of Prometheus. It lies below Prefix too.
+const MetricsPath = "/metrics"
 
 // MaxBody is the largest request body in bytes that the daemon reads.
 const MaxBody = 1 << 20

@@ -37,7 +37,7 @@ var floors = [][]string{
 	{"internal/engine/enginetest"},
 	{"internal/host"},     // assembles an engine for this machine
 	{".", "internal/api"}, // the two faces of the engine: the library, and what the daemon speaks
-	{"internal/api/server", "internal/client", "bench/...", "docs/...", "internal/crash", "internal/scenario"},
+	{"internal/api/server", "internal/client", "internal/metrics", "bench/...", "docs/...", "internal/crash", "internal/scenario"},
 	{"internal/daemon"},
 	{"internal/cli"},
 	{"cmd/..."},

@@ -30,6 +30,8 @@ type configFile struct {
 		KeepAlive, Forwarding *bool
 		// FirewallBackend is what the flag of that name says.
 		FirewallBackend string
+		// MetricsAddr is where metrics are served beside the Hosts.
+		MetricsAddr string
 	}
 	// ignored are keys that others know and this daemon does not use.
 	ignored []string

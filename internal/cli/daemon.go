@@ -19,7 +19,7 @@ import (
 
 // daemonFlags are the flags of the daemon.
 type daemonFlags struct {
-	configFile, dataDir, runDir, logLevel, firewall string
+	configFile, dataDir, runDir, logLevel, firewall, metricsAddr string
 
 	heldPorts    int
 	heldPortsSet bool
@@ -32,7 +32,8 @@ func (a *app) daemonCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "daemon [flags]", Short: "Run the daemon until a signal ends it; networks and containers stay", Args: args(0, 0),
 		Example: `  sudo dnet daemon &
-  sudo dnet daemon --data-dir /srv/net -H unix:///run/net.sock -H tcp://127.0.0.1:2385`,
+  sudo dnet daemon --data-dir /srv/net -H unix:///run/net.sock -H tcp://127.0.0.1:2385
+  sudo dnet daemon --metrics-addr 127.0.0.1:9323   # curl http://127.0.0.1:9323/metrics`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.heldPortsSet = cmd.Flags().Changed("held-ports")
 			return a.runDaemon(cmd.Context(), &f)
@@ -44,6 +45,7 @@ func (a *app) daemonCommand() *cobra.Command {
 	fs.StringVar(&f.runDir, "run-dir", "", "`directory` of what does not (default "+config.DefaultRunDir+", or one below it for another data directory)")
 	fs.StringVar(&f.firewall, "firewall-backend", "", "`backend` of the firewall: auto, nftables, iptables, iptables-nft or iptables-legacy (default auto: nftables if the kernel has it)")
 	fs.IntVar(&f.heldPorts, "held-ports", hostport.DefaultLimit, "`number` of published ports that are held by a socket at most, one descriptor each; those above it are checked to be free when they are published")
+	fs.StringVar(&f.metricsAddr, "metrics-addr", "", "`address` HOST:PORT where /metrics, and nothing else, is served for Prometheus; the daemon's socket serves it too (default none)")
 	fs.StringVar(&f.logLevel, "log-level", "", "`level` of messages: debug, info, warn or error (default info)")
 	fs.BoolVarP(&f.debug, "debug", "D", false, "the same as --log-level debug")
 	fs.BoolVar(&f.insecure, "insecure", false, "let tcp:// be reached from other hosts, without any protection")
@@ -154,7 +156,7 @@ func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 			Forwarding: d.Forwarding == nil || *d.Forwarding,
 			Firewall:   backend,
 		},
-		Open: a.Open, Hosts: hosts, Insecure: f.insecure || d.Insecure, Version: a.Version, Getenv: a.Getenv,
+		Open: a.Open, Hosts: hosts, MetricsAddr: first(f.metricsAddr, d.MetricsAddr), Insecure: f.insecure || d.Insecure, Version: a.Version, Getenv: a.Getenv,
 	}
 	return s, nil
 }

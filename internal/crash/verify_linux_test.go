@@ -357,7 +357,7 @@ func (w *world) verifyTraffic(t *testing.T, s *engine.Sandbox) {
 			resolve(t, ns, a.Endpoint.Name, a.Endpoint.V4.Addr())
 		}
 	}
-	for _, p := range rec.Published {
+	for p := range rec.Published.All() {
 		if p.Proto == tcp && p.Port == 8080 && p.Host.Is4() {
 			reach(t, rec.ContainerID, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), p.First))
 		}

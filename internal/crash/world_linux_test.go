@@ -215,7 +215,7 @@ func (w *world) state() []string {
 		rec := s.Record()
 		line := fmt.Sprintf("sandbox %s external %t %s resolver %t next %d files %+v",
 			rec.ContainerID, rec.External, rec.Path, rec.Resolver != 0, rec.NextIf, rec.Files.Extra)
-		for _, p := range rec.Published {
+		for p := range rec.Published.All() {
 			line += fmt.Sprintf("; %d %s:%d-%d to %s:%d", p.Proto, p.Host, p.First, p.Last, p.Addr, p.Port)
 		}
 		for _, ep := range s.Endpoints() {

@@ -20,10 +20,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/api/server"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/extkey"
 	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/metrics"
 )
 
 const (
@@ -60,6 +62,9 @@ type Config struct {
 	// Hosts are the addresses to listen at: unix:///PATH, tcp://HOST:PORT, or fd://
 	// for the sockets that the service manager has handed over.
 	Hosts []string
+	// MetricsAddr is HOST:PORT where metrics, and nothing else, are served over HTTP;
+	// empty for none. Hosts serve them too.
+	MetricsAddr string
 	// Insecure lets tcp:// be reached from outside this host, without any
 	// protection.
 	Insecure bool
@@ -74,7 +79,7 @@ type Config struct {
 // containers stay.
 func Run(ctx context.Context, cfg Config) (err error) {
 	log := cfg.Engine.Logger
-	if err := checkHosts(cfg.Hosts, cfg.Insecure); err != nil {
+	if err := errors.Join(checkHosts(cfg.Hosts, cfg.Insecure), checkMetricsAddr(cfg.MetricsAddr)); err != nil {
 		return err
 	}
 	e, closeEngine, err := cfg.Open(ctx, cfg.Engine)
@@ -91,26 +96,26 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, hooks.Close()) }()
+	m := metrics.New(e, cfg.Version, log)
+	handler := server.New(server.Config{
+		Engine: e, Version: cfg.Version, Controller: id, Done: ctx.Done(), Metrics: m.Handler(), Observe: m.Observe, Logger: log,
+	})
 	listeners, err := listenAll(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
-	srv := &http.Server{
-		Handler:           server.New(server.Config{Engine: e, Version: cfg.Version, Controller: id, Done: ctx.Done(), Logger: log}),
-		ReadHeaderTimeout: headerTimeout,
-		BaseContext:       func(net.Listener) context.Context { return requests },
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	shown, err := listenMetrics(ctx, cfg.MetricsAddr)
+	if err != nil {
+		closeAll(listeners)
+		return err
 	}
-	var wg sync.WaitGroup
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		wg.Go(func() {
-			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("serve at %s: %w", l.Addr(), err)
-			}
-		})
+	services := []*service{newService(handler, log, listeners...), newService(metricsAlone(m.Handler()), log, shown...)}
+	failed := make(chan error, len(listeners)+len(shown))
+	for _, s := range services {
+		s.start(failed)
+	}
+	for _, at := range addresses(shown) {
+		log.Info("metrics are served", "address", at)
 	}
 	log.Info("daemon is ready", "hosts", strings.Join(addresses(listeners), " "),
 		"data", cfg.Engine.DataDir, "run", cfg.Engine.RunDir, "version", cfg.Version,
@@ -122,9 +127,58 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	log.Info("daemon stops: networks and containers stay")
 	notify(cfg.Getenv, log, "STOPPING=1")
-	stop(srv, cut)
-	wg.Wait()
+	for _, s := range services {
+		s.stop()
+	}
 	return err
+}
+
+// service is an HTTP server on some listeners.
+type service struct {
+	srv       *http.Server
+	listeners []net.Listener
+	cut       context.CancelFunc // ends the requests that run
+	wg        sync.WaitGroup
+}
+
+func newService(h http.Handler, log *slog.Logger, listeners ...net.Listener) *service {
+	requests, cut := context.WithCancel(context.Background())
+	return &service{listeners: listeners, cut: cut, srv: &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}}
+}
+
+// start serves until stop, and says when it cannot.
+func (s *service) start(failed chan<- error) {
+	for _, l := range s.listeners {
+		s.wg.Go(func() {
+			if err := s.srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve at %s: %w", l.Addr(), err)
+			}
+		})
+	}
+}
+
+// stop lets requests end, and cuts those that take too long.
+func (s *service) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if s.srv.Shutdown(ctx) != nil {
+		s.cut()
+		_ = s.srv.Close()
+	}
+	s.cut()
+	s.wg.Wait()
+}
+
+// metricsAlone serves metrics and nothing else.
+func metricsAlone(h http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+api.MetricsPath, h)
+	return mux
 }
 
 // controllerID is the id by which OCI hooks find the daemon of a data directory.
@@ -136,16 +190,6 @@ func controllerID(dataDir string) string {
 		if _, err := strconv.ParseInt(id[:12], 10, 64); err != nil {
 			return id
 		}
-	}
-}
-
-// stop lets requests end, and cuts those that take too long.
-func stop(srv *http.Server, cut func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if srv.Shutdown(ctx) != nil {
-		cut()
-		_ = srv.Close()
 	}
 }
 

@@ -40,6 +40,12 @@ func shortDir(t *testing.T) string {
 // says that it is ready.
 func start(t *testing.T, dir string, hosts ...string) (stop func() error) {
 	t.Helper()
+	return startAs(t, dir, func(cfg *Config) { cfg.Hosts = hosts })
+}
+
+// startAs does the same with a configuration that is edited.
+func startAs(t *testing.T, dir string, edit func(*Config)) (stop func() error) {
+	t.Helper()
 	notify := filepath.Join(dir, "n")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
 	if err != nil {
@@ -47,20 +53,20 @@ func start(t *testing.T, dir string, hosts ...string) (stop func() error) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() {
-		done <- Run(ctx, Config{
-			Engine: EngineConfig{DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), Logger: quiet()},
-			Hosts:  hosts, Version: "1.2.3",
-			Getenv: func(name string) string { return map[string]string{"NOTIFY_SOCKET": notify}[name] },
-			Open: func(ctx context.Context, cfg EngineConfig) (*engine.Engine, func() error, error) {
-				e, err := enginetest.Open(ctx, new(enginetest.Kernel), cfg.DataDir, cfg.RunDir, cfg.Logger)
-				if err != nil {
-					return nil, nil, err
-				}
-				return e, e.Close, nil
-			},
-		})
-	}()
+	cfg := Config{
+		Engine:  EngineConfig{DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), Logger: quiet()},
+		Version: "1.2.3",
+		Getenv:  func(name string) string { return map[string]string{"NOTIFY_SOCKET": notify}[name] },
+		Open: func(ctx context.Context, cfg EngineConfig) (*engine.Engine, func() error, error) {
+			e, err := enginetest.Open(ctx, new(enginetest.Kernel), cfg.DataDir, cfg.RunDir, cfg.Logger)
+			if err != nil {
+				return nil, nil, err
+			}
+			return e, e.Close, nil
+		},
+	}
+	edit(&cfg)
+	go func() { done <- Run(ctx, cfg) }()
 	said := func() string {
 		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			t.Fatal(err)

@@ -56,6 +56,22 @@ func checkHosts(hosts []string, insecure bool) error {
 	return nil
 }
 
+// checkMetricsAddr refuses an address that nothing can listen at. All addresses of
+// the host have to be named: who can see what it does is to be somebody's choice.
+func checkMetricsAddr(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil || host == "" {
+		return types.BadRequestErrorf("address for metrics %q: want HOST:PORT, such as 127.0.0.1:9323", addr)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return types.BadRequestErrorf("address for metrics %q: the port is not a number up to 65535", addr)
+	}
+	return nil
+}
+
 // loopback says whether an address is one of this host alone. Names other than
 // localhost are not looked up: what they mean can change.
 func loopback(address string) bool {
@@ -71,9 +87,7 @@ func loopback(address string) bool {
 func listenAll(ctx context.Context, cfg Config) (out []net.Listener, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range out {
-				_ = l.Close()
-			}
+			closeAll(out)
 		}
 	}()
 	for _, h := range cfg.Hosts {
@@ -102,6 +116,24 @@ func listenAll(ctx context.Context, cfg Config) (out []net.Listener, err error) 
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// listenMetrics opens the listener for metrics, if there is to be one.
+func listenMetrics(ctx context.Context, addr string) ([]net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("serve metrics at %s: %w", addr, err)
+	}
+	return []net.Listener{l}, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
 }
 
 // listenUnix makes a socket that only root and the group can use. A socket there
@@ -168,9 +200,7 @@ func activatedListeners(getenv func(string) string) (out []net.Listener, err err
 		l, err := net.FileListener(f) // a duplicate, with close-on-exec
 		err = errors.Join(err, f.Close())
 		if err != nil {
-			for _, l := range out {
-				_ = l.Close()
-			}
+			closeAll(out)
 			return nil, types.BadRequestErrorf("address %s: file %d is not a listening socket: %w", activated, fd, err)
 		}
 		out = append(out, l)

@@ -103,6 +103,15 @@ type Stats struct {
 	Conns       int    // TCP connections now
 }
 
+// Add returns the sum of two servers' counters.
+func (a Stats) Add(b Stats) Stats {
+	return Stats{
+		Local: a.Local + b.Local, Forwarded: a.Forwarded + b.Forwarded, Coalesced: a.Coalesced + b.Coalesced,
+		Limited: a.Limited + b.Limited, Failed: a.Failed + b.Failed,
+		Outstanding: a.Outstanding + b.Outstanding, Conns: a.Conns + b.Conns,
+	}
+}
+
 // Server answers the queries of one sandbox. Make one with New.
 type Server struct {
 	cfg    Config

@@ -313,7 +313,7 @@ func (s *Sandbox) change(ctx context.Context, c shrink) error {
 	if err != nil {
 		// What can no longer be published must not keep an endpoint from leaving.
 		e.log.Error("publish ports", "container", rec.ContainerID, "err", err)
-		after.Sandbox.Published = nil
+		after.Sandbox.Published = model.Ports{}
 		ports = e.ports.none(rec.ID)
 	}
 	rec.Published = ports.published

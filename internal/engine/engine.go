@@ -88,6 +88,7 @@ type Engine struct {
 	turns  turns
 	events broadcaster
 	healer *healer
+	dns    dnsStats
 	wg     sync.WaitGroup
 
 	// unowned names what lost records have left in the kernel; set before anybody has

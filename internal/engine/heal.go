@@ -190,10 +190,11 @@ func (e *Engine) healRules() {
 	}
 }
 
-// noteRepair tells of a repair, and of what is given up for a while.
+// noteRepair counts a repair and tells of it, and of what is given up for a while.
 func (e *Engine) noteRepair(name, kind string, ev Event) {
+	pause := e.healer.repaired(name, kind, time.Now())
 	e.events.emit(ev)
-	if pause := e.healer.repaired(name, kind, time.Now()); pause > 0 {
+	if pause > 0 {
 		e.log.Warn("another program keeps undoing what belongs to a network: it is left alone for a while",
 			"kind", kind, "name", name, "pause", pause)
 		return

@@ -21,8 +21,16 @@ type portBook struct {
 	// proxy asks for forwards beside the rules.
 	proxy bool
 	mu    sync.Mutex // guards bySandbox
-	// bySandbox has one element for each of a sandbox's wishes, in their order.
-	bySandbox map[string][]grip
+	// bySandbox has what a sandbox has for its wishes, in their order.
+	bySandbox map[string]packedGrips
+}
+
+// of returns what a sandbox has, one element for each of its wishes.
+func (b *portBook) of(sandbox string) []grip {
+	b.mu.Lock()
+	p := b.bySandbox[sandbox]
+	b.mu.Unlock()
+	return p.grips()
 }
 
 // grip is what has come of one wish: ports of the same number on some addresses
@@ -66,7 +74,8 @@ type target struct {
 type settlement struct {
 	book      *portBook
 	sandbox   string
-	published []model.Port
+	published model.Ports
+	wishes    []model.Publish
 	grips     []grip
 	// fresh are the grips' parts that are new, for undoing.
 	fresh []grip
@@ -169,12 +178,11 @@ func forwardable(p model.Publish) bool {
 func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*settlement, error) {
 	sb := view.Sandbox
 	s := b.none(sb.ID)
-	b.mu.Lock()
-	had := b.bySandbox[sb.ID]
-	b.mu.Unlock()
+	s.wishes = sb.Publish
+	had := b.of(sb.ID)
 	used := make([]bool, len(had))
 	s.grips = make([]grip, 0, len(sb.Publish))
-	s.published = make([]model.Port, 0, len(sb.Publish)) // more on two families
+	s.published.Grow(len(sb.Publish)) // more on two families
 	for i, p := range sb.Publish {
 		to := targets(p, view)
 		var g grip
@@ -190,7 +198,7 @@ func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*sett
 			if _, ok := g.hosts.get(t.host); !ok {
 				continue
 			}
-			s.published = append(s.published, model.Port{
+			s.published.Add(model.Port{
 				Proto: p.Proto, Host: t.host, First: g.first, Last: g.last,
 				Addr: t.container, Port: p.Port, Owner: sb.ID, Proxy: b.proxy,
 			})
@@ -305,15 +313,15 @@ func (b *portBook) none(sandbox string) *settlement {
 // more.
 func (s *settlement) done() {
 	b := s.book
+	had, now := b.of(s.sandbox), pack(s.wishes, s.grips)
 	b.mu.Lock()
-	had := b.bySandbox[s.sandbox]
 	if b.bySandbox == nil {
-		b.bySandbox = make(map[string][]grip)
+		b.bySandbox = make(map[string]packedGrips)
 	}
 	if len(s.grips) == 0 {
 		delete(b.bySandbox, s.sandbox)
 	} else {
-		b.bySandbox[s.sandbox] = s.grips
+		b.bySandbox[s.sandbox] = now
 	}
 	b.mu.Unlock()
 	if len(had) == 0 {
@@ -376,11 +384,22 @@ func (b *portBook) release(sandbox string) { b.none(sandbox).done() }
 // somebody else has taken meanwhile is reported; its rule stays.
 func (b *portBook) restore(ctx context.Context, k Kernel, sb *model.Sandbox) error {
 	s := b.none(sb.ID)
+	s.wishes = sb.Publish
+	s.grips = make([]grip, 0, len(sb.Publish))
+	type end struct { // of the container
+		proto uint8
+		port  uint16
+	}
+	leading := make(map[end][]model.Port)
+	for q := range sb.Published.All() {
+		at := end{q.Proto, q.Port}
+		leading[at] = append(leading[at], q)
+	}
 	var errs []error
 	for _, p := range sb.Publish {
 		g := grip{wish: p, proto: p.Proto}
-		for _, q := range sb.Published {
-			if q.Proto != p.Proto || q.Port != p.Port || p.Host.IsValid() && q.Host != p.Host ||
+		for _, q := range leading[end{p.Proto, p.Port}] {
+			if p.Host.IsValid() && q.Host != p.Host ||
 				p.First != 0 && (q.First < p.First || q.Last > p.Last) {
 				continue
 			}
@@ -418,20 +437,16 @@ func (s *Sandbox) Published() []PublishedPort {
 		first uint16
 	}
 	how := make(map[place]hostport.How)
-	b := &s.e.ports
-	b.mu.Lock()
-	for _, g := range b.bySandbox[s.ID()] {
+	for _, g := range s.e.ports.of(s.ID()) {
 		for _, x := range g.hosts {
 			at := place{g.proto, x.host, g.first}
-			if how[at] = hostport.Taken; x.kept != nil {
-				how[at] = x.kept.How()
-			}
+			how[at] = x.how()
 		}
 	}
-	b.mu.Unlock()
 	ports := s.Record().Published
-	out := make([]PublishedPort, len(ports))
-	for i, p := range ports {
+	out := make([]PublishedPort, ports.Len())
+	for i := range out {
+		p := ports.At(i)
 		h := cmp.Or(how[place{p.Proto, p.Host, p.First}], hostport.Checked)
 		if p.Forwarded() && h == hostport.Held {
 			h = hostport.Forwarded

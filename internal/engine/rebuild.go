@@ -130,7 +130,7 @@ func (s *Sandbox) rebuild(ctx context.Context, r rebuild) error {
 		return err
 	}
 	bare := model.View{Sandbox: clone(before.Sandbox)}
-	bare.Sandbox.Resolver, bare.Sandbox.Published = 0, nil
+	bare.Sandbox.Resolver, bare.Sandbox.Published = 0, model.Ports{}
 	left := slices.DeleteFunc(bare.Objects(), r.anew)
 
 	ports, err := e.ports.settle(ctx, e.kernel, after)

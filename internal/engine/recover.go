@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/libnetwork/libnetwork/internal/apply"
 	"github.com/libnetwork/libnetwork/internal/drivers/outside"
@@ -83,10 +85,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	if err := e.recordUnowned(ctx, l.unowned, kept); err != nil {
 		return err
 	}
-	for _, s := range e.Sandboxes() {
-		e.repairFiles(s)
-		e.resume(ctx, s)
-	}
+	e.resumeAll(ctx)
 	e.settleGateways(ctx)
 	e.relaxForwarding(ctx)
 	return nil
@@ -444,6 +443,22 @@ func (e *Engine) resumeForwards(ctx context.Context, s *Sandbox) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// resumeAll takes up what all sandboxes need of this process, as many at a time as
+// there are processors: they do not know of each other.
+func (e *Engine) resumeAll(ctx context.Context) {
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for _, s := range e.Sandboxes() {
+		turns <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turns }()
+			e.repairFiles(s)
+			e.resume(ctx, s)
+		})
+	}
+	wg.Wait()
 }
 
 // resume takes up what a sandbox needs of this process: its host ports and its

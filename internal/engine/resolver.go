@@ -72,11 +72,12 @@ func (s *Sandbox) startResolver(r *resolver) {
 			return s.e.kernel.Dial(ctx, netns, network, addr)
 		},
 	})
+	s.e.dns.add(r.server)
 	s.mu.Lock()
 	old := s.resolver
 	s.resolver = r
 	s.mu.Unlock()
-	s.e.logErr("stop DNS server", rec.ID, old.close())
+	s.e.endResolver(rec.ID, old)
 	s.e.logErr("start DNS server", rec.ID, r.server.Serve([]net.PacketConn{r.udp}, []net.Listener{r.tcp}))
 }
 
@@ -85,7 +86,15 @@ func (s *Sandbox) stopResolver() {
 	r := s.resolver
 	s.resolver = nil
 	s.mu.Unlock()
-	s.e.logErr("stop DNS server", s.ID(), r.close())
+	s.e.endResolver(s.ID(), r)
+}
+
+// endResolver ends the server of a sandbox, if there is one.
+func (e *Engine) endResolver(sandbox string, r *resolver) {
+	e.logErr("stop DNS server", sandbox, r.close())
+	if r != nil {
+		e.dns.remove(r.server)
+	}
 }
 
 // flushResolver makes the server use new sockets to other servers, since the

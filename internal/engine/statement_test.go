@@ -400,7 +400,7 @@ func TestReadBack(t *testing.T) {
 		}
 	})
 	t.Run("CLN-7 an engine that is told so keeps live sandboxes over a restart", func(t *testing.T) {
-		if s := w.sandbox(t); len(s.Endpoints()) != 1 || len(s.Record().Published) == 0 {
+		if s := w.sandbox(t); len(s.Endpoints()) != 1 || s.Record().Published.IsZero() {
 			t.Errorf("sandbox is %+v", s.Record())
 		}
 	})
@@ -516,7 +516,7 @@ func TestPortsOfDeleted(t *testing.T) {
 		s := need(w.e.CreateContainer(t.Context(), engine.SandboxRequest{
 			ContainerID: "c2", Publish: []model.Publish{{Proto: uint8(types.TCP), First: 8080, Last: 8080, Port: 80, PortLast: 80}},
 		}, []engine.AttachRequest{{Network: w.network(t, "a"), Endpoint: engine.EndpointRequest{Name: "c2"}}}))(t)
-		if p := s.Record().Published; len(p) == 0 || p[0].First != 8080 {
+		if p := s.Record().Published; p.IsZero() || p.At(0).First != 8080 {
 			t.Errorf("published are %+v", p)
 		}
 	})

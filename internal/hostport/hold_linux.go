@@ -265,9 +265,13 @@ func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, f
 	if err != nil {
 		return h.tryRange(ctx, hold, host, last)
 	}
+	socks = slices.DeleteFunc(socks, func(s socket) bool { return s.port < first || s.port > last })
+	if len(socks) == 0 {
+		return hold, nil
+	}
 	ours := h.inodes(proto)
 	for _, s := range socks {
-		if s.port < first || s.port > last || ours[s.inode] {
+		if ours[s.inode] {
 			continue
 		}
 		what := fmt.Sprintf("%s port %s", protocol(proto), netip.AddrPortFrom(host, s.port))

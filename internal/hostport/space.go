@@ -36,7 +36,8 @@ const (
 	Taken How = "taken"
 )
 
-// Kept is a port, or a range, that is ours until it is closed.
+// Kept is a port, or a range, that is ours until it is closed. To close one that is
+// not Held does nothing.
 type Kept interface {
 	io.Closer
 	// How says how it is kept from other programs.
@@ -92,9 +93,51 @@ type sequence struct {
 type Space struct {
 	low, high uint16
 
-	mu    sync.Mutex
-	taken map[space]map[uint16]string // port: owner
-	given map[sequence]uint16         // the port given last
+	mu     sync.Mutex
+	taken  map[space]map[uint16]uint32 // port: number of its owner
+	given  map[sequence]uint16         // the port given last
+	owners owners
+}
+
+// owners gives numbers to owners, of whom there are few beside their ports: a
+// number makes an entry of a map less than half as large.
+type owners struct {
+	numbers map[string]uint32
+	list    []owner
+	free    []uint32 // numbers of nobody
+}
+
+type owner struct {
+	name  string
+	ports int
+}
+
+// number returns the number of an owner, who is about to have a port.
+func (o *owners) number(name string) uint32 {
+	i, ok := o.numbers[name]
+	switch {
+	case ok:
+	case len(o.free) > 0:
+		i, o.free = o.free[len(o.free)-1], o.free[:len(o.free)-1]
+		o.list[i] = owner{name: name}
+	default:
+		i = uint32(len(o.list))
+		o.list = append(o.list, owner{name: name})
+	}
+	if o.numbers == nil {
+		o.numbers = make(map[string]uint32)
+	}
+	o.numbers[name] = i
+	return i
+}
+
+// leave counts one port less.
+func (o *owners) leave(i uint32) {
+	if o.list[i].ports--; o.list[i].ports == 0 {
+		delete(o.numbers, o.list[i].name)
+		o.list[i] = owner{}
+		o.free = append(o.free, i)
+	}
 }
 
 // NewSpace returns a Space with nothing taken, that gives ports from low to high
@@ -103,7 +146,7 @@ func NewSpace(low, high uint16) *Space {
 	if low == 0 || high < low {
 		low, high = DefaultLow, DefaultHigh
 	}
-	return &Space{low: low, high: high, taken: map[space]map[uint16]string{}, given: map[sequence]uint16{}}
+	return &Space{low: low, high: high, taken: map[space]map[uint16]uint32{}, given: map[sequence]uint16{}}
 }
 
 // Take takes all ports from first to last on all hosts, or none and returns an
@@ -117,7 +160,7 @@ func (s *Space) Take(proto uint8, hosts []netip.Addr, first, last uint16, owner 
 	for _, h := range hosts {
 		for p := int(first); p <= int(last); p++ {
 			if o, ok := s.taken[space{proto, h.Unmap()}][uint16(p)]; ok {
-				return ErrPortAlreadyAllocated{IP: h.Unmap(), Port: uint16(p), Owner: o}
+				return ErrPortAlreadyAllocated{IP: h.Unmap(), Port: uint16(p), Owner: s.owners.list[o].name}
 			}
 		}
 	}
@@ -180,13 +223,17 @@ func (s *Space) busyLocked(proto uint8, hosts []netip.Addr, start uint16, n int)
 }
 
 func (s *Space) takeLocked(proto uint8, hosts []netip.Addr, first, last uint16, owner string) {
+	number := s.owners.number(owner)
 	for _, h := range hosts {
 		k := space{proto, h.Unmap()}
 		if s.taken[k] == nil {
-			s.taken[k] = make(map[uint16]string, int(last-first)+1)
+			s.taken[k] = make(map[uint16]uint32, int(last-first)+1)
 		}
 		for p := int(first); p <= int(last); p++ {
-			s.taken[k][uint16(p)] = owner
+			if _, ok := s.taken[k][uint16(p)]; !ok { // a host may be named twice
+				s.taken[k][uint16(p)] = number
+				s.owners.list[number].ports++
+			}
 		}
 	}
 }
@@ -198,7 +245,10 @@ func (s *Space) Release(proto uint8, hosts []netip.Addr, first, last uint16) {
 	for _, h := range hosts {
 		k := space{proto, h.Unmap()}
 		for p := int(first); p <= int(last); p++ {
-			delete(s.taken[k], uint16(p))
+			if o, ok := s.taken[k][uint16(p)]; ok {
+				s.owners.leave(o)
+				delete(s.taken[k], uint16(p))
+			}
 		}
 		if len(s.taken[k]) == 0 {
 			delete(s.taken, k)
@@ -212,6 +262,7 @@ func (s *Space) ReleaseAll() {
 	defer s.mu.Unlock()
 	clear(s.taken)
 	clear(s.given)
+	s.owners = owners{}
 }
 
 // Owner returns who has a port, and whether anybody does.
@@ -219,7 +270,10 @@ func (s *Space) Owner(proto uint8, host netip.Addr, port uint16) (string, bool) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o, ok := s.taken[space{proto, host.Unmap()}][port]
-	return o, ok
+	if !ok {
+		return "", false
+	}
+	return s.owners.list[o].name, true
 }
 
 // valid says what is wrong with a request.

@@ -102,7 +102,7 @@ func (k *Kernel) repairOne(ctx context.Context, in *inside) error {
 	}
 	for _, r := range in.routes {
 		// A route that is there may be the container's own.
-		if _, _, err := rt.RouteTo(ctx, far(r.Via.Is6())); err != nil {
+		if rt.Routed(ctx, far(r.Via.Is6())) != nil {
 			k.log.Info("missing in the kernel, made again", "object", r.Key())
 			errs = append(errs, rt.ReplaceDefaultRoute(ctx, r))
 		}

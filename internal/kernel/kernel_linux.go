@@ -64,7 +64,7 @@ type Kernel struct {
 	// networks, published, counted, open, links, linked and guard are all that the
 	// firewall shall hold, for its repair.
 	networks  map[string]model.FirewallNetwork
-	published map[string][]model.Port // by owner: one element a port, they may be many
+	published map[string]model.Ports // by owner
 	counted   map[string]model.Tracked
 	open      map[string]model.OpenPort
 	links     map[string]model.Link
@@ -84,7 +84,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		forwards: make(map[string]*forward.Forwarder),
 		spaces:   make(map[string]*netns.Namespace),
-		networks: make(map[string]model.FirewallNetwork), published: make(map[string][]model.Port),
+		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Ports),
 		counted: make(map[string]model.Tracked), open: make(map[string]model.OpenPort),
 		links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
 	}
@@ -239,13 +239,8 @@ func (k *Kernel) Listen(path string, addr netip.AddrPort) (net.PacketConn, net.L
 	if err != nil {
 		return nil, nil, err
 	}
-	udp, err := ns.ListenUDP(addr)
+	udp, tcp, err := ns.Listen(addr)
 	if err != nil {
-		return nil, nil, taken(addr, err)
-	}
-	tcp, err := ns.ListenTCP(addr)
-	if err != nil {
-		_ = udp.Close()
 		return nil, nil, taken(addr, err)
 	}
 	return udp, tcp, nil
@@ -345,7 +340,7 @@ func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {
 		c.Networks = append(c.Networks, n)
 	}
 	for _, ports := range k.published {
-		c.Ports = append(c.Ports, ports...)
+		c.Ports = slices.AppendSeq(c.Ports, ports.All())
 	}
 	c.Tracked = slices.AppendSeq(c.Tracked, maps.Values(k.counted))
 	c.OpenPorts = slices.AppendSeq(c.OpenPorts, maps.Values(k.open))
@@ -389,15 +384,17 @@ func (k *Kernel) bookPorts(del, add []model.Port) {
 		gone[p.Owner][at(p)] = true
 	}
 	for owner, places := range gone {
-		left := slices.DeleteFunc(k.published[owner], func(p model.Port) bool { return places[at(p)] })
-		if len(left) == 0 {
+		left := k.published[owner].Without(func(p model.Port) bool { return places[at(p)] })
+		if left.IsZero() {
 			delete(k.published, owner)
 		} else {
 			k.published[owner] = left
 		}
 	}
 	for _, p := range add {
-		k.published[p.Owner] = append(k.published[p.Owner], p)
+		ports := k.published[p.Owner]
+		ports.Add(p)
+		k.published[p.Owner] = ports
 	}
 }
 

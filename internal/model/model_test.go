@@ -83,9 +83,9 @@ func keys(objs []model.Object) []string {
 
 func TestViewObjects(t *testing.T) {
 	files := model.Files{Hosts: "/h", ResolvConf: "/r", Hostname: "c1"}
-	sb := &model.Sandbox{ID: "sb", Key: "/ns/sb", Files: files, Resolver: 30053, Published: []model.Port{
-		{Proto: 6, Host: netip.IPv4Unspecified(), First: 80, Last: 80, Addr: netip.MustParseAddr("10.2.0.2"), Port: 80},
-	}}
+	sb := &model.Sandbox{ID: "sb", Key: "/ns/sb", Files: files, Resolver: 30053, Published: model.PortsOf(
+		model.Port{Proto: 6, Host: netip.IPv4Unspecified(), First: 80, Last: 80, Addr: netip.MustParseAddr("10.2.0.2"), Port: 80},
+	)}
 	joined := []model.Attachment{attachment(network("beta", false, "10.2.0.1", ""), "e2", 0, "10.2.0.2/24", "")}
 	with := func(change func(*model.Sandbox)) *model.Sandbox { c := *sb; change(&c); return &c }
 	for _, tt := range []struct {
@@ -106,17 +106,17 @@ func TestViewObjects(t *testing.T) {
 		},
 		{
 			"OSL-18 without a namespace nothing is wired",
-			model.NewView(with(func(s *model.Sandbox) { s.External, s.Resolver, s.Published = true, 0, nil }), joined),
+			model.NewView(with(func(s *model.Sandbox) { s.External, s.Resolver, s.Published = true, 0, model.Ports{} }), joined),
 			[]string{"files/sb", "hosts/e2", "resolvconf/sb"},
 		},
 		{
 			"DNS-8 the host's namespace gets no redirect and no default route",
-			model.NewView(with(func(s *model.Sandbox) { s.Host, s.Published = true, nil }), joined),
+			model.NewView(with(func(s *model.Sandbox) { s.Host, s.Published = true, model.Ports{} }), joined),
 			[]string{"files/sb", "hosts/e2", "netns//ns/sb", "veth/veth-e2"},
 		},
 		{
 			"HST-3 no line without a host name",
-			model.NewView(with(func(s *model.Sandbox) { s.Files.Hostname, s.Published, s.Resolver = "", nil, 0 }), joined),
+			model.NewView(with(func(s *model.Sandbox) { s.Files.Hostname, s.Published, s.Resolver = "", model.Ports{}, 0 }), joined),
 			[]string{"default/ipv4//ns/sb", "files/sb", "netns//ns/sb", "resolvconf/sb", "veth/veth-e2"},
 		},
 	} {

@@ -256,7 +256,7 @@ type Sandbox struct {
 	// Links are nil without any.
 	Links *Links `json:"links,omitempty"`
 	// Published is what Publish has come to.
-	Published []Port `json:"published,omitempty"`
+	Published Ports `json:"published,omitzero"`
 
 	// NextIf is the number of the next interface; numbers are not reused.
 	NextIf int `json:"nextIf,omitempty"`

@@ -195,7 +195,7 @@ func (v View) Objects() []Object {
 			})
 		}
 	}
-	for _, p := range sb.Published {
+	for p := range sb.Published.All() {
 		objs = append(objs, p.objects()...)
 	}
 	objs = v.openPorts(objs)

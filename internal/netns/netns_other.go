@@ -68,6 +68,11 @@ func (*Namespace) Pin(string) error { return missing() }
 // Rtnl fails on this system.
 func (*Namespace) Rtnl() (*rtnl.Socket, error) { return nil, missing() }
 
+// Listen fails on this system.
+func (*Namespace) Listen(netip.AddrPort) (*net.UDPConn, *net.TCPListener, error) {
+	return nil, nil, missing()
+}
+
 // ListenUDP fails on this system.
 func (*Namespace) ListenUDP(netip.AddrPort) (*net.UDPConn, error) { return nil, missing() }
 

@@ -18,15 +18,43 @@ import (
 // backlog is how many TCP connections wait to be accepted at most.
 const backlog = 1024
 
+// Listen opens a UDP socket and listens for TCP connections at the same address
+// inside the namespace, as ListenUDP and ListenTCP do, in one visit.
+func (n *Namespace) Listen(a netip.AddrPort) (*net.UDPConn, *net.TCPListener, error) {
+	fds, err := n.sockets(a, unix.SOCK_DGRAM, unix.SOCK_STREAM)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s in %s: %w", a, n.path, err)
+	}
+	udp, err := n.udp(fds[0], a)
+	if err != nil {
+		_ = unix.Close(fds[1])
+		return nil, nil, err
+	}
+	tcp, err := n.tcp(fds[1], a)
+	if err != nil {
+		_ = udp.Close()
+		return nil, nil, err
+	}
+	return udp, tcp, nil
+}
+
 // ListenUDP opens a UDP socket inside the namespace. An IPv6 address takes no
 // IPv4 packets.
 func (n *Namespace) ListenUDP(a netip.AddrPort) (*net.UDPConn, error) {
-	fd, err := n.bound(unix.SOCK_DGRAM, a)
+	fds, err := n.sockets(a, unix.SOCK_DGRAM)
 	if err != nil {
 		return nil, fmt.Errorf("listen on udp %s in %s: %w", a, n.path, err)
 	}
+	return n.udp(fds[0], a)
+}
+
+// udp makes a socket, which it closes, one that is bound.
+func (n *Namespace) udp(fd int, a netip.AddrPort) (*net.UDPConn, error) {
 	f := os.NewFile(uintptr(fd), "udp")
 	defer f.Close()
+	if err := n.bind(fd, a); err != nil {
+		return nil, fmt.Errorf("listen on udp %s in %s: %w", a, n.path, err)
+	}
 	c, err := net.FilePacketConn(f)
 	if err != nil {
 		return nil, err
@@ -37,14 +65,26 @@ func (n *Namespace) ListenUDP(a netip.AddrPort) (*net.UDPConn, error) {
 // ListenTCP listens for TCP connections inside the namespace. An IPv6 address
 // takes no IPv4 connections.
 func (n *Namespace) ListenTCP(a netip.AddrPort) (*net.TCPListener, error) {
-	fd, err := n.bound(unix.SOCK_STREAM, a)
+	fds, err := n.sockets(a, unix.SOCK_STREAM)
 	if err != nil {
 		return nil, fmt.Errorf("listen on tcp %s in %s: %w", a, n.path, err)
 	}
+	return n.tcp(fds[0], a)
+}
+
+// tcp makes a socket, which it closes, one that listens.
+func (n *Namespace) tcp(fd int, a netip.AddrPort) (*net.TCPListener, error) {
 	f := os.NewFile(uintptr(fd), "tcp")
 	defer f.Close()
-	if err := unix.Listen(fd, backlog); err != nil {
-		return nil, fmt.Errorf("listen on tcp %s in %s: %w", a, n.path, os.NewSyscallError("listen", err))
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if err == nil {
+		err = n.bind(fd, a)
+	}
+	if err == nil {
+		err = os.NewSyscallError("listen", unix.Listen(fd, backlog))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on tcp %s in %s: %w", a, n.path, err)
 	}
 	l, err := net.FileListener(f)
 	if err != nil {
@@ -77,10 +117,11 @@ func (n *Namespace) Dial(ctx context.Context, network, address string) (net.Conn
 }
 
 func (n *Namespace) dial(ctx context.Context, kind int, to netip.AddrPort) (net.Conn, error) {
-	fd, err := n.socket(kind, to)
+	fds, err := n.sockets(to, kind)
 	if err != nil {
 		return nil, err
 	}
+	fd := fds[0]
 	// Before the first connect a stream socket would count as hung up.
 	err = unix.Connect(fd, n.sockaddr(to))
 	f := os.NewFile(uintptr(fd), "socket")
@@ -125,40 +166,41 @@ func connected(ctx context.Context, f *os.File) error {
 	return errors.Join(err, result)
 }
 
-// bound opens a socket inside and binds it.
-func (n *Namespace) bound(kind int, a netip.AddrPort) (int, error) {
-	fd, err := n.socket(kind, a)
-	if err != nil {
-		return -1, err
-	}
-	if kind == unix.SOCK_STREAM {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-	}
-	if err == nil && a.Addr().Is6() {
+// bind binds a socket, of IPv6 to that family alone.
+func (n *Namespace) bind(fd int, a netip.AddrPort) (err error) {
+	if a.Addr().Is6() {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
 	if err == nil {
 		err = unix.Bind(fd, n.sockaddr(a))
 	}
-	if err != nil {
-		_ = unix.Close(fd)
-		return -1, os.NewSyscallError("bind", err)
-	}
-	return fd, nil
+	return os.NewSyscallError("bind", err)
 }
 
-// socket opens a socket inside. Nothing else happens inside: package net, which
-// finds out once what the machine can do, must not find that out in there.
-func (n *Namespace) socket(kind int, a netip.AddrPort) (fd int, err error) {
+// sockets opens sockets of some kinds inside. Nothing else happens inside: package
+// net, which finds out once what the machine can do, must not find that out in there.
+func (n *Namespace) sockets(a netip.AddrPort, kinds ...int) (fds []int, err error) {
 	family := unix.AF_INET
 	if a.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	err = n.Do(func() (err error) {
-		fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-		return os.NewSyscallError("socket", err)
+	err = n.Do(func() error {
+		for _, kind := range kinds {
+			fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+			if err != nil {
+				return os.NewSyscallError("socket", err)
+			}
+			fds = append(fds, fd)
+		}
+		return nil
 	})
-	return fd, err
+	if err != nil {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		return nil, err
+	}
+	return fds, nil
 }
 
 // sockaddr returns the address as the kernel takes it. A zone is the name of a

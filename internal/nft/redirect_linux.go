@@ -34,6 +34,8 @@ type Redirector struct {
 	err   error
 	fresh template // for a namespace without the table
 	again template // for one that has it
+	// buffers are those of connections, which are many and short.
+	buffers sync.Pool
 }
 
 // A template is encoded messages that lack nothing but the port.
@@ -55,11 +57,11 @@ func (r *Redirector) Set(ctx context.Context, nsFD int, port uint16) error {
 	if r.once.Do(r.prepare); r.err != nil {
 		return r.err
 	}
-	c, err := dialIn(ctx, nsFD)
+	c, done, err := r.dialIn(ctx, nsFD)
 	if err != nil {
 		return fmt.Errorf("redirecting the DNS port to %d: %w", port, err)
 	}
-	defer c.Close()
+	defer done()
 	// Asking first costs little; a transaction that fails, or that deletes before
 	// the socket is closed, makes the kernel wait for 15 ms or more.
 	d, err := c.dumpTable(ctx, unix.NFPROTO_IPV4, redirectTable)
@@ -83,11 +85,11 @@ func (r *Redirector) Set(ctx context.Context, nsFD int, port uint16) error {
 // Remove takes the redirect away; there being none is no error. It is
 // not needed for a namespace that is about to end.
 func (r *Redirector) Remove(ctx context.Context, nsFD int) error {
-	c, err := dialIn(ctx, nsFD)
+	c, done, err := r.dialIn(ctx, nsFD)
 	if err != nil {
 		return fmt.Errorf("removing the redirect of the DNS port: %w", err)
 	}
-	defer c.Close()
+	defer done()
 	// A transaction that fails makes the kernel wait.
 	if _, ok, err := c.tableFlags(ctx, unix.NFPROTO_IPV4, redirectTable); err == nil && !ok {
 		return nil
@@ -217,6 +219,20 @@ func RenderRedirect(port uint16) string {
 
 func redirectRules(port uint16) *ruleset {
 	return &ruleset{fam: familyOf(false), chains: []chainDef{redirectChain(port)}}
+}
+
+// dialIn opens a connection to the kernel in another namespace, to be ended by done.
+func (r *Redirector) dialIn(ctx context.Context, nsFD int) (c *conn, done func(), err error) {
+	if c, err = dialIn(ctx, nsFD); err != nil {
+		return nil, nil, err
+	}
+	if buf, ok := r.buffers.Get().(*[]byte); ok {
+		c.rbuf = *buf
+	}
+	return c, func() {
+		_ = c.Close()
+		r.buffers.Put(&c.rbuf)
+	}, nil
 }
 
 // dialIn opens a connection to the kernel in another namespace. The socket stays

@@ -117,11 +117,26 @@ func defaultRoute(kind uint16, index int32, r model.DefaultRoute) request {
 // RouteTo returns how the kernel would send a packet to that address: the name
 // of the link and the gateway, which is not valid for a neighbour.
 func (s *Socket) RouteTo(ctx context.Context, to netip.Addr) (dev string, via netip.Addr, err error) {
+	index, via, err := s.route(ctx, to)
+	if err != nil {
+		return "", netip.Addr{}, err
+	}
+	dev, err = s.name(ctx, index)
+	return dev, via, err
+}
+
+// Routed says whether there is a route to an address, by the error of RouteTo. It
+// asks less of the kernel than that.
+func (s *Socket) Routed(ctx context.Context, to netip.Addr) error {
+	_, _, err := s.route(ctx, to)
+	return err
+}
+
+func (s *Socket) route(ctx context.Context, to netip.Addr) (index uint32, via netip.Addr, err error) {
 	to = to.Unmap()
 	r := request{op: "find", object: "route to " + to.String()}
 	r.m = newMsg(unix.RTM_GETROUTE, 0, rtMsg(unix.RtMsg{Family: familyOf(to), Dst_len: uint8(to.BitLen())})...)
 	r.m.bytes(unix.RTA_DST, to.AsSlice()...)
-	var index uint32
 	err = s.get(ctx, r, func(_ uint16, body []byte) {
 		if len(body) < unix.SizeofRtMsg {
 			return
@@ -135,11 +150,7 @@ func (s *Socket) RouteTo(ctx context.Context, to netip.Addr) (dev string, via ne
 			}
 		}
 	})
-	if err != nil {
-		return "", netip.Addr{}, classify(err)
-	}
-	dev, err = s.name(ctx, index)
-	return dev, via, err
+	return index, via, classify(err)
 }
 
 // AddNeighbour adds a permanent entry, or replaces the one of that address.

@@ -386,6 +386,9 @@ func TestDefaultRoute(t *testing.T) {
 				if err != nil || dev != "eth0" || got != r.Via {
 					t.Errorf("route to %s: %s %s (%v), want eth0 %s", tc.to, dev, got, err, via)
 				}
+				if err := in.Routed(t.Context(), netip.MustParseAddr(tc.to)); err != nil {
+					t.Errorf("route to %s: %v", tc.to, err)
+				}
 			}
 			if err := in.ReplaceDefaultRoute(t.Context(), model.DefaultRoute{Via: netip.MustParseAddr(tc.bad), Dev: "eth0"}); err == nil {
 				t.Error("a gateway that is not on the link is taken")
@@ -400,6 +403,9 @@ func TestDefaultRoute(t *testing.T) {
 				t.Errorf("route of a link that is gone: %v", err)
 			}
 			_, _, err := in.RouteTo(t.Context(), netip.MustParseAddr(tc.to))
+			if again := in.Routed(t.Context(), netip.MustParseAddr(tc.to)); again == nil || again.Error() != err.Error() {
+				t.Errorf("route after delete: %v, and %v", err, again)
+			}
 			if _, ok := err.(types.NoServiceError); !ok {
 				t.Errorf("route after delete: %v (%T), want NoService", err, err)
 			}

@@ -70,6 +70,9 @@ func (*Socket) ReplaceDefaultRoute(context.Context, model.DefaultRoute) error { 
 // DeleteDefaultRoute fails on this system.
 func (*Socket) DeleteDefaultRoute(context.Context, model.DefaultRoute) error { return missing() }
 
+// Routed fails on this system.
+func (*Socket) Routed(context.Context, netip.Addr) error { return missing() }
+
 // RouteTo fails on this system.
 func (*Socket) RouteTo(context.Context, netip.Addr) (string, netip.Addr, error) {
 	return "", netip.Addr{}, missing()

@@ -17,6 +17,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/engine"
 	assemble "github.com/libnetwork/libnetwork/internal/host"
 	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/metrics"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -153,8 +154,14 @@ func healed(t *testing.T, backend kernel.Backend, tampered [][]string) {
 	_, events, cancel := engine.Subscribe(e, time.Time{}, func(ev engine.Event) engine.Event { return ev })
 	defer cancel()
 
+	shown := metrics.New(e, "test", slog.New(slog.DiscardHandler))
 	tamper := func(kind string, args ...string) {
 		t.Helper()
+		counted := "firewall"
+		if kind != "firewall" {
+			counted = "link"
+		}
+		before := repairs(t, shown, counted)
 		begun := time.Now()
 		if out, err := run(args...); err != nil {
 			t.Fatalf("%v: %v: %s", args, err, out)
@@ -163,6 +170,9 @@ func healed(t *testing.T, backend kernel.Backend, tampered [][]string) {
 			if ev.Action == "repair" && ev.Type == kind {
 				break
 			}
+		}
+		if after := repairs(t, shown, counted); after <= before {
+			t.Errorf("after %v the metric of repairs, kind %s, is %v, and was %v before", args, counted, after, before)
 		}
 		t.Logf("%s: told of the repair after %v", strings.Join(args, " "), time.Since(begun).Round(time.Millisecond))
 		// A repair of several things tells of each.
@@ -192,6 +202,24 @@ func healed(t *testing.T, backend kernel.Backend, tampered [][]string) {
 	if err := errors.Join(release(), netns.RemoveDir(nil, filepath.Join(runDir, "netns")), os.RemoveAll(runDir)); err != nil {
 		t.Error(err)
 	}
+}
+
+// repairs is what the metric of repairs says of a kind.
+func repairs(t *testing.T, m *metrics.Metrics, kind string) float64 {
+	t.Helper()
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, v := range f.GetMetric() {
+			if f.GetName() == "dnet_repairs_total" && v.GetLabel()[0].GetValue() == kind {
+				return v.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatal("there is no metric of repairs of kind ", kind)
+	return 0
 }
 
 // eventually waits for what comes about by itself.

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"time"
 
 	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/engine"
@@ -30,8 +31,13 @@ type Config struct {
 	// Controller is the id by which OCI hooks find the daemon.
 	Controller string
 	// Done ends streams of events when it is closed; nil: only the engine does.
-	Done   <-chan struct{}
-	Logger *slog.Logger // nil: slog.Default
+	Done <-chan struct{}
+	// Metrics answers those who ask for metrics; nil: there are none.
+	Metrics http.Handler
+	// Observe is told how long each request took, with its method and route, and "ok"
+	// or the code of its error. It may be nil.
+	Observe func(op, result string, took time.Duration)
+	Logger  *slog.Logger // nil: slog.Default
 }
 
 // server holds what the routes need.
@@ -40,14 +46,18 @@ type server struct {
 	version    string
 	controller string
 	done       <-chan struct{}
+	observe    func(op, result string, took time.Duration)
 	log        *slog.Logger
 }
 
 // New returns the handler of all routes.
 func New(cfg Config) http.Handler {
-	s := &server{e: cfg.Engine, version: cfg.Version, controller: cfg.Controller, done: cfg.Done, log: cfg.Logger}
+	s := &server{e: cfg.Engine, version: cfg.Version, controller: cfg.Controller, done: cfg.Done, observe: cfg.Observe, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if s.observe == nil {
+		s.observe = func(string, string, time.Duration) {}
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+api.PingPath, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "OK") })
@@ -74,7 +84,11 @@ func New(cfg Config) http.Handler {
 		"POST /containers/{id}/disconnect": with(s.disconnectContainer),
 	} {
 		method, path, _ := bytes.Cut([]byte(pattern), []byte(" "))
-		mux.HandleFunc(string(method)+" "+api.Prefix+string(path), s.handle(h))
+		mux.HandleFunc(string(method)+" "+api.Prefix+string(path), s.handle(pattern, h))
+	}
+	if cfg.Metrics != nil {
+		mux.Handle("GET "+api.MetricsPath, cfg.Metrics)
+		mux.Handle("GET "+api.Prefix+api.MetricsPath, cfg.Metrics)
 	}
 	mux.HandleFunc("GET "+api.Prefix+"/events", s.streamEvents)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -124,11 +138,16 @@ type route func(*http.Request) (answer, error)
 
 func ok(body any) (answer, error) { return answer{http.StatusOK, body}, nil }
 
-// handle turns a route into a handler.
-func (s *server) handle(h route) http.HandlerFunc {
+// handle turns the route op into a handler.
+func (s *server) handle(op string, h route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, api.MaxBody)
+		begin, result := time.Now(), "ok"
 		a, err := h(r)
+		if err != nil {
+			result = api.Code(err)
+		}
+		s.observe(op, result, time.Since(begin))
 		if err != nil {
 			s.fail(w, r, err)
 			return
