@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -25,6 +26,10 @@ type Firewall struct {
 	variant Variant
 	progs   [2]programs
 	fams    [2]*family
+	// links keeps the rules for what passes between linked containers; it is nil
+	// where the kernel has no nftables, for the reason that noNFTables says.
+	links      *nft.Firewall
+	noNFTables error
 
 	// turn holds one token; who has it may use what stands below.
 	turn chan struct{}
@@ -65,9 +70,13 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 			}
 		}
 	}
+	if err := f.openLinks(ctx); err != nil {
+		return nil, err
+	}
 	ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening firewall %s: %w", cfg.Name, os.NewSyscallError("open", err))
+		err = fmt.Errorf("opening firewall %s: %w", cfg.Name, os.NewSyscallError("open", err))
+		return nil, errors.Join(err, f.closeLinks())
 	}
 	f.ns = ns
 	return f, nil
@@ -124,7 +133,7 @@ func (f *Firewall) Close() error {
 	}
 	err := unix.Close(f.ns)
 	f.ns = -1
-	return os.NewSyscallError("close", err)
+	return errors.Join(os.NewSyscallError("close", err), f.closeLinks())
 }
 
 // acquire waits for the turn.
@@ -168,6 +177,9 @@ func (f *Firewall) do(ctx context.Context, what string, fn func() error) error {
 // error is BadRequest, and nothing reaches the kernel.
 func (f *Firewall) Apply(ctx context.Context, add, del model.FirewallChange) error {
 	if err := refusal(f.cfg.Name, add, del); err != nil {
+		return err
+	}
+	if err := f.checkLinks(add); err != nil {
 		return err
 	}
 	return f.do(ctx, "changing", func() error {
@@ -265,7 +277,7 @@ func (f *Firewall) apply(ctx context.Context, add, del model.FirewallChange, g m
 			next[i] = c.in(have.rules)
 		}
 	}
-	return f.commit(ctx, "apply", batches, next)
+	return f.commit(ctx, "apply", batches, next, func() error { return f.applyLinks(ctx, add, del) })
 }
 
 // needed says whether a family's tables hold anything after a change.
@@ -300,9 +312,9 @@ func (f *family) intact(have rules, del model.FirewallChange) error {
 	return nil
 }
 
-// commit runs the batches of both families, and undoes what was done when one
-// fails.
-func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, next [2]rules) error {
+// commit runs the batches of both families and then links, which does nothing when it
+// fails, and undoes what was done when one of them fails.
+func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, next [2]rules, links func() error) error {
 	for i, fam := range f.fams {
 		text := batches[i].text()
 		if text == "" {
@@ -312,6 +324,9 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 			err = fmt.Errorf("rules of %s: %w", fam, err)
 			return f.undo(ctx, next, err)
 		}
+	}
+	if err := links(); err != nil {
+		return f.undo(ctx, next, err)
 	}
 	for i := range f.have {
 		f.have[i].rules = next[i]
@@ -378,8 +393,17 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 			batches[i] = replace(f.have[i], next[i])
 			changed = changed || len(batches[i]) > 0
 		}
-		return f.commit(ctx, "reconcile", batches, next)
+		if err := f.commit(ctx, "reconcile", batches, next, func() error { return nil }); err != nil {
+			return err
+		}
+		linked, err := f.reconcileLinks(ctx, want)
+		changed = changed || linked
+		return err
 	})
+	if err == nil {
+		// All that can be made stands by now.
+		err = f.checkLinks(want)
+	}
 	return changed && err == nil, err
 }
 
@@ -402,8 +426,9 @@ func (f *Firewall) List(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		text = f.fams[0].text(have[0].rules) + f.fams[1].text(have[1].rules)
-		return nil
+		links, err := f.listLinks(ctx)
+		text = f.fams[0].text(have[0].rules) + f.fams[1].text(have[1].rules) + links
+		return err
 	})
 	return text, err
 }
@@ -417,7 +442,7 @@ func (f *family) text(rs rules) string {
 }
 
 // Render returns the batches that make what want and guard ask for on a host
-// without any of it.
+// without any of it, and the table of links as package nft renders it.
 func Render(name string, want model.FirewallChange, g model.FirewallGuard) (string, error) {
 	if err := refusal(name, want); err != nil {
 		return "", err
@@ -427,5 +452,6 @@ func Render(name string, want model.FirewallChange, g model.FirewallGuard) (stri
 		fam := familyOf(name, v6)
 		text.WriteString(fam.text(fam.build(want, g.Of(v6))))
 	}
-	return text.String(), nil
+	links, err := nft.Render(linksTable(name, NFT), linked(want), model.FirewallGuard{})
+	return text.String() + links, err
 }
