@@ -30,6 +30,8 @@ type Firewall struct {
 	// where the kernel has no nftables, for the reason that noNFTables says.
 	links      *nft.Firewall
 	noNFTables error
+	// own are the programs that it runs, by which its changes are told from others.
+	own processes
 
 	// turn holds one token; who has it may use what stands below.
 	turn chan struct{}
@@ -226,7 +228,7 @@ func (f *Firewall) read(ctx context.Context) ([2]listing, error) {
 		var out []byte
 		if !fam.v6 || hasIPv6() {
 			var err error
-			if out, err = run(ctx, f.ns, "", f.progs[i].save); err != nil {
+			if out, err = f.run(ctx, "", f.progs[i].save); err != nil {
 				return have, fmt.Errorf("reading the rules of %s: %w", fam, err)
 			}
 		}
@@ -339,8 +341,12 @@ func (f *Firewall) restore(ctx context.Context, i int, what, text string) error 
 	if err := f.cfg.Steps.Next("ipt: " + what + " " + f.fams[i].String()); err != nil {
 		return err
 	}
-	_, err := run(ctx, f.ns, text, f.progs[i].restore, "--noflush", "-w")
+	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
 	return err
+}
+
+func (f *Firewall) run(ctx context.Context, input, program string, args ...string) ([]byte, error) {
+	return run(ctx, f.ns, &f.own, input, program, args...)
 }
 
 // undoTime bounds the undoing, which goes on when the change has been given up.

@@ -36,9 +36,7 @@ func linked(c model.FirewallChange) model.FirewallChange {
 	return model.FirewallChange{Links: c.Links, LinkedPorts: c.LinkedPorts}
 }
 
-// checkLinks refuses linked ports where nothing can hold the rules for them. On a
-// kernel without nftables the only other tables that see frames would be those of
-// the legacy ebtables, which are not for fragments: see docs/firewall.md.
+// checkLinks refuses linked ports where nothing can hold the rules for them.
 func (f *Firewall) checkLinks(changes ...model.FirewallChange) error {
 	for _, c := range changes {
 		if len(c.LinkedPorts) > 0 && f.links == nil {
