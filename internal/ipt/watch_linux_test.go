@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
@@ -58,7 +59,7 @@ func TestWatchKnowsOwnChanges(t *testing.T) {
 	nstest.Require(t, nstest.IPTablesNFT)
 	nstest.Run(t, func() {
 		f := open(t, ipt.Config{Variant: ipt.NFT})
-		apply(t, f, some(), model.FirewallChange{})
+		apply(t, f, fwtest.Some(), model.FirewallChange{})
 		events := watchEvents(t, f)
 
 		// until reads events up to the first one that carries a number.
@@ -78,8 +79,8 @@ func TestWatchKnowsOwnChanges(t *testing.T) {
 			}
 			return own
 		}
-		apply(t, f, model.FirewallChange{}, some())
-		reconcile(t, f, some(), model.FirewallGuard{V4: true}, true)
+		apply(t, f, model.FirewallChange{}, fwtest.Some())
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{V4: true}, true)
 		if err := f.SetGuard(t.Context(), model.FirewallGuard{}); err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +88,7 @@ func TestWatchKnowsOwnChanges(t *testing.T) {
 			t.Error("there are no events of our own changes")
 		}
 
-		ports := model.FirewallChange{Ports: both("0.0.0.0", 7000, 7000, "172.20.1.2", 80)}
+		ports := model.FirewallChange{Ports: fwtest.Both("0.0.0.0", 7000, 7000, "172.20.1.2", 80)}
 		var strangers []uint32
 		var wg sync.WaitGroup
 		wg.Go(func() {

@@ -24,6 +24,7 @@ func TestRepairBesideChanges(t *testing.T) {
 }
 
 func repairBesideChanges(t *testing.T, backend kernel.Backend) {
+	t.Helper()
 	k, err := kernel.New(t.Context(), kernel.Config{DataDir: t.TempDir(), RunDir: "/run/beside", Firewall: backend})
 	if err != nil {
 		t.Fatal(err)

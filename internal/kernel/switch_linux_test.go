@@ -342,6 +342,7 @@ func TestKillDuringSwitch(t *testing.T) {
 }
 
 func testKillDuringSwitch(t *testing.T, from, to kernel.Backend) {
+	t.Helper()
 	h := newSwitching(t)
 	h.start(from, 0)
 	h.open(string(from))
