@@ -60,7 +60,7 @@ func among(cs []*container, allowed ...string) []visit {
 }
 
 func TestScenario06Links(t *testing.T) {
-	onEach(t, "links", testLinks)
+	onEachBesideDocker(t, "links", testLinks)
 }
 
 func testLinks(t *testing.T, on backend) {
