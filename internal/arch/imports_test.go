@@ -20,6 +20,7 @@ var floors = [][]string{
 		"internal/model", "internal/hostsfile",
 	},
 	{ // pure code on the contracts
+		"internal/fwtest", // what tests of firewalls have in common
 		"idm", "drivers/remote/api", "ipams/remote/api", "ipams/null",
 		"internal/drivers/...", "internal/ipam/...", "internal/resolvfile",
 	},

@@ -12,14 +12,11 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-// refusal is the error of changes that are bad, or that iptables cannot make.
+// refusal is the error of changes that are bad.
 func refusal(name string, changes ...model.FirewallChange) error {
 	for _, c := range changes {
 		if err := check(c); err != nil {
 			return types.BadRequestErrorf("firewall %s: %w", name, err)
-		}
-		if len(c.LinkedPorts) > 0 {
-			return types.NotImplementedErrorf("firewall %s: links between containers that may not reach each other need the firewall backend nftables", name)
 		}
 	}
 	return nil
@@ -54,6 +51,14 @@ func check(c model.FirewallChange) error {
 		}
 		if err := checkLink(l.Bridge); err != nil {
 			return fmt.Errorf("%s: %w", l.Key(), err)
+		}
+	}
+	for _, p := range c.LinkedPorts {
+		if badID(p.Owner) {
+			return fmt.Errorf("%s: bad owner %q", p.Key(), p.Owner)
+		}
+		if err := checkLink(p.Host); err != nil {
+			return fmt.Errorf("%s: %w", p.Key(), err)
 		}
 	}
 	return nil

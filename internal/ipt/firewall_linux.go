@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -25,6 +26,12 @@ type Firewall struct {
 	variant Variant
 	progs   [2]programs
 	fams    [2]*family
+	// links keeps the rules for what passes between linked containers; it is nil
+	// where the kernel has no nftables, for the reason that noNFTables says.
+	links      *nft.Firewall
+	noNFTables error
+	// own are the programs that it runs, by which its changes are told from others.
+	own processes
 
 	// turn holds one token; who has it may use what stands below.
 	turn chan struct{}
@@ -65,9 +72,13 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 			}
 		}
 	}
+	if err := f.openLinks(ctx); err != nil {
+		return nil, err
+	}
 	ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("opening firewall %s: %w", cfg.Name, os.NewSyscallError("open", err))
+		err = fmt.Errorf("opening firewall %s: %w", cfg.Name, os.NewSyscallError("open", err))
+		return nil, errors.Join(err, f.closeLinks())
 	}
 	f.ns = ns
 	return f, nil
@@ -124,7 +135,7 @@ func (f *Firewall) Close() error {
 	}
 	err := unix.Close(f.ns)
 	f.ns = -1
-	return os.NewSyscallError("close", err)
+	return errors.Join(os.NewSyscallError("close", err), f.closeLinks())
 }
 
 // acquire waits for the turn.
@@ -168,6 +179,9 @@ func (f *Firewall) do(ctx context.Context, what string, fn func() error) error {
 // error is BadRequest, and nothing reaches the kernel.
 func (f *Firewall) Apply(ctx context.Context, add, del model.FirewallChange) error {
 	if err := refusal(f.cfg.Name, add, del); err != nil {
+		return err
+	}
+	if err := f.checkLinks(add); err != nil {
 		return err
 	}
 	return f.do(ctx, "changing", func() error {
@@ -214,7 +228,7 @@ func (f *Firewall) read(ctx context.Context) ([2]listing, error) {
 		var out []byte
 		if !fam.v6 || hasIPv6() {
 			var err error
-			if out, err = run(ctx, f.ns, "", f.progs[i].save); err != nil {
+			if out, err = f.run(ctx, "", f.progs[i].save); err != nil {
 				return have, fmt.Errorf("reading the rules of %s: %w", fam, err)
 			}
 		}
@@ -265,7 +279,7 @@ func (f *Firewall) apply(ctx context.Context, add, del model.FirewallChange, g m
 			next[i] = c.in(have.rules)
 		}
 	}
-	return f.commit(ctx, "apply", batches, next)
+	return f.commit(ctx, "apply", batches, next, func() error { return f.applyLinks(ctx, add, del) })
 }
 
 // needed says whether a family's tables hold anything after a change.
@@ -300,9 +314,9 @@ func (f *family) intact(have rules, del model.FirewallChange) error {
 	return nil
 }
 
-// commit runs the batches of both families, and undoes what was done when one
-// fails.
-func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, next [2]rules) error {
+// commit runs the batches of both families and then links, which does nothing when it
+// fails, and undoes what was done when one of them fails.
+func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, next [2]rules, links func() error) error {
 	for i, fam := range f.fams {
 		text := batches[i].text()
 		if text == "" {
@@ -312,6 +326,9 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 			err = fmt.Errorf("rules of %s: %w", fam, err)
 			return f.undo(ctx, next, err)
 		}
+	}
+	if err := links(); err != nil {
+		return f.undo(ctx, next, err)
 	}
 	for i := range f.have {
 		f.have[i].rules = next[i]
@@ -324,8 +341,12 @@ func (f *Firewall) restore(ctx context.Context, i int, what, text string) error 
 	if err := f.cfg.Steps.Next("ipt: " + what + " " + f.fams[i].String()); err != nil {
 		return err
 	}
-	_, err := run(ctx, f.ns, text, f.progs[i].restore, "--noflush", "-w")
+	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
 	return err
+}
+
+func (f *Firewall) run(ctx context.Context, input, program string, args ...string) ([]byte, error) {
+	return run(ctx, f.ns, &f.own, input, program, args...)
 }
 
 // undoTime bounds the undoing, which goes on when the change has been given up.
@@ -378,8 +399,17 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 			batches[i] = replace(f.have[i], next[i])
 			changed = changed || len(batches[i]) > 0
 		}
-		return f.commit(ctx, "reconcile", batches, next)
+		if err := f.commit(ctx, "reconcile", batches, next, func() error { return nil }); err != nil {
+			return err
+		}
+		linked, err := f.reconcileLinks(ctx, want)
+		changed = changed || linked
+		return err
 	})
+	if err == nil {
+		// All that can be made stands by now.
+		err = f.checkLinks(want)
+	}
 	return changed && err == nil, err
 }
 
@@ -402,8 +432,9 @@ func (f *Firewall) List(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		text = f.fams[0].text(have[0].rules) + f.fams[1].text(have[1].rules)
-		return nil
+		links, err := f.listLinks(ctx)
+		text = f.fams[0].text(have[0].rules) + f.fams[1].text(have[1].rules) + links
+		return err
 	})
 	return text, err
 }
@@ -417,7 +448,7 @@ func (f *family) text(rs rules) string {
 }
 
 // Render returns the batches that make what want and guard ask for on a host
-// without any of it.
+// without any of it, and the table of links as package nft renders it.
 func Render(name string, want model.FirewallChange, g model.FirewallGuard) (string, error) {
 	if err := refusal(name, want); err != nil {
 		return "", err
@@ -427,5 +458,6 @@ func Render(name string, want model.FirewallChange, g model.FirewallGuard) (stri
 		fam := familyOf(name, v6)
 		text.WriteString(fam.text(fam.build(want, g.Of(v6))))
 	}
-	return text.String(), nil
+	links, err := nft.Render(linksTable(name, NFT), linked(want), model.FirewallGuard{})
+	return text.String() + links, err
 }

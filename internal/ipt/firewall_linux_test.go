@@ -3,18 +3,15 @@ package ipt_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -23,8 +20,6 @@ import (
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // variants are both, each with what it needs.
 func variants() map[ipt.Variant]nstest.Feature {
@@ -52,81 +47,12 @@ func open(t testing.TB, cfg ipt.Config) *ipt.Firewall {
 	return f
 }
 
-func network(i int, change ...func(*model.FirewallFamily)) model.FirewallNetwork {
-	n := model.FirewallNetwork{
-		ID:     fmt.Sprintf("%012x%052x", i, i),
-		Bridge: fmt.Sprintf("br%d", i),
-		V4: &model.FirewallFamily{
-			Subnets:    []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("172.%d.%d.0/24", 20+i/256, i%256))},
-			Masquerade: true, ICC: true,
-		},
-		V6: &model.FirewallFamily{
-			Subnets:    []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("fd00:%x::/64", i))},
-			Masquerade: true, ICC: true,
-		},
-	}
-	for _, c := range change {
-		c(n.V4)
-		c(n.V6)
-	}
-	return n
-}
-
-func internal(f *model.FirewallFamily) { f.Internal = true }
-func noICC(f *model.FirewallFamily)    { f.ICC = false }
-
-// both is a publication for TCP and UDP.
-func both(host string, first, last uint16, addr string, to uint16) []model.Port {
-	var list []model.Port
-	for _, proto := range []uint8{6, 17} {
-		list = append(list, model.Port{
-			Proto: proto, Host: netip.MustParseAddr(host), First: first, Last: last,
-			Addr: netip.MustParseAddr(addr), Port: to, Owner: "e1",
-		})
-	}
-	return list
-}
-
-// some is a bit of everything.
-func some() model.FirewallChange {
-	routed := network(3, func(f *model.FirewallFamily) { f.Mode = model.ModeRouted })
-	client, target := netip.MustParseAddr("172.20.4.2"), netip.MustParseAddr("172.20.4.3")
-	return model.FirewallChange{
-		Networks: []model.FirewallNetwork{network(1), network(2, internal), routed, network(4, noICC)},
-		Ports: slices.Concat(
-			both("0.0.0.0", 8080, 8080, "172.20.1.2", 80),
-			both("127.0.0.1", 8080, 8080, "172.20.1.3", 80),
-			both("0.0.0.0", 9000, 9009, "172.20.1.2", 9000),
-			both("::", 9000, 9003, "fd00:1::2", 80),
-			both("2001:db8::1", 9000, 9001, "fd00:1::2", 9000),
-			[]model.Port{{
-				Proto: 132, Host: netip.IPv4Unspecified(), First: 7, Last: 8,
-				Addr: netip.MustParseAddr("172.20.1.2"), Port: 7, Owner: "e1",
-			}},
-		),
-		OpenPorts: []model.OpenPort{
-			{Proto: 6, Addr: netip.MustParseAddr("172.20.3.2"), First: 80, Last: 80, Owner: "e3"},
-			{Proto: 17, Addr: netip.MustParseAddr("fd00:3::2"), First: 80, Last: 89, Owner: "e3"},
-		},
-		Links: []model.Link{{Bridge: "br4", Proto: 6, Client: client, Target: target, Port: 5432, Owner: "e4"}},
-	}
-}
-
-func command(t testing.TB, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // saved is what the programs of a variant list, without what changes by itself.
 func saved(t testing.TB, v ipt.Variant) string {
 	t.Helper()
 	var b strings.Builder
 	for _, prog := range []string{"iptables-", "ip6tables-"} {
-		for line := range strings.Lines(command(t, prog+string(v)+"-save")) {
+		for line := range strings.Lines(nstest.Command(t, prog+string(v)+"-save")) {
 			if !strings.HasPrefix(line, "#") {
 				b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
 			}
@@ -143,6 +69,9 @@ func ours(t testing.TB, v ipt.Variant) string {
 		if strings.Contains(line, "LIBNETWORK") {
 			b.WriteString(line)
 		}
+	}
+	if text := nstest.Command(t, "nft", "list", "tables", "bridge"); text != "" {
+		b.WriteString(nstest.Command(t, "nft", "-s", "list", "ruleset", "bridge"))
 	}
 	return b.String()
 }
@@ -174,76 +103,13 @@ func lists(t testing.TB, f *ipt.Firewall) string {
 	return text
 }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".rules")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
-
-func TestRenderGolden(t *testing.T) {
-	v4only := network(1)
-	v4only.V6 = nil
-	one := func(change ...func(*model.FirewallFamily)) model.FirewallChange {
-		return model.FirewallChange{Networks: []model.FirewallNetwork{network(1, change...)}}
-	}
-	mode := func(m model.GatewayMode) func(*model.FirewallFamily) {
-		return func(f *model.FirewallFamily) { f.Mode, f.Internal = m, m == model.ModeIsolated }
-	}
-	for name, tt := range map[string]struct {
-		want  model.FirewallChange
-		guard model.FirewallGuard
-	}{
-		"plain":           {want: one()},
-		"everything":      {want: some()},
-		"ipv4":            {want: model.FirewallChange{Networks: []model.FirewallNetwork{v4only}}},
-		"internal":        {want: one(internal, noICC)},
-		"no_icc":          {want: one(noICC)},
-		"no_masquerade":   {want: one(func(f *model.FirewallFamily) { f.Masquerade = false })},
-		"nat_unprotected": {want: one(mode(model.ModeNATUnprotected))},
-		"routed":          {want: one(mode(model.ModeRouted))},
-		"isolated":        {want: one(mode(model.ModeIsolated))},
-		"trusted": {want: one(func(f *model.FirewallFamily) {
-			f.Trusted, f.TrustedMark = []string{"eth1", "eth2"}, model.Mark{Value: 0x10, Mask: 0xf0}
-		})},
-		"clamp":       {want: one(func(f *model.FirewallFamily) { f.ClampMSS = true })},
-		"guarded":     {want: one(), guard: model.FirewallGuard{V4: true, V6: true}},
-		"guard_alone": {guard: model.FirewallGuard{V4: true}},
-		"nothing":     {},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := ipt.Render("libnetwork", tt.want, tt.guard)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, name, got)
-		})
-	}
-	t.Run("redirect", func(t *testing.T) { golden(t, "redirect", ipt.RenderRedirect(10053)) })
-}
-
 func TestApplyIsReconciled(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		f := open(t, ipt.Config{Variant: v})
-		want, none, g := some(), model.FirewallChange{}, model.FirewallGuard{}
-		for _, n := range want.Networks { // one by one
-			apply(t, f, model.FirewallChange{Networks: []model.FirewallNetwork{n}}, none)
+		want, none, g := fwtest.Some(), model.FirewallChange{}, model.FirewallGuard{}
+		for _, p := range fwtest.Pieces(want) {
+			apply(t, f, p, none)
 		}
-		for _, p := range want.Ports {
-			apply(t, f, model.FirewallChange{Ports: []model.Port{p}}, none)
-		}
-		apply(t, f, model.FirewallChange{OpenPorts: want.OpenPorts}, none)
-		apply(t, f, model.FirewallChange{Links: want.Links}, none)
 		reconcile(t, f, want, g, false)
 		before := saved(t, v)
 		apply(t, f, want, none)
@@ -260,7 +126,7 @@ func TestApplyIsReconciled(t *testing.T) {
 		reconcile(t, f, want, model.FirewallGuard{V4: true}, false)
 		want.Ports = want.Ports[:4]
 		reconcile(t, f, want, g, true)
-		changed := network(1, noICC)
+		changed := fwtest.Network(1, fwtest.NoICC)
 		apply(t, f, model.FirewallChange{Networks: []model.FirewallNetwork{changed}}, none)
 		want.Networks[0] = changed
 		reconcile(t, f, want, g, false)
@@ -272,6 +138,41 @@ func TestApplyIsReconciled(t *testing.T) {
 	})
 }
 
+func TestModesAreReconciled(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		f := open(t, ipt.Config{Variant: v})
+		want, none := fwtest.Modes(), model.FirewallChange{}
+		for _, p := range fwtest.Pieces(want) {
+			apply(t, f, p, none)
+		}
+		apply(t, f, want, want)
+		reconcile(t, f, want, model.FirewallGuard{}, false)
+		// A new process knows what there is.
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f = open(t, ipt.Config{Variant: v})
+		gone := model.FirewallChange{Links: want.Links[:1], LinkedPorts: want.LinkedPorts[:1]}
+		apply(t, f, none, gone)
+		apply(t, f, none, gone) // the other end of the link takes it away as well
+		left := fwtest.Modes()
+		left.Links, left.LinkedPorts = left.Links[1:], left.LinkedPorts[1:]
+		reconcile(t, f, left, model.FirewallGuard{}, false)
+		for _, p := range fwtest.Pieces(left) {
+			if len(p.Networks) == 0 {
+				apply(t, f, none, p)
+			}
+		}
+		if text := ours(t, v); strings.Contains(text, "table bridge") || strings.Contains(text, "172.20.3.2") {
+			t.Errorf("rules of links without links:\n%s", text)
+		}
+		apply(t, f, none, fwtest.Networks(left.Networks...))
+		if text := ours(t, v); text != "" {
+			t.Errorf("left behind:\n%s", text)
+		}
+	})
+}
+
 func TestIsolationOfMany(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		f := open(t, ipt.Config{Variant: v})
@@ -279,7 +180,7 @@ func TestIsolationOfMany(t *testing.T) {
 		for n := 2; n <= 4; n++ {
 			var nets []model.FirewallNetwork
 			for i := range n {
-				nets = append(nets, network(i+1))
+				nets = append(nets, fwtest.Network(i+1))
 			}
 			apply(t, f, model.FirewallChange{Networks: nets}, model.FirewallChange{})
 			counts[n] = strings.Count(ours(t, v), "\n")
@@ -301,24 +202,24 @@ func TestIsolationOfMany(t *testing.T) {
 func TestApplyRefuses(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		f := open(t, ipt.Config{Variant: v})
-		want := some()
+		want := fwtest.Some()
 		apply(t, f, want, model.FirewallChange{})
-		unknown := both("::", 1, 1, "fd00:1::2", 1)
-		more := both("0.0.0.0", 1, 1, "172.20.1.2", 1)
-		err := f.Apply(t.Context(), model.FirewallChange{Networks: []model.FirewallNetwork{network(9)}, Ports: more}, model.FirewallChange{Ports: unknown})
+		unknown := fwtest.Both("::", 1, 1, "fd00:1::2", 1)
+		more := fwtest.Both("0.0.0.0", 1, 1, "172.20.1.2", 1)
+		err := f.Apply(t.Context(), model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(9)}, Ports: more}, model.FirewallChange{Ports: unknown})
 		if !errors.Is(err, model.ErrFirewallTampered) {
 			t.Errorf("deleting an unknown port: %v", err)
 		}
 		link := func(name string) model.FirewallChange {
-			n := network(9)
+			n := fwtest.Network(9)
 			n.Bridge = name
 			return model.FirewallChange{Networks: []model.FirewallNetwork{n}}
 		}
 		for name, bad := range map[string]model.FirewallChange{
-			"reversed ports":     {Ports: both("0.0.0.0", 5, 4, "172.20.1.9", 80)},
-			"port 0":             {Ports: both("0.0.0.0", 0, 4, "172.20.1.9", 80)},
-			"ports beyond":       {Ports: both("0.0.0.0", 1, 4, "172.20.1.9", 65533)},
-			"two families":       {Ports: both("::", 5, 5, "172.20.1.9", 80)},
+			"reversed ports":     {Ports: fwtest.Both("0.0.0.0", 5, 4, "172.20.1.9", 80)},
+			"port 0":             {Ports: fwtest.Both("0.0.0.0", 0, 4, "172.20.1.9", 80)},
+			"ports beyond":       {Ports: fwtest.Both("0.0.0.0", 1, 4, "172.20.1.9", 65533)},
+			"two families":       {Ports: fwtest.Both("::", 5, 5, "172.20.1.9", 80)},
 			"an owner of words":  {Ports: []model.Port{{Proto: 6, Host: netip.IPv4Unspecified(), First: 1, Last: 1, Addr: netip.MustParseAddr("10.0.0.1"), Port: 1, Owner: "x -j ACCEPT"}}},
 			"a protocol":         {Ports: []model.Port{{Proto: 47, Host: netip.IPv4Unspecified(), First: 1, Last: 1, Addr: netip.MustParseAddr("10.0.0.1"), Port: 1, Owner: "x"}}},
 			"a link of two":      link("br9 br8"),
@@ -328,7 +229,9 @@ func TestApplyRefuses(t *testing.T) {
 			"a negation":         link("!"),
 			"too long":           link("abcdefghijklmnop"),
 			"a quote":            link(`br"`),
-			"a trusted wildcard": {Networks: []model.FirewallNetwork{network(9, func(f *model.FirewallFamily) { f.Trusted = []string{"eth+"} })}},
+			"a trusted wildcard": {Networks: []model.FirewallNetwork{fwtest.Network(9, func(f *model.FirewallFamily) { f.Trusted = []string{"eth+"} })}},
+			"a linked wildcard":  {LinkedPorts: []model.LinkedPort{{Host: "veth+", Owner: "e1"}}},
+			"a linked owner":     {LinkedPorts: []model.LinkedPort{{Host: "veth1", Owner: "a b"}}},
 			"a network's id":     {Networks: []model.FirewallNetwork{{ID: "a b", Bridge: "br9"}}},
 		} {
 			err := f.Apply(t.Context(), bad, model.FirewallChange{})
@@ -354,10 +257,11 @@ func TestApplyRefuses(t *testing.T) {
 // Each batch of each change fails, or is the last before the process ends.
 func TestFailures(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
-		first := some()
+		first := fwtest.Some()
 		more := model.FirewallChange{
-			Networks: []model.FirewallNetwork{network(5), network(1, noICC)},
-			Ports:    slices.Concat(both("0.0.0.0", 1, 1, "172.20.5.2", 1), both("::", 1, 1, "fd00:5::2", 1)),
+			Networks: []model.FirewallNetwork{fwtest.Network(5), fwtest.Network(1, fwtest.NoICC)},
+			Ports:    slices.Concat(fwtest.Both("0.0.0.0", 1, 1, "172.20.5.2", 1), fwtest.Both("::", 1, 1, "fd00:5::2", 1)),
+			Links:    []model.Link{fwtest.Link("br4", "172.20.4.2", "172.20.4.9")},
 		}
 		for name, tt := range map[string]struct{ have, add, del model.FirewallChange }{
 			"the first network": {add: first},
@@ -375,9 +279,9 @@ func TestFailures(t *testing.T) {
 				return nil
 			})
 			g := model.FirewallGuard{}
-			for n := 1; n <= 2; n++ {
+			for n := 1; n <= 3; n++ { // IPv4, IPv6, links
 				what := fmt.Sprintf("%s, batch %d", name, n)
-				f := open(t, ipt.Config{Variant: v, Steps: steps})
+				f := open(t, ipt.Config{Variant: v, NoOwner: true, Steps: steps})
 				if _, err := f.Reconcile(t.Context(), tt.have, g); err != nil {
 					t.Fatal(err)
 				}
@@ -395,7 +299,10 @@ func TestFailures(t *testing.T) {
 					t.Fatal(err)
 				}
 				// The process dies instead: the next one repairs.
-				f = open(t, ipt.Config{Variant: v, Steps: step.New(func(i int, _ string) error {
+				if err := f.Close(); err != nil {
+					t.Error(err)
+				}
+				f = open(t, ipt.Config{Variant: v, NoOwner: true, Steps: step.New(func(i int, _ string) error {
 					if i >= n {
 						return step.ErrInjected // nothing is done any more
 					}
@@ -404,9 +311,15 @@ func TestFailures(t *testing.T) {
 				if err := f.Apply(t.Context(), tt.add, tt.del); !errors.Is(err, step.ErrInjected) {
 					t.Errorf("%s: got %v, want the injected error", what, err)
 				}
-				next := open(t, ipt.Config{Variant: v})
+				if err := f.Close(); err != nil {
+					t.Error(err)
+				}
+				next := open(t, ipt.Config{Variant: v, NoOwner: true})
 				if _, err := next.Reconcile(t.Context(), tt.have, g); err != nil {
 					t.Fatal(err)
+				}
+				if err := next.Close(); err != nil {
+					t.Error(err)
 				}
 				if diff := cmp.Diff(sorted(before), sorted(ours(t, v))); diff != "" {
 					t.Errorf("after %s and a kill, a start does not repair (-want +got):\n%s", what, diff)
@@ -423,25 +336,31 @@ func sorted(text string) []string {
 func TestReconcileRepairs(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		prog := "iptables-" + string(v)
-		want, g := some(), model.FirewallGuard{V4: true}
-		f := open(t, ipt.Config{Variant: v})
+		want, g := fwtest.Some(), model.FirewallGuard{V4: true}
+		f := open(t, ipt.Config{Variant: v, NoOwner: true})
 		reconcile(t, f, want, g, true)
 		before := sorted(ours(t, v))
-		for _, tamper := range []string{
-			"-F", "-F LIBNETWORK-FORWARD", "-t nat -F", "-t raw -F", "-F FORWARD", "-t nat -F OUTPUT",
-			"-I LIBNETWORK-FORWARD -j ACCEPT", "-t nat -A LIBNETWORK-ANY -j RETURN",
-			"-D LIBNETWORK-PASS 1", "-t nat -D LIBNETWORK-ANY 1", "-t nat -I LIBNETWORK-POST -s 172.20.1.0/24 -j ACCEPT",
-		} {
-			command(t, append([]string{prog, "-w"}, strings.Fields(tamper)...)...)
+		tampered := func(tamper string) {
+			t.Helper()
 			reconcile(t, f, want, g, true)
 			if diff := cmp.Diff(before, sorted(ours(t, v))); diff != "" {
 				t.Errorf("%s is not repaired (-want +got):\n%s", tamper, diff)
 			}
 			reconcile(t, f, want, g, false)
 		}
+		nstest.Command(t, "nft", "delete", "table", "bridge", "libnetwork-iptables-"+string(v))
+		tampered("the deletion of the table of links")
+		for _, tamper := range []string{
+			"-F", "-F LIBNETWORK-FORWARD", "-t nat -F", "-t raw -F", "-F FORWARD", "-t nat -F OUTPUT",
+			"-I LIBNETWORK-FORWARD -j ACCEPT", "-t nat -A LIBNETWORK-ANY -j RETURN",
+			"-D LIBNETWORK-PASS 1", "-t nat -D LIBNETWORK-ANY 1", "-t nat -I LIBNETWORK-POST -s 172.20.1.0/24 -j ACCEPT",
+		} {
+			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(tamper)...)...)
+			tampered(tamper)
+		}
 		// A chain that is not led to is found by the next change of its table.
-		command(t, prog, "-w", "-F", "FORWARD")
-		err := f.Apply(t.Context(), model.FirewallChange{Networks: []model.FirewallNetwork{network(7)}}, model.FirewallChange{})
+		nstest.Command(t, prog, "-w", "-F", "FORWARD")
+		err := f.Apply(t.Context(), model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(7)}}, model.FirewallChange{})
 		if !errors.Is(err, model.ErrFirewallTampered) {
 			t.Errorf("a change after the flush of FORWARD: %v", err)
 		}
@@ -455,8 +374,8 @@ func TestReconcileRepairs(t *testing.T) {
 func TestTwoDirectories(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		a, b := open(t, ipt.Config{Variant: v}), open(t, ipt.Config{Variant: v, Name: "libnetwork-deadbeef"})
-		one := model.FirewallChange{Networks: []model.FirewallNetwork{network(1)}}
-		two := model.FirewallChange{Networks: []model.FirewallNetwork{network(2)}}
+		one := model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(1)}}
+		two := model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(2)}}
 		apply(t, a, one, model.FirewallChange{})
 		apply(t, b, two, model.FirewallChange{})
 		reconcile(t, a, one, model.FirewallGuard{}, false)
@@ -494,23 +413,8 @@ func TestMissingPrograms(t *testing.T) {
 // Every setting is taken by the programs, and is found again as it was written.
 func TestEverySetting(t *testing.T) {
 	var all model.FirewallChange
-	for _, mode := range []model.GatewayMode{model.ModeNAT, model.ModeNATUnprotected, model.ModeRouted, model.ModeIsolated} {
-		for bits := range 1 << 6 {
-			on := func(i int) bool { return bits>>i&1 == 1 }
-			all.Networks = append(all.Networks, network(len(all.Networks)+1, func(f *model.FirewallFamily) {
-				f.Mode, f.Internal, f.ICC, f.Masquerade, f.ClampMSS = mode, on(0) || mode == model.ModeIsolated, on(1), on(2), on(3)
-				if on(4) {
-					f.Trusted = []string{"eth1"}
-				}
-				if on(5) {
-					f.TrustedMark = model.Mark{Value: 0x10, Mask: 0xf0}
-					f.MasqueradeTo = netip.MustParseAddr("192.0.2.7")
-					if f.Subnets[0].Addr().Is6() {
-						f.MasqueradeTo = netip.MustParseAddr("2001:db8:2::7")
-					}
-				}
-			}))
-		}
+	for i, set := range fwtest.Settings() {
+		all.Networks = append(all.Networks, fwtest.Network(i+1, set.Apply))
 	}
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		f := open(t, ipt.Config{Variant: v})

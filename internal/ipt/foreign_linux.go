@@ -85,7 +85,7 @@ func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) 
 			return "", err
 		}
 	}
-	out, err := run(ctx, f.ns, "", progs.save)
+	out, err := f.run(ctx, "", progs.save)
 	if err != nil {
 		if v != f.variant && v == NFT {
 			f.log.Debug("the other variant of iptables cannot be asked", "err", err)
@@ -117,7 +117,7 @@ func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) 
 	if err := f.cfg.Steps.Next("ipt: foreign accept"); err != nil {
 		return "", err
 	}
-	if _, err := run(ctx, f.ns, "*"+tableFilter+"\n"+change+"\nCOMMIT\n", progs.restore, "--noflush", "-w"); err != nil {
+	if _, err := f.run(ctx, "*"+tableFilter+"\n"+change+"\nCOMMIT\n", progs.restore, "--noflush", "-w"); err != nil {
 		return "", fmt.Errorf("chain %s: %w", userChain, err)
 	}
 	return filepath.Base(strings.TrimSuffix(progs.restore, "-restore")) + " " + change, nil

@@ -6,8 +6,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
 // Foreign rules and policies stay, in their order, and the one chain of Docker that
@@ -21,12 +23,12 @@ func TestForeignRules(t *testing.T) {
 				"-A INPUT -j MINE", "-t nat -A PREROUTING -p tcp -j RETURN", "-t nat -A POSTROUTING -o eth9 -j ACCEPT",
 				"-t raw -A PREROUTING -i eth9 -j ACCEPT", "-t mangle -A FORWARD -j ACCEPT", "-t nat -A OUTPUT -o eth9 -j ACCEPT",
 			} {
-				command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
+				nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
 			}
 		}
 		before := withoutOurs(saved(t, v))
 		f := open(t, ipt.Config{Variant: v})
-		apply(t, f, some(), model.FirewallChange{})
+		apply(t, f, fwtest.Some(), model.FirewallChange{})
 		now := saved(t, v)
 		if diff := cmp.Diff(before, withoutOurs(now)); diff != "" {
 			t.Errorf("foreign rules (-before +with networks):\n%s", diff)
@@ -44,10 +46,10 @@ func TestForeignRules(t *testing.T) {
 				break
 			}
 		}
-		command(t, append([]string{"iptables-" + string(v), "-w", "-D", "FORWARD"}, strings.Fields(rule)...)...)
-		command(t, append([]string{"iptables-" + string(v), "-w", "-A", "FORWARD"}, strings.Fields(rule)...)...)
-		reconcile(t, f, some(), model.FirewallGuard{}, false)
-		apply(t, f, model.FirewallChange{}, some())
+		nstest.Command(t, append([]string{"iptables-" + string(v), "-w", "-D", "FORWARD"}, strings.Fields(rule)...)...)
+		nstest.Command(t, append([]string{"iptables-" + string(v), "-w", "-A", "FORWARD"}, strings.Fields(rule)...)...)
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, false)
+		apply(t, f, model.FirewallChange{}, fwtest.Some())
 		if diff := cmp.Diff(before, withoutOurs(saved(t, v))); diff != "" || ours(t, v) != "" {
 			t.Errorf("10 foreign rules (-before +after):\n%s\nours:\n%s", diff, ours(t, v))
 		}
@@ -74,17 +76,17 @@ func TestDockerStartsLater(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		prog := "iptables-" + string(v)
 		f := open(t, ipt.Config{Variant: v})
-		reconcile(t, f, some(), model.FirewallGuard{}, true)
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, true)
 		for _, l := range []string{
 			"-N DOCKER-USER", "-N DOCKER-FORWARD", "-A DOCKER-FORWARD -i docker0 -j ACCEPT",
 			"-I FORWARD -j DOCKER-FORWARD", "-I FORWARD -j DOCKER-USER",
 		} {
-			command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
+			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
 		}
-		reconcile(t, f, some(), model.FirewallGuard{}, true)
-		reconcile(t, f, some(), model.FirewallGuard{}, false)
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, true)
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, false)
 		var order []string
-		for line := range strings.Lines(command(t, prog, "-w", "-S", "FORWARD")) {
+		for line := range strings.Lines(nstest.Command(t, prog, "-w", "-S", "FORWARD")) {
 			words := strings.Fields(line)
 			order = append(order, words[len(words)-1])
 		}

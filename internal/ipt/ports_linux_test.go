@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -21,16 +22,16 @@ func TestManyPorts(t *testing.T) {
 func testManyPorts(t *testing.T, v ipt.Variant) {
 	f := open(t, ipt.Config{Variant: v})
 	none := model.FirewallChange{}
-	apply(t, f, model.FirewallChange{Networks: []model.FirewallNetwork{network(1)}}, none)
+	apply(t, f, model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(1)}}, none)
 	before := ours(t, v)
-	wide := model.FirewallChange{Ports: both("0.0.0.0", 10000, 14999, "172.20.1.2", 10000)}
+	wide := model.FirewallChange{Ports: fwtest.Both("0.0.0.0", 10000, 14999, "172.20.1.2", 10000)}
 	apply(t, f, wide, none)
 	if got := strings.Count(ours(t, v), "\n") - strings.Count(before, "\n"); got != len(wide.Ports) {
 		t.Errorf("%d rules more, want %d", got, len(wide.Ports))
 	}
 	apply(t, f, none, wide)
-	shifted := model.FirewallChange{Ports: both("0.0.0.0", 20000, 20999, "172.20.1.2", 80)}
-	more := model.FirewallChange{Ports: both("0.0.0.0", 1, 1, "172.20.1.2", 80)}
+	shifted := model.FirewallChange{Ports: fwtest.Both("0.0.0.0", 20000, 20999, "172.20.1.2", 80)}
+	more := model.FirewallChange{Ports: fwtest.Both("0.0.0.0", 1, 1, "172.20.1.2", 80)}
 	apply(t, f, shifted, none)
 	apply(t, f, more, none)
 	apply(t, f, none, more)
@@ -47,11 +48,11 @@ func BenchmarkPort(b *testing.B) {
 				nstest.Require(b, feature)
 				nstest.Run(b, func() {
 					f := open(b, ipt.Config{Variant: v})
-					apply(b, f, model.FirewallChange{Networks: []model.FirewallNetwork{network(1)}}, model.FirewallChange{})
+					apply(b, f, model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(1)}}, model.FirewallChange{})
 					if others > 0 {
-						apply(b, f, model.FirewallChange{Ports: both("0.0.0.0", 20000, 20000+uint16(others)/2-1, "172.20.1.2", 80)}, model.FirewallChange{})
+						apply(b, f, model.FirewallChange{Ports: fwtest.Both("0.0.0.0", 20000, 20000+uint16(others)/2-1, "172.20.1.2", 80)}, model.FirewallChange{})
 					}
-					p := both("0.0.0.0", 1, 1, "172.20.1.2", 80)[:1]
+					p := fwtest.Both("0.0.0.0", 1, 1, "172.20.1.2", 80)[:1]
 					b.ReportAllocs()
 					for b.Loop() {
 						apply(b, f, model.FirewallChange{Ports: p}, model.FirewallChange{})

@@ -72,8 +72,9 @@ func variant(ctx context.Context, program string) (Variant, error) {
 	return Legacy, nil
 }
 
-// run runs a program in a network namespace and returns what it writes.
-func run(ctx context.Context, ns int, input string, program string, args ...string) ([]byte, error) {
+// run runs a program in a network namespace and returns what it writes. The program
+// is one of own, unless that is nil.
+func run(ctx context.Context, ns int, own *processes, input string, program string, args ...string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -81,10 +82,12 @@ func run(ctx context.Context, ns int, input string, program string, args ...stri
 	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := inside(ns, cmd.Start); err != nil {
+	if err := inside(ns, func() error { return own.start(cmd) }); err != nil {
 		return nil, fmt.Errorf("%s: %w", program, err)
 	}
-	if err := cmd.Wait(); err != nil {
+	err := cmd.Wait()
+	own.ended(cmd)
+	if err != nil {
 		return nil, failure(program, stderr.Bytes(), errors.Join(ctx.Err(), err))
 	}
 	return stdout.Bytes(), nil

@@ -48,12 +48,12 @@ func (r *Redirector) Remove(ctx context.Context, nsFD int) error {
 }
 
 func (r *Redirector) change(ctx context.Context, nsFD int, want rules) error {
-	out, err := run(ctx, nsFD, "", r.progs.save)
+	out, err := run(ctx, nsFD, nil, "", r.progs.save)
 	if err != nil {
 		return err
 	}
 	if text := replace(redirectFamily().parse(out), want).text(); text != "" {
-		_, err = run(ctx, nsFD, text, r.progs.restore, "--noflush", "-w")
+		_, err = run(ctx, nsFD, nil, text, r.progs.restore, "--noflush", "-w")
 	}
 	return err
 }

@@ -34,6 +34,9 @@ type Config struct {
 	// Dirs are where the programs are looked for behind those of PATH; by default
 	// the usual directories of an administrator's programs.
 	Dirs []string
+	// NoOwner leaves the flags owner and persist out of the table of links, see package
+	// nft.
+	NoOwner bool
 	// Steps counts batches; nil counts nothing.
 	Steps *step.Counter
 	// Logger is slog.Default if nil.

@@ -89,7 +89,9 @@ func (k *Kernel) openBackend(ctx context.Context, b Backend) (firewall, error) {
 	if b == NFTables {
 		return nft.Open(ctx, nft.Config{Table: name, NoOwner: k.cfg.NoTableOwner, Steps: k.cfg.Steps, Logger: k.log})
 	}
-	return ipt.Open(ctx, ipt.Config{Name: name, Variant: variantOf(b), Steps: k.cfg.Steps, Logger: k.log})
+	return ipt.Open(ctx, ipt.Config{
+		Name: name, Variant: variantOf(b), NoOwner: k.cfg.NoTableOwner, Steps: k.cfg.Steps, Logger: k.log,
+	})
 }
 
 func iptables(v ipt.Variant) Backend { return IPTables + "-" + Backend(v) }

@@ -56,6 +56,9 @@ type Kernel struct {
 	tracked  conntrack.Flusher
 	reaper   *reaper
 	announce announcer
+	// ruling holds one token. Who has it changes what the firewall shall hold together
+	// with what it holds, or compares the two.
+	ruling chan struct{}
 
 	mu sync.Mutex // guards the following
 	// forwards are those that run, by key; nil when closed.
@@ -82,6 +85,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 	k := &Kernel{
 		cfg: cfg, log: cfg.Logger, group: Group(cfg.DataDir), dir: filepath.Join(cfg.RunDir, "netns"),
 		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
+		ruling:   make(chan struct{}, 1),
 		forwards: make(map[string]*forward.Forwarder),
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Ports),
@@ -305,9 +309,24 @@ func forwarding(v6 bool) []string {
 	return []string{"net", "ipv4", "ip_forward"}
 }
 
+// rule takes the token of ruling until done is called.
+func (k *Kernel) rule(ctx context.Context) (done func(), err error) {
+	select {
+	case k.ruling <- struct{}{}:
+		return func() { <-k.ruling }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("change the firewall: %w", ctx.Err())
+	}
+}
+
 // Guard makes the firewall drop, in the families given, what would only pass
 // through the host. Before Recover it says what that shall find, or make.
 func (k *Kernel) Guard(ctx context.Context, v4, v6 bool) error {
+	done, err := k.rule(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	k.mu.Lock()
 	k.guard = model.FirewallGuard{V4: v4, V6: v6}
 	g, recovered := k.guard, k.recovered

@@ -67,11 +67,7 @@ func change(objs []model.Object) (c model.FirewallChange, ok bool) {
 }
 
 func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChange) error {
-	// The books are written first: if the firewall has to be repaired, they say
-	// what it shall hold.
-	k.book(add, del)
-	if err := k.repaired(ctx, k.firewall.Apply(ctx, add, del)); err != nil {
-		k.book(del, add)
+	if err := k.rewrite(ctx, add, del); err != nil {
 		return err
 	}
 	if err := k.tracked.Flush(ctx, stale(add)); err != nil {
@@ -90,6 +86,22 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChan
 		}
 	}
 	return nil
+}
+
+// rewrite changes the rules and the books. These come first: if the firewall has to be
+// repaired, they say what it shall hold.
+func (k *Kernel) rewrite(ctx context.Context, add, del model.FirewallChange) error {
+	done, err := k.rule(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	k.book(add, del)
+	err = k.repaired(ctx, k.firewall.Apply(ctx, add, del))
+	if err != nil {
+		k.book(del, add)
+	}
+	return err
 }
 
 // warnForeign tells of rules of others for the same ports: the container may never
@@ -125,17 +137,32 @@ func stale(add model.FirewallChange) (filter conntrack.Filter) {
 // off its bridge, for all packets that are on their way at that moment. What they
 // began has been counted by now, and nothing begins any more.
 func (k *Kernel) untrack(ctx context.Context, list []model.Tracked) error {
-	gone := model.FirewallChange{Tracked: list}
-	k.book(model.FirewallChange{}, gone)
-	used, err := k.firewall.Untrack(ctx, list)
-	if err := k.repaired(ctx, err); err != nil {
-		k.book(gone, model.FirewallChange{})
+	used, err := k.uncount(ctx, list)
+	if err != nil {
 		return err
 	}
 	if err := k.tracked.Flush(ctx, conntrack.Filter{Addrs: used}); err != nil {
 		k.log.Warn("forget connections of a container", "addresses", used, "err", err)
 	}
 	return nil
+}
+
+// uncount takes addresses out of the rules and the books, and returns those of which
+// the kernel may remember connections.
+func (k *Kernel) uncount(ctx context.Context, list []model.Tracked) ([]netip.Addr, error) {
+	done, err := k.rule(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	gone := model.FirewallChange{Tracked: list}
+	k.book(model.FirewallChange{}, gone)
+	used, err := k.firewall.Untrack(ctx, list)
+	if err := k.repaired(ctx, err); err != nil {
+		k.book(gone, model.FirewallChange{})
+		return nil, err
+	}
+	return used, nil
 }
 
 // acceptedByOthers sees to it that a foreign forward chain lets through what

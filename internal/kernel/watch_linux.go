@@ -61,6 +61,12 @@ func (k *Kernel) watchRules(changed func()) (watch, error) {
 
 // RepairRules makes the firewall what it shall be. It says whether it was not.
 func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
+	// What a change is about to make is not undone by what was wanted before it.
+	done, err := k.rule(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	want, g := k.wanted()
 	if len(want.Networks)+len(want.Ports)+len(want.Tracked) == 0 && g == (model.FirewallGuard{}) {
 		return false, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/conntrack"
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -19,8 +20,8 @@ func TestApplyConcurrently(t *testing.T) {
 		for i := range 20 {
 			wg.Go(func() {
 				c := nft.Change{
-					Networks: []model.FirewallNetwork{network(i + 1)},
-					Ports:    both("0.0.0.0", uint16(1000+i), uint16(1000+i), "172.20.1.2", 80),
+					Networks: []model.FirewallNetwork{fwtest.Network(i + 1)},
+					Ports:    fwtest.Both("0.0.0.0", uint16(1000+i), uint16(1000+i), "172.20.1.2", 80),
 				}
 				for range 5 {
 					if err := f.Apply(t.Context(), c, nft.Change{}); err != nil {
@@ -34,7 +35,7 @@ func TestApplyConcurrently(t *testing.T) {
 		}
 		wg.Wait()
 		reconcile(t, f, nft.Change{}, nft.Guard{}, false)
-		if left := command(t, "nft", "list", "ruleset"); left != "" {
+		if left := nstest.Command(t, "nft", "list", "ruleset"); left != "" {
 			t.Errorf("left behind:\n%s", left)
 		}
 		for range 2 {
@@ -54,7 +55,7 @@ func TestReplacedContainer(t *testing.T) {
 	nstest.Require(t, nstest.Conntrack)
 	p := newTopology(t)
 	f := p.firewall(nft.Config{})
-	at := func(addr string) []model.Port { return both("0.0.0.0", 5300, 5300, addr, 53) }
+	at := func(addr string) []model.Port { return fwtest.Both("0.0.0.0", 5300, 5300, addr, 53) }
 	p.apply(f, nft.Change{Networks: twoNetworks(), Ports: at("172.20.1.2")}, nft.Change{})
 	servers := map[string]net.PacketConn{}
 	for addr, ns := range map[string]*nstest.NS{"172.20.1.2": p.c1a, "172.20.1.3": p.c1b} {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -30,7 +31,7 @@ func TestForeignDNAT(t *testing.T) {
 		t.Run("a foreign rule for the same port is named by table and chain: "+tt.name, func(t *testing.T) {
 			nstest.Run(t, func() {
 				f := open(t, nft.Config{})
-				port := both("0.0.0.0", 8080, 8080, "172.20.1.2", 80)[:1]
+				port := fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.2", 80)[:1]
 				find := func() string {
 					t.Helper()
 					lines, err := f.ForeignDNAT(t.Context(), port)
@@ -39,13 +40,13 @@ func TestForeignDNAT(t *testing.T) {
 					}
 					return strings.Join(lines, "\n")
 				}
-				if err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{network(1)}}, nft.Change{}); err != nil {
+				if err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(1)}}, nft.Change{}); err != nil {
 					t.Fatal(err)
 				}
 				if got := find(); got != "" {
 					t.Errorf("with our own rules alone: %q", got)
 				}
-				command(t, "sh", "-c", tt.rules)
+				nstest.Command(t, "sh", "-c", tt.rules)
 				for _, after := range []string{"somebody else's change", "our change"} {
 					got := find()
 					if tt.want == "" && got != "" || !strings.Contains(got, tt.want) || strings.Contains(got, "\n") {

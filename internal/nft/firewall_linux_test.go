@@ -3,17 +3,14 @@ package nft_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -22,8 +19,6 @@ import (
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func open(t testing.TB, cfg nft.Config) *nft.Firewall {
 	t.Helper()
@@ -34,99 +29,6 @@ func open(t testing.TB, cfg nft.Config) *nft.Firewall {
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	return f
-}
-
-func network(i int, change ...func(*model.FirewallFamily)) model.FirewallNetwork {
-	n := model.FirewallNetwork{
-		ID:     fmt.Sprintf("%012x%052x", i, i),
-		Bridge: fmt.Sprintf("br%d", i),
-		V4: &model.FirewallFamily{
-			Subnets:    []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("172.%d.%d.0/24", 20+i/256, i%256))},
-			Masquerade: true, ICC: true,
-		},
-		V6: &model.FirewallFamily{
-			Subnets:    []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("fd00:%x::/64", i))},
-			Masquerade: true, ICC: true,
-		},
-	}
-	for _, c := range change {
-		c(n.V4)
-		c(n.V6)
-	}
-	return n
-}
-
-func command(t testing.TB, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-// some is a bit of everything.
-func some() nft.Change {
-	return nft.Change{Networks: []model.FirewallNetwork{network(1), network(2, internal)}, Tracked: tracked("172.20.1.2", "fd00:1::2"), Ports: join(
-		both("0.0.0.0", 8080, 8080, "172.20.1.2", 80),
-		both("127.0.0.1", 8080, 8080, "172.20.1.3", 80),
-		both("0.0.0.0", 9000, 9009, "172.20.1.2", 9000),
-		both("0.0.0.0", 9010, 9019, "172.20.1.3", 9010),
-		both("0.0.0.0", 60000, 65535, "172.20.1.3", 60000),
-		both("::", 9000, 9003, "fd00:1::2", 80),
-		both("2001:db8::1", 9000, 9001, "fd00:1::2", 9000),
-		[]model.Port{{
-			Proto: 132, Host: netip.IPv4Unspecified(), First: 7, Last: 8,
-			Addr: netip.MustParseAddr("172.20.1.2"), Port: 7, Owner: "e1",
-		}},
-	)}
-}
-
-// golden compares a text with the file that it is written down in.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".nft")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
-
-func TestRenderGolden(t *testing.T) {
-	v4only := network(1)
-	v4only.V6 = nil
-	routed := func(f *model.FirewallFamily) { f.Masquerade = false }
-	tests := map[string]struct {
-		want  nft.Change
-		guard nft.Guard
-	}{
-		"plain":       {want: nft.Change{Networks: []model.FirewallNetwork{network(1)}}},
-		"everything":  {want: some()},
-		"ipv4":        {want: nft.Change{Networks: []model.FirewallNetwork{v4only}}},
-		"internal":    {want: nft.Change{Networks: []model.FirewallNetwork{network(1, internal, noICC)}}},
-		"no_icc":      {want: nft.Change{Networks: []model.FirewallNetwork{network(1, noICC)}}},
-		"routed":      {want: nft.Change{Networks: []model.FirewallNetwork{network(1, routed)}}},
-		"guard_alone": {guard: nft.Guard{V4: true}},
-		"nothing":     {},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, err := nft.Render("libnetwork", tt.want, tt.guard)
-			if err != nil {
-				t.Fatal(err)
-			}
-			golden(t, name, got)
-		})
-	}
-	t.Run("redirect", func(t *testing.T) { golden(t, "redirect", nft.RenderRedirect(10053)) })
 }
 
 func reconcile(t *testing.T, f *nft.Firewall, want nft.Change, g nft.Guard, changed bool) {
@@ -152,19 +54,11 @@ func generation(t *testing.T, f *nft.Firewall) uint32 {
 func TestApplyIsReconciled(t *testing.T) {
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{})
-		want, none := some(), nft.Change{}
-		for _, n := range want.Networks { // one by one
-			if err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{n}}, none); err != nil {
+		want, none := fwtest.Some(), nft.Change{}
+		for _, p := range fwtest.Pieces(want) {
+			if err := f.Apply(t.Context(), p, none); err != nil {
 				t.Fatal(err)
 			}
-		}
-		for _, p := range want.Ports {
-			if err := f.Apply(t.Context(), nft.Change{Ports: []model.Port{p}}, none); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := f.Apply(t.Context(), nft.Change{Tracked: want.Tracked}, none); err != nil {
-			t.Fatal(err)
 		}
 		before := generation(t, f)
 		reconcile(t, f, want, nft.Guard{}, false)
@@ -182,7 +76,7 @@ func TestApplyIsReconciled(t *testing.T) {
 		if err := f.Apply(t.Context(), none, want); err != nil {
 			t.Fatal(err)
 		}
-		if left := command(t, "nft", "list", "ruleset"); left != "" {
+		if left := nstest.Command(t, "nft", "list", "ruleset"); left != "" {
 			t.Errorf("10 left behind:\n%s", left)
 		}
 		reconcile(t, f, none, nft.Guard{}, false)
@@ -195,7 +89,7 @@ func TestApplyIsolationOfMany(t *testing.T) {
 		for n := 2; n <= 4; n++ {
 			var nets []model.FirewallNetwork
 			for i := range n {
-				nets = append(nets, network(i+1))
+				nets = append(nets, fwtest.Network(i+1))
 			}
 			if err := f.Apply(t.Context(), nft.Change{Networks: nets}, nft.Change{}); err != nil {
 				t.Fatal(err)
@@ -204,7 +98,7 @@ func TestApplyIsolationOfMany(t *testing.T) {
 			if err := f.Apply(t.Context(), nft.Change{}, nft.Change{Networks: nets[1:]}); err != nil {
 				t.Fatal(err)
 			}
-			text := command(t, "nft", "list", "ruleset")
+			text := nstest.Command(t, "nft", "list", "ruleset")
 			for _, gone := range nets[1:] {
 				if strings.Contains(text, gone.Bridge) || strings.Contains(text, gone.ID[:12]) {
 					t.Errorf("7 rules name the deleted %s:\n%s", gone.Bridge, text)
@@ -218,22 +112,22 @@ func TestApplyIsolationOfMany(t *testing.T) {
 func TestApplyIsAllOrNothing(t *testing.T) {
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{})
-		want := some()
+		want := fwtest.Some()
 		if err := f.Apply(t.Context(), want, nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
-		unknown := both("::", 1, 1, "fd00:1::2", 1)
-		more := both("0.0.0.0", 1, 1, "172.20.1.2", 1)
-		err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{network(3)}, Ports: more}, nft.Change{Ports: unknown})
+		unknown := fwtest.Both("::", 1, 1, "fd00:1::2", 1)
+		more := fwtest.Both("0.0.0.0", 1, 1, "172.20.1.2", 1)
+		err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(3)}, Ports: more}, nft.Change{Ports: unknown})
 		if !errors.Is(err, nft.ErrTampered) {
 			t.Fatalf("deleting an unknown port: %v", err)
 		}
-		taken := both("0.0.0.0", 8080, 8080, "172.20.1.9", 80)
-		if err := f.Apply(t.Context(), nft.Change{Ports: join(more, taken)}, nft.Change{}); !errors.Is(err, nft.ErrTampered) {
+		taken := fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.9", 80)
+		if err := f.Apply(t.Context(), nft.Change{Ports: slices.Concat(more, taken)}, nft.Change{}); !errors.Is(err, nft.ErrTampered) {
 			t.Fatalf("adding a taken port: %v", err)
 		}
-		bad := both("0.0.0.0", 5, 4, "172.20.1.9", 80)
-		err = f.Apply(t.Context(), nft.Change{Ports: join(more, bad)}, nft.Change{})
+		bad := fwtest.Both("0.0.0.0", 5, 4, "172.20.1.9", 80)
+		err = f.Apply(t.Context(), nft.Change{Ports: slices.Concat(more, bad)}, nft.Change{})
 		if _, ok := err.(types.BadRequestError); !ok {
 			t.Fatalf("a bad port: %v", err)
 		}
@@ -249,10 +143,10 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 func TestStep(t *testing.T) {
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{Steps: step.New(func(int, string) error { return step.ErrInjected })})
-		if err := f.Apply(t.Context(), some(), nft.Change{}); !errors.Is(err, step.ErrInjected) {
+		if err := f.Apply(t.Context(), fwtest.Some(), nft.Change{}); !errors.Is(err, step.ErrInjected) {
 			t.Fatal(err)
 		}
-		if left := command(t, "nft", "list", "ruleset"); left != "" {
+		if left := nstest.Command(t, "nft", "list", "ruleset"); left != "" {
 			t.Errorf("written in spite of the failure:\n%s", left)
 		}
 	})
@@ -282,15 +176,15 @@ func TestReconcileRepairs(t *testing.T) {
 		t.Run(tamper, func(t *testing.T) {
 			nstest.Run(t, func() {
 				f := open(t, nft.Config{NoOwner: true})
-				want := some()
+				want := fwtest.Some()
 				if err := f.Apply(t.Context(), want, nft.Change{}); err != nil {
 					t.Fatal(err)
 				}
-				before := command(t, "nft", "-s", "list", "ruleset")
-				command(t, "nft", tamper)
+				before := nstest.Command(t, "nft", "-s", "list", "ruleset")
+				nstest.Command(t, "nft", tamper)
 				reconcile(t, f, want, nft.Guard{}, true)
 				// The order of elements is the kernel's.
-				if after := command(t, "nft", "-s", "list", "ruleset"); len(after) != len(before) {
+				if after := nstest.Command(t, "nft", "-s", "list", "ruleset"); len(after) != len(before) {
 					t.Errorf("got\n%s\nwant\n%s", after, before)
 				}
 				reconcile(t, f, want, nft.Guard{}, false)
@@ -302,12 +196,12 @@ func TestReconcileRepairs(t *testing.T) {
 func TestApplyAfterAFlush(t *testing.T) {
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{NoOwner: true})
-		want := some()
+		want := fwtest.Some()
 		if err := f.Apply(t.Context(), want, nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
-		command(t, "nft", "flush", "ruleset")
-		err := f.Apply(t.Context(), nft.Change{Ports: both("0.0.0.0", 1, 1, "172.20.1.2", 1)}, nft.Change{})
+		nstest.Command(t, "nft", "flush", "ruleset")
+		err := f.Apply(t.Context(), nft.Change{Ports: fwtest.Both("0.0.0.0", 1, 1, "172.20.1.2", 1)}, nft.Change{})
 		if !errors.Is(err, nft.ErrTampered) {
 			t.Fatalf("got %v, want ErrTampered", err)
 		}
@@ -321,11 +215,11 @@ func TestOwner(t *testing.T) {
 		if !f.HasOwner() {
 			t.Skip("this kernel has no table flags owner and persist")
 		}
-		want := some()
+		want := fwtest.Some()
 		if err := f.Apply(t.Context(), want, nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
-		command(t, "nft", "flush", "ruleset")
+		nstest.Command(t, "nft", "flush", "ruleset")
 		if out, err := exec.Command("nft", "delete", "table", "ip", "libnetwork").CombinedOutput(); err == nil {
 			t.Errorf("somebody else deleted the table: %s", out)
 		}
@@ -334,12 +228,12 @@ func TestOwner(t *testing.T) {
 			if err := f.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(command(t, "nft", "list", "tables"), "libnetwork") {
+			if !strings.Contains(nstest.Command(t, "nft", "list", "tables"), "libnetwork") {
 				t.Fatal("the tables ended with the process")
 			}
 			f = open(t, nft.Config{})
 			if first == "apply" {
-				p := nft.Change{Ports: both("0.0.0.0", 1, 1, "172.20.1.2", 1)}
+				p := nft.Change{Ports: fwtest.Both("0.0.0.0", 1, 1, "172.20.1.2", 1)}
 				if err := f.Apply(t.Context(), p, nft.Change{}); err != nil {
 					t.Fatal(err)
 				}
@@ -350,15 +244,15 @@ func TestOwner(t *testing.T) {
 			reconcile(t, f, want, nft.Guard{}, false)
 			// A start that finds everything right writes nothing, so that the tables are
 			// anybody's until the first change.
-			command(t, "nft", "flush", "ruleset")
+			nstest.Command(t, "nft", "flush", "ruleset")
 			reconcile(t, f, want, nft.Guard{}, first == "reconcile")
-			command(t, "nft", "flush", "ruleset")
+			nstest.Command(t, "nft", "flush", "ruleset")
 			reconcile(t, f, want, nft.Guard{}, false)
 		}
 		if err := f.Apply(t.Context(), nft.Change{}, want); err != nil {
 			t.Fatalf("a new process deletes: %v", err)
 		}
-		if left := command(t, "nft", "list", "ruleset"); left != "" {
+		if left := nstest.Command(t, "nft", "list", "ruleset"); left != "" {
 			t.Errorf("left behind:\n%s", left)
 		}
 	})
@@ -368,28 +262,28 @@ func TestTablesOfTwoDirectories(t *testing.T) {
 	nstest.Run(t, func() {
 		a, b := open(t, nft.Config{}), open(t, nft.Config{Table: "libnetwork-2"})
 		for _, f := range []*nft.Firewall{a, b} {
-			if err := f.Apply(t.Context(), some(), nft.Change{}); err != nil {
+			if err := f.Apply(t.Context(), fwtest.Some(), nft.Change{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := a.Apply(t.Context(), nft.Change{}, some()); err != nil {
+		if err := a.Apply(t.Context(), nft.Change{}, fwtest.Some()); err != nil {
 			t.Fatal(err)
 		}
-		reconcile(t, b, some(), nft.Guard{}, false)
+		reconcile(t, b, fwtest.Some(), nft.Guard{}, false)
 	})
 }
 
 func TestList(t *testing.T) {
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{})
-		if err := f.Apply(t.Context(), some(), nft.Change{}); err != nil {
+		if err := f.Apply(t.Context(), fwtest.Some(), nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := f.List(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := nft.Render("libnetwork", some(), nft.Guard{})
+		want, err := nft.Render("libnetwork", fwtest.Some(), nft.Guard{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -433,11 +327,11 @@ func TestCostIsFlat(t *testing.T) {
 		{"a range of 5000 is deleted", nft.Change{}, same, 1, 2},
 		{"a shifted range is one element a port", shifted, nft.Change{}, 1, 10},
 		{"ten ports are one message", nft.Change{Ports: numbered(1, 10)}, nft.Change{}, 1, 10},
-		{"a network is added", nft.Change{Networks: []model.FirewallNetwork{network(9000)}}, nft.Change{}, 0, 0},
+		{"a network is added", nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(9000)}}, nft.Change{}, 0, 0},
 	}
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{})
-		if err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{network(1)}}, nft.Change{}); err != nil {
+		if err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(1)}}, nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
 		type cost struct{ bytes, messages, elements int }
@@ -455,7 +349,7 @@ func TestCostIsFlat(t *testing.T) {
 		empty := costs()
 		many := nft.Change{Ports: numbered(6000, 50_000)}
 		for i := range 500 {
-			many.Networks = append(many.Networks, network(i+2))
+			many.Networks = append(many.Networks, fwtest.Network(i+2))
 		}
 		if err := f.Apply(t.Context(), many, nft.Change{}); err != nil {
 			t.Fatal(err)
@@ -491,7 +385,7 @@ func BenchmarkApply(b *testing.B) {
 		b.Run(fmt.Sprintf("ports=%s/existing=%d", bench.name, bench.exist), func(b *testing.B) {
 			nstest.Run(b, func() {
 				f := open(b, nft.Config{})
-				exist := nft.Change{Networks: []model.FirewallNetwork{network(1)}, Ports: numbered(1000, bench.exist)}
+				exist := nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(1)}, Ports: numbered(1000, bench.exist)}
 				if err := f.Apply(b.Context(), exist, nft.Change{}); err != nil {
 					b.Fatal(err)
 				}
@@ -512,10 +406,10 @@ func BenchmarkApply(b *testing.B) {
 func BenchmarkApplyNetwork(b *testing.B) {
 	nstest.Run(b, func() {
 		f := open(b, nft.Config{})
-		if err := f.Apply(b.Context(), nft.Change{Networks: []model.FirewallNetwork{network(1)}}, nft.Change{}); err != nil {
+		if err := f.Apply(b.Context(), nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(1)}}, nft.Change{}); err != nil {
 			b.Fatal(err)
 		}
-		c := nft.Change{Networks: []model.FirewallNetwork{network(2)}}
+		c := nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(2)}}
 		for b.Loop() {
 			if err := f.Apply(b.Context(), c, nft.Change{}); err != nil {
 				b.Fatal(err)
@@ -532,7 +426,7 @@ func BenchmarkReconcileEqual(b *testing.B) {
 		f := open(b, nft.Config{})
 		var want nft.Change
 		for i := range 1000 {
-			want.Networks = append(want.Networks, network(i+1))
+			want.Networks = append(want.Networks, fwtest.Network(i+1))
 		}
 		want.Ports = numbered(1000, 1000)
 		for b.Loop() {

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/nstest"
 )
@@ -243,24 +242,4 @@ func (p *topology) closed(ns *nstest.NS, proto, addr string) {
 	if _, err := p.ask(ns, proto, addr, impatience); err == nil {
 		p.t.Errorf("%s %s answers, want it closed", proto, addr)
 	}
-}
-
-// both returns a publication for TCP and UDP.
-func both(host string, first, last uint16, addr string, to uint16) []model.Port {
-	var list []model.Port
-	for _, proto := range []uint8{6, 17} {
-		list = append(list, model.Port{
-			Proto: proto, Host: netip.MustParseAddr(host), First: first, Last: last,
-			Addr: netip.MustParseAddr(addr), Port: to, Owner: "e1",
-		})
-	}
-	return list
-}
-
-func join(lists ...[]model.Port) []model.Port {
-	var all []model.Port
-	for _, l := range lists {
-		all = append(all, l...)
-	}
-	return all
 }

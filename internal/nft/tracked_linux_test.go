@@ -2,27 +2,19 @@ package nft_test
 
 import (
 	"errors"
-	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
-func tracked(addrs ...string) []model.Tracked {
-	var list []model.Tracked
-	for _, a := range addrs {
-		list = append(list, model.Tracked{Addr: netip.MustParseAddr(a), Owner: "e1"})
-	}
-	return list
-}
-
 func TestUntrack(t *testing.T) {
 	p := newTopology(t)
 	f := p.firewall(nft.Config{})
-	ports := join(both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), both("::", 8080, 8080, "fd00:1::2", 80))
+	ports := slices.Concat(fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), fwtest.Both("::", 8080, 8080, "fd00:1::2", 80))
 	p.apply(f, nft.Change{Networks: twoNetworks(), Ports: ports}, nft.Change{})
 	for _, proto := range []string{"tcp", "udp"} {
 		for _, ns := range []*nstest.NS{p.c1a, p.c2, p.lan} {
@@ -75,12 +67,12 @@ func TestUntrack(t *testing.T) {
 		}, []string{"172.20.1.2"}},
 		{"equal state is reconciled", func() {
 			p.open(p.lan, "tcp", "192.0.2.1:8080", "")
-			if changed, err := f.Reconcile(t.Context(), nft.Change{Networks: twoNetworks(), Ports: ports, Tracked: tracked(all...)}, nft.Guard{}); err != nil || changed {
+			if changed, err := f.Reconcile(t.Context(), nft.Change{Networks: twoNetworks(), Ports: ports, Tracked: fwtest.Tracked(all...)}, nft.Guard{}); err != nil || changed {
 				t.Fatalf("Reconcile = %v, %v", changed, err)
 			}
 		}, []string{"172.20.1.2"}},
 		{"the table is replaced", func() {
-			if changed, err := f.Reconcile(t.Context(), nft.Change{Networks: twoNetworks(), Ports: ports[1:], Tracked: tracked(all...)}, nft.Guard{}); err != nil || !changed {
+			if changed, err := f.Reconcile(t.Context(), nft.Change{Networks: twoNetworks(), Ports: ports[1:], Tracked: fwtest.Tracked(all...)}, nft.Guard{}); err != nil || !changed {
 				t.Fatalf("Reconcile = %v, %v", changed, err)
 			}
 			p.apply(f, nft.Change{Ports: ports[:1]}, nft.Change{})
@@ -89,9 +81,9 @@ func TestUntrack(t *testing.T) {
 	for _, tt := range tests {
 		t.Run("counts the connections of an address: "+tt.name, func(t *testing.T) {
 			p.t = t
-			p.apply(f, nft.Change{Tracked: tracked(all...)}, nft.Change{})
+			p.apply(f, nft.Change{Tracked: fwtest.Tracked(all...)}, nft.Change{})
 			tt.do()
-			used, err := f.Untrack(t.Context(), tracked(all...))
+			used, err := f.Untrack(t.Context(), fwtest.Tracked(all...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,12 +102,12 @@ func TestUntrack(t *testing.T) {
 func TestUntrackUnknown(t *testing.T) {
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{})
-		one := tracked("172.20.1.2")
+		one := fwtest.Tracked("172.20.1.2")
 		used, err := f.Untrack(t.Context(), one)
 		if err != nil || len(used) != 1 {
 			t.Errorf("without a table: %v, %v; want that nobody can tell", used, err)
 		}
-		if err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{network(1)}}, nft.Change{}); err != nil {
+		if err := f.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(1)}}, nft.Change{}); err != nil {
 			t.Fatal(err)
 		}
 		used, err = f.Untrack(t.Context(), one)

@@ -1,29 +1,28 @@
 package nft_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
 func twoNetworks(change ...func(*model.FirewallFamily)) []model.FirewallNetwork {
-	return []model.FirewallNetwork{network(1, change...), network(2)}
+	return []model.FirewallNetwork{fwtest.Network(1, change...), fwtest.Network(2)}
 }
-
-func internal(f *model.FirewallFamily) { f.Internal = true }
-func noICC(f *model.FirewallFamily)    { f.ICC = false }
 
 func TestPublishedPorts(t *testing.T) {
 	p := newTopology(t)
 	f := p.firewall(nft.Config{})
-	p.apply(f, nft.Change{Networks: twoNetworks(), Ports: join(
-		both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), both("::", 8080, 8080, "fd00:1::2", 80),
-		both("0.0.0.0", 9000, 9009, "172.20.1.2", 9000), both("::", 9000, 9009, "fd00:1::2", 9000),
-		both("0.0.0.0", 9100, 9110, "172.20.1.2", 70), both("::", 9100, 9110, "fd00:1::2", 70),
-		both("192.0.2.1", 8443, 8443, "172.20.1.2", 80), both("2001:db8:2::1", 8443, 8443, "fd00:1::2", 80),
+	p.apply(f, nft.Change{Networks: twoNetworks(), Ports: slices.Concat(
+		fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), fwtest.Both("::", 8080, 8080, "fd00:1::2", 80),
+		fwtest.Both("0.0.0.0", 9000, 9009, "172.20.1.2", 9000), fwtest.Both("::", 9000, 9009, "fd00:1::2", 9000),
+		fwtest.Both("0.0.0.0", 9100, 9110, "172.20.1.2", 70), fwtest.Both("::", 9100, 9110, "fd00:1::2", 70),
+		fwtest.Both("192.0.2.1", 8443, 8443, "172.20.1.2", 80), fwtest.Both("2001:db8:2::1", 8443, 8443, "fd00:1::2", 80),
 	)}, nft.Change{})
 	for _, proto := range []string{"tcp", "udp"} {
 		p.serve(p.c1a, proto, ":80")
@@ -68,10 +67,10 @@ func (p *topology) sixWays(proto, host, lan, gateway string) {
 func TestClosedWays(t *testing.T) {
 	p := newTopology(t)
 	f := p.firewall(nft.Config{})
-	p.apply(f, nft.Change{Networks: twoNetworks(), Ports: join(
-		both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), both("::", 8080, 8080, "fd00:1::2", 80),
-		both("127.0.0.1", 8081, 8081, "172.20.1.2", 80),
-		both("192.0.3.1", 8082, 8082, "172.20.1.2", 80),
+	p.apply(f, nft.Change{Networks: twoNetworks(), Ports: slices.Concat(
+		fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), fwtest.Both("::", 8080, 8080, "fd00:1::2", 80),
+		fwtest.Both("127.0.0.1", 8081, 8081, "172.20.1.2", 80),
+		fwtest.Both("192.0.3.1", 8082, 8082, "172.20.1.2", 80),
 	)}, nft.Change{})
 	for _, proto := range []string{"tcp", "udp"} {
 		for _, ns := range []*nstest.NS{p.c1a, p.lan} {
@@ -135,7 +134,7 @@ func TestClosedWays(t *testing.T) {
 func TestInternal(t *testing.T) {
 	p := newTopology(t)
 	f := p.firewall(nft.Config{NoOwner: true})
-	want := nft.Change{Networks: twoNetworks(internal), Ports: both("0.0.0.0", 8080, 8080, "172.20.2.2", 80)}
+	want := nft.Change{Networks: twoNetworks(fwtest.Internal), Ports: fwtest.Both("0.0.0.0", 8080, 8080, "172.20.2.2", 80)}
 	p.apply(f, want, nft.Change{})
 	for _, proto := range []string{"tcp", "udp"} {
 		for _, ns := range []*nstest.NS{p.c1a, p.c2, p.lan} {
@@ -173,7 +172,7 @@ func TestICC(t *testing.T) {
 	nstest.Require(t, nstest.BrNetfilter)
 	p := newTopology(t)
 	f := p.firewall(nft.Config{})
-	on, off := twoNetworks(), twoNetworks(noICC)
+	on, off := twoNetworks(), twoNetworks(fwtest.NoICC)
 	p.serve(p.c1a, "tcp", ":80")
 	// With these, frames between ports of a bridge pass the forward chain too.
 	p.frames("1")
@@ -210,7 +209,7 @@ func TestICC(t *testing.T) {
 func TestGuard(t *testing.T) {
 	p := newTopology(t)
 	f := p.firewall(nft.Config{})
-	ports := join(both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), both("::", 8080, 8080, "fd00:1::2", 80))
+	ports := slices.Concat(fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), fwtest.Both("::", 8080, 8080, "fd00:1::2", 80))
 	for _, ns := range []*nstest.NS{p.lan2, p.c1a} {
 		p.serve(ns, "tcp", ":80")
 	}
@@ -259,7 +258,7 @@ func TestForeignAccept(t *testing.T) {
 			nstest.Require(t, nstest.BrNetfilter)
 			p := newTopology(t)
 			f := p.firewall(nft.Config{})
-			p.apply(f, nft.Change{Networks: twoNetworks(), Ports: both("0.0.0.0", 8080, 8080, "172.20.1.2", 80)}, nft.Change{})
+			p.apply(f, nft.Change{Networks: twoNetworks(), Ports: fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.2", 80)}, nft.Change{})
 			p.serve(p.c1a, "tcp", ":80")
 			p.serve(p.lan2, "tcp", ":80")
 			p.frames("1")
@@ -306,7 +305,7 @@ func TestForeignAccept(t *testing.T) {
 func TestPortsMove(t *testing.T) {
 	p := newTopology(t)
 	f := p.firewall(nft.Config{})
-	old, moved := both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), both("0.0.0.0", 8080, 8080, "172.20.1.3", 80)
+	old, moved := fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.2", 80), fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.3", 80)
 	p.serve(p.c1a, "tcp", ":80")
 	p.serve(p.c1b, "tcp", ":80")
 	p.apply(f, nft.Change{Networks: twoNetworks(), Ports: old}, nft.Change{})

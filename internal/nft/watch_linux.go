@@ -37,6 +37,20 @@ func WatchTables(each func(TableEvent)) (*TableWatch, error) {
 // Watch opens a watch that calls changed whenever somebody else has changed the
 // tables. Our own changes are known by the socket that they came by.
 func (f *Firewall) Watch(changed func()) (*TableWatch, error) {
+	foreign, err := f.Foreign()
+	if err != nil {
+		return nil, err
+	}
+	return WatchTables(func(ev TableEvent) {
+		if foreign(ev) {
+			changed()
+		}
+	})
+}
+
+// Foreign returns a function that says whether an event may be a change of the
+// tables by somebody else.
+func (f *Firewall) Foreign() (func(TableEvent) bool, error) {
 	f.turn <- struct{}{}
 	defer f.release()
 	if f.c == nil {
@@ -46,11 +60,9 @@ func (f *Firewall) Watch(changed func()) (*TableWatch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watching firewall %s: %w", f.table, err)
 	}
-	return WatchTables(func(ev TableEvent) {
-		if ev.Table == "" || ev.Table == f.table && ev.Port != port {
-			changed()
-		}
-	})
+	return func(ev TableEvent) bool {
+		return ev.Table == "" || ev.Table == f.table && ev.Port != port
+	}, nil
 }
 
 // Run calls the watch's function for each change, until ctx ends; then the watch is

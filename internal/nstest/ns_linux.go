@@ -1,10 +1,13 @@
 package nstest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -94,6 +97,17 @@ func Run(t testing.TB, fn func()) {
 	case !ended:
 		t.FailNow()
 	}
+}
+
+// Command runs a program in the namespace of the calling thread, fails the test if it
+// fails, and returns what it writes.
+func Command(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(context.Background(), args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
 }
 
 // furnish makes a fresh network and mount namespace fit for tests.

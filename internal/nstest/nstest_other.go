@@ -34,6 +34,13 @@ func Run(t testing.TB, _ func()) {
 	Require(t, Root)
 }
 
+// Command skips the test.
+func Command(t testing.TB, _ ...string) string {
+	t.Helper()
+	Require(t, Root)
+	return ""
+}
+
 // Main runs the tests as they are and ends the process.
 func Main(m *testing.M) { os.Exit(m.Run()) }
 

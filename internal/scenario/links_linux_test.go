@@ -60,9 +60,13 @@ func among(cs []*container, allowed ...string) []visit {
 }
 
 func TestScenario06Links(t *testing.T) {
+	onEachBesideDocker(t, "links", testLinks)
+}
+
+func testLinks(t *testing.T, on backend) {
 	for _, frames := range []string{"0", "1"} {
 		t.Run("bridge-nf-call-iptables="+frames, func(t *testing.T) {
-			h := newHost(t)
+			h := newHost(t, on.option())
 			_, err := os.Stat("/proc/sys/net/bridge")
 			switch {
 			case err == nil:

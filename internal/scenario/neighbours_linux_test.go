@@ -79,6 +79,99 @@ func testNeighbourDocker(t *testing.T, on backend) {
 	}
 }
 
+// What an administrator has put into DOCKER-USER is asked before we accept anything,
+// whether Docker is there or not, and whoever came first.
+func TestUserRulesComeFirst(t *testing.T) {
+	for on, kind := range map[backend]string{iptablesNFT: "nft", iptablesLegacy: "legacy"} {
+		for name, prepare := range map[string]func(h *host, prog string) (after func()){
+			"Docker is absent": func(h *host, prog string) func() {
+				h.sh(prog, "-w", "-N", "DOCKER-USER")
+				h.sh(prog, "-w", "-A", "FORWARD", "-j", "DOCKER-USER")
+				return nil
+			},
+			"Docker was there first": func(h *host, prog string) func() {
+				h.sh(prog, "-w", "-N", "DOCKER-USER")
+				h.sh(prog, "-w", "-A", "FORWARD", "-j", "DOCKER-USER")
+				h.sh(prog, "-w", "-N", "DOCKER-FORWARD")
+				h.sh(prog, "-w", "-A", "DOCKER-FORWARD", "-i", "docker0", "-j", "ACCEPT")
+				h.sh(prog, "-w", "-A", "FORWARD", "-j", "DOCKER-FORWARD")
+				h.sh(prog, "-w", "-P", "FORWARD", "DROP")
+				return nil
+			},
+			"Docker comes later": func(h *host, prog string) func() {
+				return func() {
+					h.sh(prog, "-w", "-P", "FORWARD", "DROP")
+					h.sh(prog, "-w", "-N", "DOCKER-USER")
+					h.sh(prog, "-w", "-I", "FORWARD", "-j", "DOCKER-USER")
+				}
+			},
+		} {
+			t.Run("case 43 rules in DOCKER-USER come before ours: "+name+" ("+string(on)+")", func(t *testing.T) {
+				nstest.Require(t, backends()[on])
+				testUserRules(t, on, kind, prepare)
+			})
+		}
+	}
+}
+
+func testUserRules(t *testing.T, on backend, kind string, prepare func(h *host, prog string) (after func())) {
+	t.Helper()
+	h := bareHost(t, on.option())
+	h.sysctl("ipv4/ip_forward", "1")
+	h.sysctl("ipv6/conf/all/forwarding", "1")
+	h.lanServer()
+	programs := []string{"iptables-" + kind, "ip6tables-" + kind}
+	var later []func()
+	for _, prog := range programs {
+		if after := prepare(h, prog); after != nil {
+			later = append(later, after)
+		}
+		t.Cleanup(func() {
+			h.sh(prog, "-w", "-P", "FORWARD", "ACCEPT")
+			h.sh(prog, "-w", "-F", "FORWARD")
+			for _, chain := range []string{"DOCKER-USER", "DOCKER-FORWARD"} {
+				if _, err := run(prog, "-w", "-F", chain); err == nil {
+					h.sh(prog, "-w", "-X", chain)
+				}
+			}
+		})
+	}
+	h.start()
+	n := h.network(1)
+	c1, c2 := h.container("c1", both(nil, 7001, 0), n), h.container("c2", nil, n)
+	for _, after := range later {
+		after()
+	}
+	check := func(lan string) {
+		t.Helper()
+		var list []visit
+		for host, other := range map[string]string{hostV4: lanV4, hostV6: lanV6} {
+			list = append(
+				list,
+				visit{who: "lan", from: h.lan, to: at(host, 7001), want: lan},
+				visit{who: "c2", from: c2.ns, to: at(host, 7001), want: "c1"},
+				visit{"c2", c2.ns, at(other, port), "lan", host},
+			)
+		}
+		h.visit(append(list, to("c2", c2.ns, c1, "c1")...)...)
+	}
+	check("c1")
+	for _, prog := range programs {
+		h.sh(prog, "-w", "-A", "DOCKER-USER", "-i", "eth0", "-m", "conntrack", "--ctstate", "DNAT", "-j", "DROP")
+	}
+	check("")
+	h.remove(c2)
+	c2 = h.container("c2", nil, n)
+	check("")
+	for _, prog := range programs {
+		h.sh(prog, "-w", "-D", "DOCKER-USER", "-i", "eth0", "-m", "conntrack", "--ctstate", "DNAT", "-j", "DROP")
+	}
+	check("c1")
+	h.remove(c1)
+	h.remove(c2)
+	h.drop(n)
+}
+
 // Where it is free to choose, the backend iptables takes the variant that Docker
 // uses: only there can its chain come first.
 func TestIPTablesFollowsDocker(t *testing.T) {

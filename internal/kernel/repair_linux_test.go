@@ -1,0 +1,64 @@
+package kernel_test
+
+import (
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nstest"
+)
+
+// Where nobody else changes the rules, there is nothing to repair, whatever we change
+// at the same time.
+func TestRepairBesideChanges(t *testing.T) {
+	for backend, feature := range map[kernel.Backend]nstest.Feature{
+		kernel.NFTables: nstest.NFTables, kernel.IPTablesNFT: nstest.IPTablesNFT, kernel.IPTablesLegacy: nstest.IPTablesLegacy,
+	} {
+		t.Run(string(backend), func(t *testing.T) {
+			nstest.Require(t, feature)
+			repairBesideChanges(t, backend)
+		})
+	}
+}
+
+func repairBesideChanges(t *testing.T, backend kernel.Backend) {
+	t.Helper()
+	k, err := kernel.New(t.Context(), kernel.Config{DataDir: t.TempDir(), RunDir: "/run/beside", Firewall: backend})
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := []model.Object{model.FirewallNetwork{ID: "n1", Bridge: "br9", V4: &model.FirewallFamily{
+		Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.1.0/24")}, Masquerade: true, ICC: true,
+	}}}
+	if _, err := k.Recover(t.Context(), network, false); err != nil {
+		t.Fatal(err)
+	}
+	port := []model.Object{model.Port{
+		Proto: 6, Host: netip.IPv4Unspecified(), First: 7001, Last: 7001, Addr: netip.MustParseAddr("10.99.1.2"), Port: 80, Owner: "e1",
+	}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 20 {
+			if err := k.Create(t.Context(), port); err != nil {
+				t.Error(err)
+			}
+			if err := k.Delete(t.Context(), port); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 30 {
+		if repaired, err := k.RepairRules(t.Context()); err != nil || repaired {
+			t.Errorf("repaired: %t, %v", repaired, err)
+		}
+	}
+	wg.Wait()
+	if err := k.Delete(t.Context(), network); err != nil {
+		t.Error(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+}
