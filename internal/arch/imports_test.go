@@ -21,7 +21,7 @@ var floors = [][]string{
 	},
 	{ // pure code on the contracts
 		"idm", "drivers/remote/api", "ipams/remote/api", "ipams/null",
-		"internal/drivers/...", "internal/ipam/...", "internal/resolvfile",
+		"internal/drivers/...", "internal/ipam/...", "internal/resolvfile", "internal/exposure",
 	},
 	{ // kernel and store floor: one facility each
 		"internal/sysctl", "internal/conntrack", "internal/hostport", "internal/nlevents", "internal/store/...",
