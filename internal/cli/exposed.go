@@ -87,7 +87,9 @@ func (a *app) printExposed(all []api.Exposed, f filter, o *output) error {
 		headers: exposedHeaders(),
 	}
 	for _, e := range all {
-		named := func(want string) bool { return e.Container == want || api.IsID(e.Container) && strings.HasPrefix(e.Container, want) }
+		named := func(want string) bool {
+			return e.Container == want || api.IsID(e.Container) && strings.HasPrefix(e.Container, want)
+		}
 		if !f.is("network", e.Network) || !f.fits("container", named) || !f.is("from", e.From) {
 			continue
 		}

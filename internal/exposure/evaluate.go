@@ -200,7 +200,7 @@ func (ev *evaluator) direct(c *Container, p place) {
 		ev.add(c, p, whole(p, ThisHost, whyHost))
 		for _, from := range []From{LAN, OtherNetwork} {
 			r := whole(p, from, "the firewall is turned off")
-			r.Internal = true
+			r.Internal = from == OtherNetwork
 			r.Warnings = append(public(p.addr), "no firewall: every port is open to whoever has a route to the container")
 			ev.add(c, p, r)
 		}
@@ -238,28 +238,28 @@ func public(a netip.Addr) []string {
 // trusted adds the ways of those who pass whatever the port is.
 func (ev *evaluator) trusted(c *Container, p place, f *model.FirewallFamily) {
 	v6 := p.addr.Is6()
-	way := func(from From, who, why string, rule Rule) {
+	way := func(from From, who, why, open string, rule Rule) {
 		r := whole(p, from, why, rule)
 		r.Only = []string{who}
 		if from == LAN {
-			r.Warnings = append(public(p.addr), "trusted: every port is open to "+who)
+			r.Warnings = append(public(p.addr), "trusted: every port is open to what comes "+open)
 		}
 		ev.add(c, p, r)
 	}
 	if m := f.TrustedMark; m.Mask != 0 {
 		who := fmt.Sprintf("mark %#x/%#x", m.Value, m.Mask)
 		for _, from := range []From{LAN, OtherNetwork} {
-			way(from, who, "packets with that mark are trusted", ev.words.mark(v6, p.net, m))
+			way(from, who, "packets with that mark are trusted", "with "+who, ev.words.mark(v6, p.net, m))
 		}
 	}
 	for _, link := range f.Trusted {
 		rule := ev.words.trusted(v6, p.net, link)
 		switch other := ev.bridges[link]; {
 		case other == nil:
-			way(LAN, link, link+" is trusted", rule)
+			way(LAN, link, link+" is trusted", "by "+link, rule)
 		case other == p.net, other.family(v6) == nil, closed(other.family(v6)):
 		default:
-			way(OtherNetwork, other.Name, link+" is trusted", rule)
+			way(OtherNetwork, other.Name, link+" is trusted", "", rule)
 		}
 	}
 }
@@ -294,14 +294,19 @@ func (ev *evaluator) published(c *Container, p place, o model.Port) {
 	}
 	for _, x := range c.Objects {
 		l, ok := x.(model.Link)
-		if !ok || l.Target != o.Addr || l.Proto != o.Proto || l.Port < o.Port || l.Port-o.Port > o.Last-o.First {
-			continue
+		switch {
+		case !ok || l.Proto != o.Proto:
+		case l.Target == o.Addr && l.Port >= o.Port && l.Port-o.Port <= o.Last-o.First:
+			one := row
+			one.First = o.First + (l.Port - o.Port)
+			one.Last, one.Port, one.Only = one.First, l.Port, []string{ev.owner(l.Client)}
+			one.Except = slices.DeleteFunc(slices.Clone(row.Except), func(a netip.AddrPort) bool { return a.Port() != one.First })
+			way(Neighbour, one, ev.words.link(l, true))
+		case l.Client == o.Addr:
+			back := row
+			back.Only, back.SourcePort = []string{ev.owner(l.Target)}, l.Port
+			way(Neighbour, back, ev.words.link(l, false))
 		}
-		one := row
-		one.First = o.First + (l.Port - o.Port)
-		one.Last, one.Port, one.Only = one.First, l.Port, []string{ev.owner(l.Client)}
-		one.Except = slices.DeleteFunc(slices.Clone(row.Except), func(a netip.AddrPort) bool { return a.Port() != one.First })
-		way(Neighbour, one, ev.words.link(l, true))
 	}
 }
 

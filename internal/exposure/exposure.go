@@ -117,14 +117,6 @@ type Rule struct {
 	Show, Text string
 }
 
-// String is the rule without the command.
-func (r Rule) String() string {
-	return r.Show[strings.LastIndexByte(r.Show, ' ')+1:] + ": " + r.Text
-}
-
-// All says whether the row is of all ports.
-func (r Row) All() bool { return r.First == firstPort && r.Last == lastPort && r.Port == firstPort }
-
 const (
 	firstPort = 1
 	lastPort  = 65535

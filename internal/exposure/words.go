@@ -71,7 +71,8 @@ func (w words) members(v6 bool, n *network) Rule {
 	return w.iptables(v6, "filter", "MEMBER", "-i "+n.bridge+" -o "+n.bridge+" -g "+w.chain("PASS"))
 }
 
-// port is what leads a port of the host to the container; of many, the first.
+// port is what leads a port of the host to the container; of many that are apart, the
+// first.
 func (w words) port(p model.Port) Rule {
 	v6, proto := p.Host.Is6(), protoWord(p.Proto)
 	first, all := strconv.Itoa(int(p.First)), p.Host.IsUnspecified()

@@ -64,6 +64,8 @@ type outsider struct {
 	link     string     // of other machines, the link of the host that leads to them
 	internal bool
 	isolated bool
+	// near ones try their own network alone: others of that network try all.
+	near bool
 }
 
 // the kinds of networks, by number.
@@ -75,7 +77,7 @@ func matrixNetworks() [][]netOption {
 		{mode("routed")},
 		{inside},
 		{inside, mode("isolated")},
-		{label(labelTrusted, "eth3:br1")},
+		{label(labelTrusted, "eth3:br1"), label(labelMark, "0x8/0xc")},
 		{only4},
 		{label(labelMode6, "routed"), label(labelHostIP, hostV4)},
 		{label(labelICC, "false"), mode("nat-unprotected"), label(labelTrusted, "eth3")},
@@ -126,8 +128,9 @@ func newMatrix(t *testing.T, on backend) *matrix {
 		opts := append(publish(bound(i+1)...), exposes()...)
 		a := m.add(fmt.Sprintf("a%d", i+1), opts, n)
 		m.add(fmt.Sprintf("n%d", i+1), nil, n)
+		m.outsiders[len(m.outsiders)-1].near = true
 		if i == 1 && on == nftables {
-			m.add("linked", append(publish(), links(nil, []string{a.eps[0].ID()})...), n)
+			m.add("linked", append(publish(bound(11)...), links(nil, []string{a.eps[0].ID()})...), n)
 		}
 	}
 	m.add("ranges", publish(ranges()...), nets[0])
@@ -152,16 +155,19 @@ func newMatrix(t *testing.T, on backend) *matrix {
 // add makes a container that is a target and an outsider.
 func (m *matrix) add(name string, opts []libnetwork.SandboxOption, nets ...libnetwork.Network) *container {
 	m.t.Helper()
-	c := m.container(name, opts, nets...)
-	c.srv.close()
-	c.srv = nil
-	addrs := []netip.Addr{c.v4, c.v6}
-	for _, ep := range c.eps[1:] {
-		addrs = append(addrs, toAddr(ep.Info().Iface().Address()), toAddr(ep.Info().Iface().AddressIPv6()))
+	c, err := m.containerWith(func(c *container) error {
+		var addrs []netip.Addr
+		for _, ep := range c.eps {
+			addrs = append(addrs, toAddr(ep.Info().Iface().Address()), toAddr(ep.Info().Iface().AddressIPv6()))
+		}
+		addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() })
+		m.serve(c.ns, name, port, addrs)
+		m.serve(c.ns, name+"/"+strconv.Itoa(more), more, addrs)
+		return nil
+	}, name, opts, nets...)
+	if err != nil {
+		m.t.Fatal(err)
 	}
-	addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() })
-	m.serve(c.ns, name, port, addrs)
-	m.serve(c.ns, name+"/"+strconv.Itoa(more), more, addrs)
 	m.targets = append(m.targets, target{c, c.v4, c.v6})
 	if len(nets) > 1 {
 		return c // which of its networks it uses depends on whom it talks to
@@ -246,12 +252,6 @@ func (c *cell) String() string { return fmt.Sprintf("%s to %s", c.from.name, c.t
 // cells are all of a protocol, with what the rows say of them.
 func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	m.t.Helper()
-	ports := []uint16{6000, 6001, port, more}
-	for _, num := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20} {
-		for i := range 7 {
-			ports = append(ports, uint16(7000+100*num+i))
-		}
-	}
 	var list []*cell
 	open := make(map[exposure.From]int)
 	add := func(o *outsider, a netip.Addr, p, src uint16) {
@@ -278,6 +278,14 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	}
 	for i := range m.outsiders {
 		o := &m.outsiders[i]
+		ports := []uint16{6000, 6001, port, more}
+		for _, num := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20} {
+			for i := range 7 {
+				if !o.near || o.network == fmt.Sprintf("net%d", num) {
+					ports = append(ports, uint16(7000+100*num+i))
+				}
+			}
+		}
 		dials := slices.Clone(m.dials)
 		switch {
 		case o.network != "":
@@ -292,17 +300,20 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 		for _, a := range dials {
 			for _, p := range ports {
 				add(o, a, p, 0)
+				if proto == uint8(types.UDP) && o.name == "a2" {
+					add(o, a, p, bulk) // links let pass what looks like an answer
+				}
 			}
 		}
 		for _, x := range m.targets {
 			for _, a := range []netip.Addr{x.v4, x.v6} {
-				if !a.IsValid() {
+				if !a.IsValid() || o.near && gateway(a) != gateway(o.v4) && gateway(a) != gateway(o.v6) {
 					continue
 				}
 				add(o, a, port, 0)
 				add(o, a, more, 0)
 				if proto == uint8(types.UDP) {
-					add(o, a, more, bulk) // links let pass what looks like an answer
+					add(o, a, more, bulk)
 				}
 			}
 		}
