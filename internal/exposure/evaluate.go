@@ -269,7 +269,7 @@ func (ev *evaluator) published(c *Container, p place, o model.Port) {
 	v6 := o.Host.Is6()
 	row := Row{
 		Proto: o.Proto, Addr: o.Host, First: o.First, Last: o.Last, Port: o.Port, Target: o.Addr,
-		Why: "published on " + hostWords(o.Host), Warnings: c.warnings(o),
+		Why: "published", Warnings: c.warnings(o),
 	}
 	ev.except(&row)
 	way := func(from From, r Row, rules ...Rule) {
@@ -310,18 +310,7 @@ func (ev *evaluator) published(c *Container, p place, o model.Port) {
 	}
 }
 
-const wildcard = "wildcard: open on every address of the host, whatever interface it is on"
-
-func hostWords(a netip.Addr) string {
-	switch {
-	case !a.IsUnspecified():
-		return a.String()
-	case a.Is4():
-		return "all IPv4 addresses of the host"
-	default:
-		return "all IPv6 addresses of the host"
-	}
-}
+const wildcard = "wildcard: open on every interface of the host"
 
 // state is what is known of a port beside its rule.
 func (c *Container) state(proto uint8, host netip.Addr, first uint16) (PortState, bool) {
@@ -361,7 +350,7 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	}
 	row := Row{
 		Proto: o.Proto, Addr: host, First: o.Host.Port(), Last: o.Host.Port(), Port: o.Target.Port(), Target: o.Target.Addr(),
-		Forwarded: true, Why: "published on " + hostWords(host) + ", forwarded by the daemon",
+		Forwarded: true, Why: "published, forwarded by the daemon",
 	}
 	ev.except(&row)
 	way := func(from From, r Row) {

@@ -31,7 +31,7 @@ func TestExposed(t *testing.T) {
 		`{"container":"c1","network":"web","from":"host","protocol":"all","address":"10.8.0.2","port":1,"port_end":65535,` +
 		`"ip":"10.8.0.2","container_port":1,"container_port_end":65535,"through":"kernel","why":"the host reaches its containers","rules":[],"warnings":[]},` +
 		`{"container":"c1","network":"web","from":"host","protocol":"tcp","address":"127.0.0.1","port":8080,"port_end":8080,` +
-		`"ip":"10.8.0.2","container_port":80,"container_port_end":80,"through":"kernel","why":"published on 127.0.0.1",` +
+		`"ip":"10.8.0.2","container_port":80,"container_port_end":80,"through":"kernel","why":"published",` +
 		`"rules":[{"show":"nft list map ip libnetwork port_addr","text":"127.0.0.1 . tcp . 8080"}],"warnings":["foreign rule: table ip nat, chain DOCKER"]}` +
 		"]\n"
 	if diff := cmp.Diff(want, text); diff != "" {
