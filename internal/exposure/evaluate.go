@@ -13,6 +13,7 @@ type evaluator struct {
 	bridges map[string]*network
 	owners  map[netip.Addr]string // containers by their addresses
 	special map[socket][]special
+	states  map[known]PortState
 	rows    []Row
 }
 
@@ -70,6 +71,9 @@ func (ev *evaluator) read(h Host) {
 	}
 	ev.owners = make(map[netip.Addr]string)
 	for _, c := range h.Containers {
+		for _, s := range c.Ports {
+			ev.states[known{s.Proto, s.Host, s.First}] = s
+		}
 		for _, o := range c.Objects {
 			switch o := o.(type) {
 			case model.Veth:
@@ -269,7 +273,10 @@ func (ev *evaluator) published(c *Container, p place, o model.Port) {
 	v6 := o.Host.Is6()
 	row := Row{
 		Proto: o.Proto, Addr: o.Host, First: o.First, Last: o.Last, Port: o.Port, Target: o.Addr,
-		Why: "published", Warnings: c.warnings(o),
+		Why: "published",
+	}
+	if s, ok := ev.states[known{o.Proto, o.Host, o.First}]; ok {
+		row.Warnings = warnings(s)
 	}
 	ev.except(&row)
 	way := func(from From, r Row, rules ...Rule) {
@@ -312,20 +319,15 @@ func (ev *evaluator) published(c *Container, p place, o model.Port) {
 
 const wildcard = "wildcard: open on every interface of the host"
 
-// state is what is known of a port beside its rule.
-func (c *Container) state(proto uint8, host netip.Addr, first uint16) (PortState, bool) {
-	i := slices.IndexFunc(c.Ports, func(s PortState) bool { return s.Proto == proto && s.Host == host && s.First == first })
-	if i < 0 {
-		return PortState{}, false
-	}
-	return c.Ports[i], true
+// known is where a port is published.
+type known struct {
+	proto uint8
+	host  netip.Addr
+	first uint16
 }
 
-func (c *Container) warnings(o model.Port) []string {
-	s, ok := c.state(o.Proto, o.Host, o.First)
-	if !ok {
-		return nil
-	}
+// warnings are about a port as such.
+func warnings(s PortState) []string {
 	var out []string
 	switch {
 	case s.Taken:
@@ -342,7 +344,7 @@ func (c *Container) warnings(o model.Port) []string {
 // forwarded adds the ways through a process: what no rule leads elsewhere before.
 func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	host := o.Host.Addr()
-	if s, ok := c.state(o.Proto, host, o.Host.Port()); ok && !s.Held {
+	if s, ok := ev.states[known{o.Proto, host, o.Host.Port()}]; ok && !s.Held {
 		return // there is no socket to serve
 	}
 	if o.Beside && host != netip.IPv6Unspecified() || ev.shadowed(o) {

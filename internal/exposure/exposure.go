@@ -125,7 +125,10 @@ const (
 // Report returns the ways to all containers, sorted by container, class and what is
 // dialled.
 func Report(h Host) []Row {
-	ev := evaluator{words: words{h.Backend, h.Table}, bridges: make(map[string]*network), special: make(map[socket][]special)}
+	ev := evaluator{
+		words: words{h.Backend, h.Table}, bridges: make(map[string]*network),
+		special: make(map[socket][]special), states: make(map[known]PortState),
+	}
 	ev.read(h)
 	for i := range h.Containers {
 		ev.container(&h.Containers[i])

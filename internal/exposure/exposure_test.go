@@ -211,6 +211,18 @@ func TestReport(t *testing.T) {
 			w.container(&model.Sandbox{Name: "c2", Published: published("tcp :: 8082 8082 80", ep)},
 				[]exposure.PortState{{Proto: tcp, Host: netip.IPv6Unspecified(), First: 8082, Taken: true}}, model.Attachment{Network: n, Endpoint: ep})
 		}},
+		{"with a userland proxy", "proxy", func(w *world) {
+			n := w.network()
+			ep := at(n, "c1", 2)
+			sb := &model.Sandbox{Name: "c1"}
+			for _, p := range []string{"tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80", "tcp 127.0.0.1 8081 8081 80", "tcp 2001:db8::1 8082 8082 80"} {
+				sb.Published = append(sb.Published, published(p, ep)...)
+			}
+			for i := range sb.Published {
+				sb.Published[i].Proxy = true
+			}
+			w.container(sb, nil, model.Attachment{Network: n, Endpoint: ep})
+		}},
 		{"what is wrong with a port is told", "warnings", func(w *world) {
 			n := w.network(only4)
 			ep := at(n, "c1", 2)

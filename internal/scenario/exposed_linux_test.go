@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/libnetwork/libnetwork"
+	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/exposure"
 	hosts "github.com/libnetwork/libnetwork/internal/host"
 	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -25,11 +27,19 @@ import (
 // address and port that could lead to a container. An answer that differs from what
 // the kernel does is a failure, whichever way.
 func TestExposed(t *testing.T) {
-	onEachBesideDocker(t, "case 29 the list of what is exposed is what probes of every outsider find", testExposed)
+	onEachBesideDocker(t, "case 29 the list of what is exposed is what probes of every outsider find", func(t *testing.T, on backend) {
+		testExposed(t, on, on.option())
+	})
+	t.Run("case 29 the list of what is exposed is what probes find with the userland proxy", func(t *testing.T) {
+		testExposed(t, nftables, config.OptionDriverConfig("bridge", map[string]any{
+			netlabel.GenericData: map[string]any{"EnableUserlandProxy": true},
+		}))
+	})
 }
 
-func testExposed(t *testing.T, on backend) {
-	m := newMatrix(t, on)
+func testExposed(t *testing.T, on backend, opt config.Option) {
+	t.Helper()
+	m := newMatrix(t, on, opt)
 	rows := m.rows()
 	m.checkRules(rows)
 	m.tcp(m.cells(rows, uint8(types.TCP)))
@@ -110,9 +120,9 @@ func ranges() []types.PortBinding {
 	return list
 }
 
-func newMatrix(t *testing.T, on backend) *matrix {
+func newMatrix(t *testing.T, on backend, opt config.Option) *matrix {
 	t.Helper()
-	h := newHost(t, on.option())
+	h := newHost(t, opt)
 	other := h.anotherMachine("other", 3)
 	m := &matrix{
 		host: h, t: t, accepted: make(map[string]int), heard: make(map[int]string),
