@@ -22,7 +22,7 @@ var floors = [][]string{
 	{ // pure code on the contracts
 		"internal/fwtest", // what tests of firewalls have in common
 		"idm", "drivers/remote/api", "ipams/remote/api", "ipams/null",
-		"internal/drivers/...", "internal/ipam/...", "internal/resolvfile",
+		"internal/drivers/...", "internal/ipam/...", "internal/resolvfile", "internal/exposure",
 	},
 	{ // kernel and store floor: one facility each
 		"internal/sysctl", "internal/conntrack", "internal/hostport", "internal/nlevents", "internal/store/...",

@@ -81,7 +81,7 @@ func (a *app) root() *cobra.Command {
 		"`address` of the daemon, unix:///PATH or tcp://HOST:PORT (default $"+client.HostEnv+" or "+api.DefaultHost+")")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.PersistentPreRunE = noEmptyFlags
-	root.AddCommand(a.daemonCommand(), a.networkCommand(), a.containerCommand(), a.ipamCommand(),
+	root.AddCommand(a.daemonCommand(), a.networkCommand(), a.containerCommand(), a.exposedCommand(), a.ipamCommand(),
 		a.runCommand(), a.execCommand(), a.eventsCommand(), a.setKeyCommand(), a.versionCommand(), completionCommand(),
 		a.dockerProxy(), a.demoServer(), a.demoGet(), a.demoLoopback())
 	return root

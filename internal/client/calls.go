@@ -99,6 +99,11 @@ func (c *Client) Audit(ctx context.Context) (a api.Audit, err error) {
 	return a, c.do(ctx, http.MethodGet, "/ipam/audit", nil, &a)
 }
 
+// Exposed lists who can reach which ports of containers, by container.
+func (c *Client) Exposed(ctx context.Context) (list []api.Exposed, err error) {
+	return list, c.do(ctx, http.MethodGet, "/exposed", nil, &list)
+}
+
 // Version tells what the daemon is.
 func (c *Client) Version(ctx context.Context) (v api.Version, err error) {
 	return v, c.do(ctx, http.MethodGet, "/version", nil, &v)

@@ -60,6 +60,12 @@ type Kernel interface {
 	RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error)
 	// RepairRules makes the firewall right, and says whether it was not.
 	RepairRules(ctx context.Context) (repaired bool, err error)
+	// Firewall says with which backend the firewall is kept, and what its tables or
+	// chains are called by.
+	Firewall() (backend, table string)
+	// ForeignDNAT returns those of the ports that rules of others translate too, as far
+	// as the backend sees them.
+	ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error)
 	// Close gives back what the process holds. What is in the kernel stays.
 	Close() error
 }

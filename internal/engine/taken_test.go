@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,6 +79,27 @@ func TestPortTakenWhileDown(t *testing.T) {
 		}
 		if !rule {
 			t.Error("the rule is wanted no more")
+		}
+	})
+	t.Run("a port that was taken is told among what is exposed, and is not forwarded", func(t *testing.T) {
+		rows, err := e.Exposed(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken := 0
+		for _, r := range rows {
+			if r.Forwarded {
+				t.Errorf("forwarded: %+v", r)
+			}
+			if r.Addr.IsUnspecified() {
+				taken++
+				if !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.HasPrefix(w, "taken: ") }) {
+					t.Errorf("no warning: %+v", r)
+				}
+			}
+		}
+		if taken != 4 {
+			t.Errorf("%d ways by an address of the host, want one of each class but lan:\n%+v", taken, rows)
 		}
 	})
 }

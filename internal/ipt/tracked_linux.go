@@ -21,4 +21,6 @@ func (f *Firewall) Tracked(context.Context) ([]model.Tracked, error) { return ni
 
 // ForeignDNAT returns nothing: what others do with published ports is not looked
 // for here.
-func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]string, error) { return nil, nil }
+func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]model.ForeignDNAT, error) {
+	return nil, nil
+}

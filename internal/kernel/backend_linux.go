@@ -35,9 +35,8 @@ type firewall interface {
 	Untrack(ctx context.Context, list []model.Tracked) (used []netip.Addr, err error)
 	// Tracked returns the addresses whose connections are counted.
 	Tracked(ctx context.Context) ([]model.Tracked, error)
-	// ForeignDNAT returns a line for each publication that a rule of somebody else
-	// translates too.
-	ForeignDNAT(ctx context.Context, ports []model.Port) ([]string, error)
+	// ForeignDNAT returns each publication that a rule of somebody else translates too.
+	ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error)
 	// Close ends the use of the firewall. The rules stay.
 	Close() error
 }
@@ -81,6 +80,15 @@ func redirectorOf(b Backend) (redirector, error) {
 		return new(nft.Redirector), nil
 	}
 	return ipt.NewRedirector(ipt.Config{Variant: variantOf(b)})
+}
+
+// Firewall says with which backend the firewall is kept, and what its tables or
+// chains are called by.
+func (k *Kernel) Firewall() (backend, table string) { return string(k.backend), Table(k.cfg.DataDir) }
+
+// ForeignDNAT returns the published ports that rules of others translate too.
+func (k *Kernel) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error) {
+	return k.firewall.ForeignDNAT(ctx, ports)
 }
 
 // openBackend opens a backend for the rules of the data directory.

@@ -110,12 +110,12 @@ func (k *Kernel) warnForeign(ctx context.Context, ports []model.Port) {
 	if len(ports) == 0 {
 		return
 	}
-	lines, err := k.firewall.ForeignDNAT(ctx, ports)
+	found, err := k.firewall.ForeignDNAT(ctx, ports)
 	if err != nil {
 		k.log.Warn("look for foreign rules for published ports", "err", err)
 	}
-	for _, l := range lines {
-		k.log.Warn("published port has a foreign rule", "rule", l)
+	for _, f := range found {
+		k.log.Warn("published port has a foreign rule", "rule", f.String())
 	}
 }
 

@@ -36,3 +36,15 @@ func (g FirewallGuard) Of(v6 bool) bool {
 	}
 	return g.V4
 }
+
+// ForeignDNAT is a published port that a rule of somebody else translates too.
+type ForeignDNAT struct {
+	Port Port
+	// Rule says where that rule is.
+	Rule string
+}
+
+// String is a line for people.
+func (f ForeignDNAT) String() string {
+	return f.Port.Key() + " is translated by a rule of " + f.Rule + ", too"
+}

@@ -33,12 +33,12 @@ func (r *dnatRule) hits(p *model.Port) bool {
 		(!r.host.IsValid() || p.Host.IsUnspecified() || r.host == p.Host)
 }
 
-// ForeignDNAT returns a line for each publication that a rule of somebody else
-// translates too, with its table and chain: which of the two a packet meets first
+// ForeignDNAT returns each publication that a rule of somebody else translates
+// too, with its table and chain: which of the two a packet meets first
 // is not ours to say. It knows rules of nftables and of the nf_tables backend of
 // iptables that name ports; it does not know sets and the legacy backend. The rules
 // are read once, and again when somebody else has changed one.
-func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]string, error) {
+func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error) {
 	if err := f.acquire(ctx); err != nil {
 		return nil, fmt.Errorf("reading foreign rules: %w", err)
 	}
@@ -57,17 +57,18 @@ func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]strin
 		}
 		f.foreignRead, f.foreignGen = true, others
 	}
-	var lines []string
+	var found []model.ForeignDNAT
 	for i := range f.foreignDNAT {
 		for j := range ports {
 			r := &f.foreignDNAT[i]
 			if r.hits(&ports[j]) {
-				lines = append(lines, fmt.Sprintf("%s is translated by a rule of table %s %s, chain %s, too",
-					ports[j].Key(), r.family, r.table, r.chain))
+				found = append(found, model.ForeignDNAT{
+					Port: ports[j], Rule: fmt.Sprintf("table %s %s, chain %s", r.family, r.table, r.chain),
+				})
 			}
 		}
 	}
-	return lines, nil
+	return found, nil
 }
 
 // generation is the number of transactions of the namespace.

@@ -34,9 +34,13 @@ func TestForeignDNAT(t *testing.T) {
 				port := fwtest.Both("0.0.0.0", 8080, 8080, "172.20.1.2", 80)[:1]
 				find := func() string {
 					t.Helper()
-					lines, err := f.ForeignDNAT(t.Context(), port)
+					found, err := f.ForeignDNAT(t.Context(), port)
 					if err != nil {
 						t.Fatal(err)
+					}
+					var lines []string
+					for _, x := range found {
+						lines = append(lines, x.String())
 					}
 					return strings.Join(lines, "\n")
 				}

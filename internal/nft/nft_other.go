@@ -33,7 +33,7 @@ func (f *Firewall) Untrack(context.Context, []model.Tracked) ([]netip.Addr, erro
 func (f *Firewall) Tracked(context.Context) ([]model.Tracked, error) { return nil, notHere() }
 
 // ForeignDNAT returns an error of class NotImplemented.
-func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]string, error) {
+func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]model.ForeignDNAT, error) {
 	return nil, notHere()
 }
 

@@ -45,7 +45,15 @@ func (h *host) container(name string, opts []libnetwork.SandboxOption, nets ...l
 }
 
 // tryContainer leaves nothing of the container when it fails.
-func (h *host) tryContainer(name string, opts []libnetwork.SandboxOption, nets ...libnetwork.Network) (_ *container, err error) {
+func (h *host) tryContainer(name string, opts []libnetwork.SandboxOption, nets ...libnetwork.Network) (*container, error) {
+	return h.containerWith(func(c *container) (err error) {
+		c.srv, err = serve(c.ns, name, port)
+		return err
+	}, name, opts, nets...)
+}
+
+// containerWith starts a container that serves in a way of its own.
+func (h *host) containerWith(start func(*container) error, name string, opts []libnetwork.SandboxOption, nets ...libnetwork.Network) (_ *container, err error) {
 	c := &container{name: name}
 	c.sb, err = h.ctl.NewSandbox(name, opts...)
 	if err != nil {
@@ -68,7 +76,7 @@ func (h *host) tryContainer(name string, opts []libnetwork.SandboxOption, nets .
 	if c.ns, err = netns.Open(nil, c.sb.Key()); err != nil {
 		return nil, err
 	}
-	if c.srv, err = serve(c.ns, name, port); err != nil {
+	if err = start(c); err != nil {
 		return nil, err
 	}
 	h.running = append(h.running, c)

@@ -73,6 +73,8 @@ func New(cfg Config) http.Handler {
 		"POST /networks/{id}/connect":    with(s.connectNetwork),
 		"POST /networks/{id}/disconnect": with(s.disconnectNetwork),
 
+		"GET /exposed": s.listExposed,
+
 		"GET /ipam/pools": s.listPools,
 		"GET /ipam/audit": s.auditPools,
 

@@ -38,6 +38,7 @@ type Kernel struct {
 
 	mu         sync.Mutex // guards the following
 	objects    map[string]model.Object
+	foreign    []model.ForeignDNAT
 	namespaces map[string]bool // of somebody else
 	forwarding map[bool]bool   // by IPv6
 	lost       func(link string)
@@ -200,6 +201,23 @@ func (k *Kernel) Forward(_ context.Context, v6, on bool, _ []string) error {
 	}
 	k.forwarding[v6] = on
 	return nil
+}
+
+// Firewall is that of nftables in the default data directory.
+func (*Kernel) Firewall() (backend, table string) { return "nftables", "libnetwork" }
+
+// AddForeignDNAT makes a rule of somebody else translate a published port.
+func (k *Kernel) AddForeignDNAT(f model.ForeignDNAT) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.foreign = append(k.foreign, f)
+}
+
+// ForeignDNAT returns what was added of it.
+func (k *Kernel) ForeignDNAT(context.Context, []model.Port) ([]model.ForeignDNAT, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.foreign), nil
 }
 
 // Guard does nothing.

@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/libnetwork/libnetwork/internal/exposure"
+	"github.com/libnetwork/libnetwork/internal/hostport"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Exposed returns who can reach which ports of containers, and by which rule. It is
+// made from the records, as the objects of the kernel are; of the kernel it asks
+// only which rules of others translate published ports too.
+func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
+	backend, table := e.kernel.Firewall()
+	h := exposure.Host{Backend: backend, Table: table}
+	for _, n := range e.Networks() {
+		h.Networks = append(h.Networks, exposure.Network{ID: n.ID(), Name: n.Name(), Objects: n.drv.Network(n.Record())})
+	}
+	var all []model.Port
+	published := make(map[string][]PublishedPort)
+	sandboxes := e.Sandboxes()
+	for _, s := range sandboxes {
+		published[s.ID()] = s.Published()
+		for _, p := range published[s.ID()] {
+			all = append(all, p.Port)
+		}
+	}
+	foreign := make(map[string][]string)
+	if len(all) > 0 {
+		found, err := e.kernel.ForeignDNAT(ctx, all)
+		if err != nil {
+			return nil, WithClass(err, "see what is exposed: %w", err)
+		}
+		for _, f := range found {
+			foreign[f.Port.Key()] = append(foreign[f.Port.Key()], f.Rule)
+		}
+	}
+	for _, s := range sandboxes {
+		v := e.linked(*s.View())
+		c := exposure.Container{Name: s.ContainerID(), Host: v.Sandbox.Host, Objects: v.Objects()}
+		if c.Host && len(v.Attached) > 0 {
+			c.HostNetwork = v.Attached[0].Network.Name
+		}
+		for _, p := range published[s.ID()] {
+			c.Ports = append(c.Ports, exposure.PortState{
+				Proto: p.Port.Proto, Host: p.Port.Host, First: p.Port.First, Foreign: foreign[p.Port.Key()],
+				Held: p.How == hostport.Held || p.How == hostport.Forwarded, Taken: p.How == hostport.Taken,
+			})
+		}
+		h.Containers = append(h.Containers, c)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, types.TimeoutErrorf("see what is exposed: %w", err)
+	}
+	return exposure.Report(h), nil
+}

@@ -1,0 +1,149 @@
+// Package exposure says who can reach which ports of containers, and by which
+// rule: a pure function from the objects that the kernel shall hold to a list of
+// rows. The kernel is not asked, and rules of others, which can close more or lead
+// elsewhere, are not known but for what the caller tells.
+//
+// It says what is let in, not whether a program listens, and takes for granted that
+// the host forwards packets. All of it may be used from many goroutines.
+package exposure
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+)
+
+// From is a class of those who may reach a port. The container itself, when it
+// dials an address of the host, is a neighbour of its own.
+type From string
+
+// The classes, those from farthest away first.
+const (
+	// Internet is any other machine, near or far, that dials an address of the host.
+	Internet From = "internet"
+	// LAN is another machine with a route by the host to the container's own address.
+	LAN From = "lan"
+	// OtherNetwork is a container on another network of this host, at an address of
+	// the host, its own gateway's included, or at the container's own address.
+	OtherNetwork From = "network"
+	// Neighbour is a container on the same network, at either kind of address.
+	Neighbour From = "neighbour"
+	// ThisHost is a process in the host's own namespace.
+	ThisHost From = "host"
+)
+
+// Classes are all of them, in the order of rows.
+func Classes() []From { return []From{Internet, LAN, OtherNetwork, Neighbour, ThisHost} }
+
+// Host is what the answers are made from.
+type Host struct {
+	// Backend is how the firewall is kept, "nftables" or a name that begins with
+	// "iptables", and Table what its tables or chains are called by.
+	Backend, Table string
+	Networks       []Network
+	Containers     []Container
+}
+
+// Network is a network with the objects that are wanted for it.
+type Network struct {
+	ID, Name string
+	Objects  []model.Object
+}
+
+// Container is a container with the objects that are wanted for it.
+type Container struct {
+	Name string
+	// Host containers are in the host's own namespace, on the network of that name.
+	Host        bool
+	HostNetwork string
+	Objects     []model.Object
+	// Ports tell more of its published ports.
+	Ports []PortState
+}
+
+// PortState is what is known of a published port beside its rule.
+type PortState struct {
+	Proto uint8
+	Host  netip.Addr
+	First uint16
+	// Held says that a socket of ours has the port, Taken that another program's has.
+	Held, Taken bool
+	// Foreign are rules of others that translate the port too, in words.
+	Foreign []string
+}
+
+// Row is one way to ports of a container.
+type Row struct {
+	Container string
+	// Network is the one by which packets come to the container.
+	Network string
+	From    From
+	// Only names those of the class who have this way: links of the host or marks of
+	// packets, networks, containers. Empty for all of the class.
+	Only []string
+	// Internal says of [OtherNetwork] that containers on internal networks have this
+	// way too. Those on isolated ones have none.
+	Internal bool
+	// Proto is the IP protocol number, 0 for all that have ports.
+	Proto uint8
+	// Addr, and First to Last, are what is dialled. The unspecified address of a family
+	// stands for all addresses of the host: 127.0.0.0/8 only for [ThisHost]; ::1 never,
+	// it has a row of its own.
+	Addr        netip.Addr
+	First, Last uint16
+	// Except are addresses and ports that lead elsewhere.
+	Except []netip.AddrPort
+	// SourcePort is the port that the client must use, 0 for any.
+	SourcePort uint16
+	// Target, and Port on, are where that leads.
+	Target netip.Addr
+	Port   uint16
+	// Forwarded ways go through a process, all others through the kernel alone.
+	Forwarded bool
+	// Why says in words what opens the way, Rules are the firewall's that a packet
+	// needs for it, in their order. There are none where no rule closes it.
+	Why      string
+	Rules    []Rule
+	Warnings []string
+}
+
+// Rule is a part of the firewall.
+type Rule struct {
+	// Show is the command that prints the chain, map or set. Text is what to look for
+	// there.
+	Show, Text string
+}
+
+const (
+	firstPort = 1
+	lastPort  = 65535
+)
+
+// Report returns the ways to all containers, sorted by container, class and what is
+// dialled.
+func Report(h Host) []Row {
+	ev := evaluator{
+		words: words{h.Backend, h.Table}, bridges: make(map[string]*network),
+		special: make(map[socket][]special), states: make(map[known]PortState),
+	}
+	ev.read(h)
+	for i := range h.Containers {
+		ev.container(&h.Containers[i])
+	}
+	place := make(map[From]int)
+	for i, f := range Classes() {
+		place[f] = i
+	}
+	slices.SortStableFunc(ev.rows, func(a, b Row) int {
+		return cmp.Or(
+			strings.Compare(a.Container, b.Container), cmp.Compare(place[a.From], place[b.From]),
+			strings.Compare(a.Network, b.Network), cmp.Compare(a.Proto, b.Proto),
+			a.Addr.Compare(b.Addr), cmp.Compare(a.First, b.First), cmp.Compare(a.SourcePort, b.SourcePort),
+			slices.Compare(a.Only, b.Only),
+		)
+	})
+	return ev.rows
+}
