@@ -99,11 +99,13 @@ func (w *world) container(sb *model.Sandbox, states []exposure.PortState, attach
 func (w *world) joined(name string, host int, n *model.Network, publish ...string) {
 	ep := at(n, name, host)
 	sb := &model.Sandbox{Name: name}
-	for _, p := range publish {
-		sb.Published = append(sb.Published, published(p, ep)...)
+	for _, text := range publish {
+		for _, p := range published(text, ep) {
+			sb.Published.Add(p)
+		}
 	}
 	var states []exposure.PortState
-	for _, p := range sb.Published {
+	for p := range sb.Published.All() {
 		single := p.First == p.Last && p.Proto != sctp
 		states = append(states, exposure.PortState{Proto: p.Proto, Host: p.Host, First: p.First, Held: single})
 	}
@@ -151,7 +153,7 @@ func linked(w *world) {
 	n := w.network(noICC, only4)
 	server, client := at(n, "server", 2), at(n, "client", 3)
 	ssb := &model.Sandbox{Name: "server", Exposed: []model.Expose{{Proto: tcp, Port: 80}}, Links: &model.Links{Parents: []string{client.ID}}}
-	ssb.Published = published("tcp 0.0.0.0 8079 8081 79", server)
+	ssb.Published = model.PortsOf(published("tcp 0.0.0.0 8079 8081 79", server)...)
 	csb := &model.Sandbox{Name: "client", Links: &model.Links{Children: []string{server.ID}}}
 	w.container(ssb, nil, model.Attachment{Network: n, Endpoint: server, Peers: []model.Peer{{Endpoint: client, Sandbox: csb, Client: true}}})
 	w.container(csb, nil, model.Attachment{Network: n, Endpoint: client, Peers: []model.Peer{{Endpoint: server, Sandbox: ssb}}})

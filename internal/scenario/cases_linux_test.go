@@ -177,8 +177,7 @@ func testForeignBridge(t *testing.T, on backend) {
 	h := bareHost(t, on.option())
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
-	h.sysctl("bridge/bridge-nf-call-iptables", "1")
-	h.sysctl("bridge/bridge-nf-call-ip6tables", "1")
+	h.frames(true)
 	kind := "nft"
 	if on == iptablesLegacy {
 		kind = "legacy"

@@ -76,9 +76,10 @@ func bareHost(t *testing.T, opts ...config.Option) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = h.own.Close() })
-	if slices.Contains(config.ParseConfigOptions(opts...).Daemon.Labels, besideDocker) {
-		h.sysctl("bridge/bridge-nf-call-iptables", "1")
-		h.sysctl("bridge/bridge-nf-call-ip6tables", "1")
+	docker := slices.Contains(config.ParseConfigOptions(opts...).Daemon.Labels, besideDocker)
+	h.frames(docker)
+	h.sh("conntrack", "-F") // what another test's rules have decided for the same addresses
+	if docker {
 		kind := "nft"
 		if h.backend() == iptablesLegacy {
 			kind = "legacy"
@@ -90,6 +91,21 @@ func bareHost(t *testing.T, opts ...config.Option) *host {
 	}
 	t.Cleanup(func() { _ = h.lan.Close() })
 	return h
+}
+
+// frames says whether frames that a bridge forwards pass the rules of IP, for the
+// time of the test. In a new namespace they do, on a host without Docker they do not.
+func (h *host) frames(pass bool) {
+	h.t.Helper()
+	if _, err := os.Stat("/proc/sys/net/bridge"); err != nil {
+		if pass {
+			nstest.Require(h.t, nstest.BrNetfilter)
+		}
+		return
+	}
+	value := map[bool]string{true: "1", false: "0"}[pass]
+	h.sysctl("bridge/bridge-nf-call-iptables", value)
+	h.sysctl("bridge/bridge-nf-call-ip6tables", value)
 }
 
 // otherMachine makes the machine lan, once for all tests: the kernel takes up to

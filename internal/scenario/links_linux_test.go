@@ -3,14 +3,12 @@ package scenario_test
 import (
 	"bytes"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/libnetwork/libnetwork"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -67,14 +65,7 @@ func testLinks(t *testing.T, on backend) {
 	for _, frames := range []string{"0", "1"} {
 		t.Run("bridge-nf-call-iptables="+frames, func(t *testing.T) {
 			h := newHost(t, on.option())
-			_, err := os.Stat("/proc/sys/net/bridge")
-			switch {
-			case err == nil:
-				h.sysctl("bridge/bridge-nf-call-iptables", frames)
-				h.sysctl("bridge/bridge-nf-call-ip6tables", frames)
-			case frames == "1":
-				nstest.Require(t, nstest.BrNetfilter)
-			}
+			h.frames(frames == "1")
 			h.scenario06Links(t)
 		})
 	}

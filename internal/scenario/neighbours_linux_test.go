@@ -1,7 +1,6 @@
 package scenario_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -42,14 +41,7 @@ func testNeighbourDocker(t *testing.T, on backend) {
 		for _, frames := range []string{"0", "1"} {
 			t.Run(kind+" bridge-nf-call-iptables="+frames, func(t *testing.T) {
 				h := newHost(t, on.option())
-				_, err := os.Stat("/proc/sys/net/bridge")
-				switch {
-				case err == nil:
-					h.sysctl("bridge/bridge-nf-call-iptables", frames)
-					h.sysctl("bridge/bridge-nf-call-ip6tables", frames)
-				case frames == "1":
-					nstest.Require(t, nstest.BrNetfilter)
-				}
+				h.frames(frames == "1")
 				h.lanServer()
 				h.docker(t, kind)
 				before := machine(t)

@@ -95,10 +95,14 @@ func sctpPacket(from, to uint16, tag uint32, chunk byte) []byte {
 }
 
 func TestPublishSCTP(t *testing.T) {
+	onEachBesideDocker(t, "case 28 a port of SCTP is published", testPublishSCTP)
+}
+
+func testPublishSCTP(t *testing.T, on backend) {
 	if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_sctp_timeout_established"); err != nil {
 		t.Skip("this kernel does not track SCTP")
 	}
-	h := newHost(t)
+	h := newHost(t, on.option())
 	n := h.network(1)
 	bind := func(host net.IP, first, last, to uint16) types.PortBinding {
 		return types.PortBinding{Proto: types.SCTP, HostIP: host, HostPort: first, HostPortEnd: last, Port: to}

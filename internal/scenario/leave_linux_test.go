@@ -1,0 +1,378 @@
+package scenario_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork"
+	"github.com/libnetwork/libnetwork/internal/netns"
+)
+
+// Addresses that nobody but members of closed networks ever asks for: the other
+// machine has the quiet ones, and nobody the void ones. A frame that names one of
+// them, or a member, or holds secret, has left such a network or is the host's doing on
+// behalf of one that has.
+const (
+	quietV4, quietV6 = "192.0.2.201", "2001:db8:2::201"
+	voidV4, voidV6   = "192.0.2.202", "2001:db8:2::202"
+	secret           = "not for you"
+)
+
+// TestNothingLeaves has members of an internal and of an isolated network try all
+// that a container can to get a frame out, also while their networks come and go, the
+// controller restarts and the rules are flushed.
+func TestNothingLeaves(t *testing.T) {
+	onEachBesideDocker(t, "scenario 5 not one packet of an internal or isolated network leaves", testNothingLeaves)
+}
+
+func testNothingLeaves(t *testing.T, on backend) {
+	h := newHost(t, on.option())
+	h.lanServer()
+	for _, a := range []string{quietV4 + "/24", quietV6 + "/64"} {
+		h.in(h.lan.Path(), "ip", "addr", "add", a, "dev", "eth0", "nodad")
+		t.Cleanup(func() { h.in(h.lan.Path(), "ip", "addr", "del", a, "dev", "eth0") })
+	}
+	foreign, _ := h.foreignPair("virbr8")
+	open := h.container("open", nil, h.network(9))
+	words := [][]byte{[]byte(secret)}
+	for _, a := range []string{quietV4, quietV6, voidV4, voidV6} {
+		words = append(words, netip.MustParseAddr(a).AsSlice())
+	}
+	closed := []*closedNetwork{
+		{num: 1, opts: []netOption{inside}},
+		{num: 2, opts: []netOption{inside, mode("isolated")}},
+	}
+	for _, c := range closed {
+		words = append(words, netip.MustParsePrefix(fmt.Sprintf("fd99:0:0:%d::/64", c.num)).Addr().AsSlice()[:8])
+		for last := 2; last < 5; last++ {
+			words = append(words, []byte{10, 99, byte(c.num), byte(last)})
+		}
+	}
+	const known = "for everybody"
+	words = append(words, []byte(known))
+	var spies []*spy
+	for _, at := range []struct {
+		where string
+		ns    *netns.Namespace
+		link  string
+	}{
+		{"the host's link", h.own, "eth0"},
+		{"lan", h.lan, "eth0"},
+		{"the bridge of another network", h.own, "br9"},
+		{"a container of another network", open.ns, "eth0"},
+		{"a foreign bridge", h.own, "virbr8"},
+		{"a machine on a foreign bridge", foreign, "eth0"},
+	} {
+		spies = append(spies, h.spy(at.where, at.ns, at.link, words...))
+	}
+	targets := []netip.Addr{open.v4, open.v6, netip.MustParseAddr("10.88.0.2"), netip.MustParseAddr("fd88::2")}
+	n := newNoise(t, targets)
+	for _, c := range closed {
+		c.create(h, n)
+	}
+	n.rounds(t, 2)
+	useSockets(h, closed, targets)
+	// A router for multicast is no way out either.
+	for _, group := range []string{"239.9.9.9", "ff0e::9"} {
+		g := netip.MustParseAddr(group)
+		source := closed[0].member.v4
+		if g.Is6() {
+			source = closed[0].member.v6
+		}
+		end := h.routeMulticast("br1", "eth0", source, g)
+		n.rounds(t, 1)
+		end()
+	}
+	for _, c := range closed {
+		c.remove(h)
+	}
+	for _, c := range closed {
+		c.create(h, n)
+	}
+	n.rounds(t, 1)
+	h.ctl.Stop()
+	n.rounds(t, 1)
+	for _, c := range h.running {
+		c.close()
+	}
+	h.running = nil
+	h.start()
+	open = h.container("open", nil, h.netByName("net9"))
+	for _, c := range closed {
+		c.net = h.netByName(fmt.Sprint("net", c.num))
+		c.join(h, n)
+	}
+	n.rounds(t, 1)
+	if on == nftables {
+		// The kernel protects our tables from the first change after a start on: this
+		// takes but others away. Nothing protects rules of iptables, and until their
+		// repair the host's routes lead anywhere.
+		h.network(3)
+		_, err := run("nft", "flush", "ruleset")
+		t.Log("nft flush ruleset:", err)
+		n.rounds(t, 2)
+		if err := standardTables(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.end()
+	// What comes last comes by the same ways, and is seen: so what is not seen has not left.
+	for _, a := range []string{lanV4, open.v4.String(), "10.88.0.2"} {
+		c, err := h.own.Dial(t.Context(), "udp", at(a, port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte(known)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range spies {
+		if s.where == "a container of another network" {
+			continue // its link has gone with the restart
+		}
+		s.sees(t, []byte(known))
+	}
+	for _, s := range spies {
+		for _, f := range s.end(t) {
+			if string(f[len(f)-len(known):]) != known {
+				t.Errorf("%s has seen %x", s.where, f)
+				break
+			}
+		}
+	}
+	t.Logf("%d frames sent", n.sent.Load())
+}
+
+// A closedNetwork is a network that nothing leaves, and its one noisy member.
+type closedNetwork struct {
+	num    int
+	opts   []netOption
+	net    libnetwork.Network
+	member *container
+}
+
+func (c *closedNetwork) create(h *host, n *noise) {
+	h.t.Helper()
+	c.net = h.network(c.num, c.opts...)
+	c.join(h, n)
+}
+
+// join makes the member, which is noisy from the first moment on.
+func (c *closedNetwork) join(h *host, n *noise) {
+	h.t.Helper()
+	name := fmt.Sprint("member", c.num)
+	sb, err := h.ctl.NewSandbox(name, libnetwork.OptionDNS(quietV4))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ns, err := netns.Open(nil, sb.Key())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	c.member = &container{name: name, sb: sb, ns: ns}
+	h.running = append(h.running, c.member)
+	n.from(c, ns)
+	if _, err := c.member.join(c.net); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (c *closedNetwork) remove(h *host) {
+	h.t.Helper()
+	h.remove(c.member)
+	h.drop(c.net)
+}
+
+// noise is what members send, over and over.
+type noise struct {
+	targets []netip.Addr
+	sent    atomic.Int64
+	round   atomic.Int64
+	stop    chan struct{}
+	wg      sync.WaitGroup
+}
+
+func newNoise(t *testing.T, targets []netip.Addr) *noise {
+	t.Helper()
+	for _, a := range []string{
+		quietV4, quietV6, voidV4, voidV6, "255.255.255.255", "192.0.2.255", "10.99.9.255", "224.0.0.251", "239.9.9.9",
+		"ff02::1", "ff02::fb", "ff05::9", "ff0e::9",
+	} {
+		targets = append(targets, netip.MustParseAddr(a))
+	}
+	n := &noise{targets: targets, stop: make(chan struct{})}
+	t.Cleanup(n.end)
+	return n
+}
+
+func (n *noise) end() {
+	select {
+	case <-n.stop:
+	default:
+		close(n.stop)
+	}
+	n.wg.Wait()
+}
+
+// rounds waits until every frame has been sent so often.
+func (n *noise) rounds(t *testing.T, count int64) {
+	t.Helper()
+	// Those that are being sent have begun before.
+	want := n.round.Load() + int64(2*(count+1))
+	eventually(t, "members send nothing", func() bool { return n.round.Load() >= want })
+}
+
+// from has a namespace send as soon as it has a link, and as long as it has one.
+func (n *noise) from(c *closedNetwork, ns *netns.Namespace) {
+	own, err := netns.Open(nil, ns.Path()) // it stays when the container is closed
+	if err != nil {
+		return
+	}
+	n.wg.Go(func() {
+		defer own.Close()
+		tick := time.NewTicker(time.Millisecond) // leaves something of the machine to others
+		defer tick.Stop()
+		var s sender
+		for {
+			select {
+			case <-n.stop:
+				return
+			case <-tick.C:
+			}
+			var err error
+			if s, err = newSender(own, "eth0"); err == nil {
+				break
+			}
+		}
+		defer s.close()
+		tick.Reset(10 * time.Millisecond)
+		for list := n.frames(c.num); ; n.round.Add(1) {
+			for _, f := range list {
+				if err := s.send(f); err == nil {
+					n.sent.Add(1)
+				} else if err == unix.ENXIO || err == unix.ENODEV {
+					return // the link is gone
+				}
+			}
+			select {
+			case <-n.stop:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+// frames are all that a member of a network sends in one round.
+func (n *noise) frames(num int) [][]byte {
+	mac := net.HardwareAddr{2, 0x42, 10, 99, byte(num), 2}
+	bridge := broadcastMAC
+	if l, err := net.InterfaceByName(fmt.Sprint("br", num)); err == nil {
+		bridge = l.HardwareAddr
+	}
+	own := map[bool]netip.Addr{
+		false: netip.MustParseAddr(fmt.Sprintf("10.99.%d.2", num)),
+		true:  netip.MustParseAddr(fmt.Sprintf("fd99:0:0:%d::2", num)),
+	}
+	var list [][]byte
+	for _, dst := range n.targets {
+		v6 := dst.Is6()
+		sources := []string{hostV4, lanV4, "10.99.9.2", "10.99.9.1", "10.88.0.3", "127.0.0.1", "0.0.0.0"}
+		if v6 {
+			sources = []string{hostV6, lanV6, "fd99:0:0:9::2", "fd99:0:0:9::1", "fd88::3", "::1", "::", "fe80::2"}
+		}
+		to := []net.HardwareAddr{bridge, broadcastMAC}
+		if dst.IsMulticast() {
+			to = append(to, groupMAC(dst))
+		}
+		for _, mac2 := range to {
+			list = append(list, carried(mac, mac2, netip.AddrPortFrom(own[v6], 4000), netip.AddrPortFrom(dst, port), secret))
+			for _, src := range sources {
+				list = append(list, carried(mac, mac2, netip.AddrPortFrom(netip.MustParseAddr(src), 4000), netip.AddrPortFrom(dst, port), secret))
+			}
+		}
+	}
+	for _, ask := range []string{quietV4, voidV4} {
+		for _, as := range []string{own[false].String(), lanV4, "10.99.9.2"} {
+			list = append(list, arpRequest(mac, netip.MustParseAddr(as), netip.MustParseAddr(ask)))
+		}
+	}
+	for _, ask := range []string{quietV6, voidV6} {
+		for _, as := range []netip.Addr{own[true], netip.MustParseAddr(lanV6)} {
+			list = append(list, solicitation(mac, as, netip.MustParseAddr(ask)))
+		}
+	}
+	const tagged, experimental = 0x8100, 0x88b5
+	list = append(list,
+		ethernet(mac, bridge, experimental, []byte(secret)),
+		ethernet(mac, broadcastMAC, experimental, []byte(secret)),
+		ethernet(mac, net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0}, experimental, []byte(secret)), // of the bridge group
+		ethernet(mac, bridge, tagged, append([]byte{0, 9, 8, 0}, datagram(
+			netip.AddrPortFrom(own[false], 4000), netip.AddrPortFrom(netip.MustParseAddr(quietV4), port), secret)...)),
+	)
+	return list
+}
+
+// arpRequest asks who has an address (RFC 826).
+func arpRequest(mac net.HardwareAddr, from, who netip.Addr) []byte {
+	b := []byte{0, 1, 8, 0, 6, 4, 0, 1}
+	b = append(append(b, mac...), from.AsSlice()...)
+	b = append(append(b, 0, 0, 0, 0, 0, 0), who.AsSlice()...)
+	return ethernet(mac, broadcastMAC, unix.ETH_P_ARP, b)
+}
+
+// solicitation asks who has an address (RFC 4861).
+func solicitation(mac net.HardwareAddr, from, who netip.Addr) []byte {
+	body := append([]byte{135, 0, 0, 0, 0, 0, 0, 0}, who.AsSlice()...)
+	body = append(append(body, 1, 1), mac...)
+	w := who.As16()
+	group := netip.AddrFrom16([16]byte{0xff, 2, 11: 1, 12: 0xff, 13: w[13], 14: w[14], 15: w[15]})
+	pseudo := append(from.AsSlice(), group.AsSlice()...)
+	pseudo = append(pseudo, 0, 0, 0, byte(len(body)), 0, 0, 0, unix.IPPROTO_ICMPV6)
+	binary.BigEndian.PutUint16(body[2:], checksum(append(pseudo, body...)))
+	ip := []byte{0x60, 0, 0, 0, 0, byte(len(body)), unix.IPPROTO_ICMPV6, 255}
+	ip = append(append(ip, from.AsSlice()...), group.AsSlice()...)
+	return ethernet(mac, groupMAC(group), unix.ETH_P_IPV6, append(ip, body...))
+}
+
+// useSockets has members with routes to everywhere do as programs do.
+func useSockets(h *host, closed []*closedNetwork, targets []netip.Addr) {
+	h.t.Helper()
+	for _, a := range []string{quietV4, quietV6, voidV4, voidV6} {
+		targets = append(targets, netip.MustParseAddr(a))
+	}
+	var list []visit
+	for _, c := range closed {
+		key, mac := c.member.sb.Key(), h.macOf(fmt.Sprint("br", c.num))
+		for _, gw := range []string{fmt.Sprintf("10.99.%d.254", c.num), fmt.Sprintf("fd99:0:0:%d::fe", c.num)} {
+			h.in(key, "ip", "neigh", "replace", gw, "lladdr", mac, "dev", "eth0")
+			h.in(key, "ip", "route", "add", "default", "via", gw)
+		}
+		for _, a := range targets {
+			list = append(list, visit{who: c.member.name, from: c.member.ns, to: at(a, port)})
+		}
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithTimeout(h.t.Context(), 2*impatience)
+	defer cancel()
+	for _, c := range closed {
+		wg.Go(func() {
+			if got, err := c.member.lookup(ctx, "ip", "example.com."); err == nil {
+				h.t.Errorf("%s finds a name of outside at %v", c.member.name, got)
+			}
+		})
+	}
+	h.visit(list...)
+	wg.Wait()
+}
