@@ -25,7 +25,7 @@ var floors = [][]string{
 	},
 	{ // kernel and store floor: one facility each
 		"internal/sysctl", "internal/conntrack", "internal/hostport", "internal/nlevents", "internal/store/...",
-		"internal/unixsock",
+		"internal/unixsock", "internal/firewalld",
 	},
 	{"internal/rtnl", "internal/nft", "internal/ipt"},
 	{"internal/netns"}, // opens the others' sockets in a namespace

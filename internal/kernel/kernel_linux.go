@@ -56,6 +56,7 @@ type Kernel struct {
 	tracked  conntrack.Flusher
 	reaper   *reaper
 	announce announcer
+	zone     *zoneKeeper
 
 	mu sync.Mutex // guards the following
 	// forwards are those that run, by key; nil when closed.
@@ -106,6 +107,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		return nil, err
 	}
 	k.announce.log = k.log
+	k.zone = newZoneKeeper(k)
 	k.reaper = newReaper(k.rt, k.log)
 	return k, nil
 }
@@ -352,6 +354,17 @@ func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {
 	c.Links = slices.AppendSeq(c.Links, maps.Values(k.links))
 	c.LinkedPorts = slices.AppendSeq(c.LinkedPorts, maps.Values(k.linked))
 	return c, k.guard
+}
+
+// bridges are those that have rules.
+func (k *Kernel) bridges() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	names := make([]string, 0, len(k.networks))
+	for _, n := range k.networks {
+		names = append(names, n.Bridge)
+	}
+	return names
 }
 
 // book enters a change of the firewall into the books.

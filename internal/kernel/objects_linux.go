@@ -89,6 +89,9 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChan
 			k.acceptedByOthers(ctx, false)
 		}
 	}
+	if len(add.Networks)+len(del.Networks) > 0 {
+		k.zone.set(ctx)
+	}
 	return nil
 }
 
@@ -104,6 +107,9 @@ func (k *Kernel) warnForeign(ctx context.Context, ports []model.Port) {
 	}
 	for _, l := range lines {
 		k.log.Warn("published port has a foreign rule", "rule", l)
+	}
+	if k.zone.isStrict() {
+		k.log.Warn("published ports are rejected by firewalld, which has StrictForwardPorts=yes", "ports", len(ports))
 	}
 }
 

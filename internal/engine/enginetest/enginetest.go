@@ -42,6 +42,7 @@ type Kernel struct {
 	forwarding map[bool]bool   // by IPv6
 	lost       func(link string)
 	rules      func()
+	foreign    func(action, object string)
 	lostRules  []model.Object
 }
 
@@ -206,10 +207,10 @@ func (k *Kernel) Forward(_ context.Context, v6, on bool, _ []string) error {
 func (k *Kernel) Guard(context.Context, bool, bool) error { return nil }
 
 // Watch hears of what Lose is told.
-func (k *Kernel) Watch(lost func(link string), rules func()) (run func(context.Context) error, err error) {
+func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.lost, k.rules = lost, rules
+	k.lost, k.rules, k.foreign = lost, rules, foreign
 	return func(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
@@ -239,6 +240,14 @@ func (k *Kernel) Lose(objs ...model.Object) {
 			rules()
 		}
 	}
+}
+
+// Foreign tells of firewalld.
+func (k *Kernel) Foreign(action, object string) {
+	k.mu.Lock()
+	foreign := k.foreign
+	k.mu.Unlock()
+	foreign(action, object)
 }
 
 // RepairLinks makes missing bridges and veths again.
