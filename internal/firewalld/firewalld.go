@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"reflect"
 	"slices"
 	"strings"
@@ -114,8 +115,8 @@ func (h handler) DeliverSignal(iface, member string, s *dbus.Signal) {
 	}
 }
 
-// call calls a method and stores what it returns. Its error has the class Timeout if
-// the context has ended before the answer came.
+// call calls a method and stores what it returns. Its error has the class NoService if
+// there is no bus any more, Timeout if the context has ended before the answer came.
 func (c *Client) call(ctx context.Context, at dbus.ObjectPath, method string, results []any, args ...any) error {
 	dest := name
 	if at == "" {
@@ -129,6 +130,8 @@ func (c *Client) call(ctx context.Context, at dbus.ObjectPath, method string, re
 	switch {
 	case err == nil:
 		return nil
+	case !c.conn.Connected() || errors.Is(err, dbus.ErrClosed) || errors.As(err, new(*net.OpError)):
+		return types.NoServiceErrorf("firewalld: the bus is gone: %w", err)
 	case ctx.Err() != nil:
 		return types.TimeoutErrorf("firewalld: no answer to %s%v: %w", method, args, err)
 	default:
@@ -154,6 +157,13 @@ func (c *Client) Process(ctx context.Context) (pid uint32, err error) {
 		return 0, nil
 	}
 	return pid, err
+}
+
+// Idle waits until firewalld does nothing: it answers to nobody before it is done
+// with its start, or with a reload.
+func (c *Client) Idle(ctx context.Context) error {
+	var zone string
+	return c.call(ctx, path, name+".getDefaultZone", []any{&zone})
 }
 
 // A Zone is a zone whose members may reach everything that others do not refuse, and
@@ -319,13 +329,17 @@ func (c *Client) ZoneOf(ctx context.Context, link string) (zone string, err erro
 	return zone, err
 }
 
-// Add puts an interface into a zone until the next reload.
-func (c *Client) Add(ctx context.Context, zone, link string) error {
+// Add puts an interface into a zone until the next reload, unless it is in one
+// already. It returns the zone that it is in.
+func (c *Client) Add(ctx context.Context, zone, link string) (string, error) {
 	err := c.call(ctx, path, name+".zone.addInterface", nil, zone, link)
-	if is(err, "ZONE_ALREADY_SET") {
-		return nil
+	switch {
+	case is(err, "ZONE_CONFLICT"):
+		return c.ZoneOf(ctx, link)
+	case is(err, "ZONE_ALREADY_SET"):
+		err = nil
 	}
-	return err
+	return zone, err
 }
 
 // Drop takes an interface out of a zone.

@@ -363,10 +363,17 @@ func (f *Firewall) undo(ctx context.Context, next [2]rules, cause error) error {
 // wanted is not written, and what differs is replaced, a table at a time, so that no
 // packet meets a half-made one. It returns whether it changed anything.
 func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error) {
-	if err := refusal(f.cfg.Name, want); err != nil {
-		return false, err
-	}
+	return f.Repair(ctx, func() (model.FirewallChange, model.FirewallGuard) { return want, g })
+}
+
+// Repair is Reconcile with what is wanted when no other change is under way: what
+// was wanted before that may have been overtaken.
+func (f *Firewall) Repair(ctx context.Context, wanted func() (model.FirewallChange, model.FirewallGuard)) (changed bool, err error) {
 	err = f.do(ctx, "reconciling", func() error {
+		want, g := wanted()
+		if err := refusal(f.cfg.Name, want); err != nil {
+			return err
+		}
 		f.loaded = false
 		if err := f.load(ctx); err != nil {
 			return err

@@ -23,6 +23,8 @@ type firewall interface {
 	// Reconcile makes the rules exactly those that are wanted, and writes nothing if
 	// they are. It says whether it has written.
 	Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error)
+	// Repair is Reconcile with what is wanted when no other change is under way.
+	Repair(ctx context.Context, wanted func() (model.FirewallChange, model.FirewallGuard)) (changed bool, err error)
 	// SetGuard changes for which families the host passes nothing through.
 	SetGuard(ctx context.Context, g model.FirewallGuard) error
 	// EnsureForeignAccept makes a foreign forward chain accept what ours accepts,

@@ -332,8 +332,8 @@ func (k *Kernel) repaired(ctx context.Context, err error) error {
 		return err
 	}
 	k.log.Warn("firewall rules were changed by somebody else: they are put right", "err", err)
-	want, g := k.wanted()
-	if _, again := k.firewall.Reconcile(ctx, want, g); again != nil {
+	k.zone.idle(ctx)
+	if _, again := k.firewall.Repair(ctx, k.wanted); again != nil {
 		return fmt.Errorf("%w; and the repair failed: %w", err, again)
 	}
 	return nil

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // Where firewalld runs, what our rules accept is not accepted yet: it rejects what
@@ -30,6 +32,9 @@ const (
 	// 50 ms for a member, but seconds to reload. When that was in vain, nobody waits
 	// until it has answered.
 	zonePatience = 5 * time.Second
+	// zoneIdle is how long a repair of rules waits for firewalld to be done with its
+	// reload, which takes it about 1 s.
+	zoneIdle = 3 * time.Second
 	// zoneCall is how long one call may take, zoneReload that to reload.
 	zoneCall   = 10 * time.Second
 	zoneReload = time.Minute
@@ -70,11 +75,19 @@ type zoneKeeper struct {
 	asked, done uint64
 	// turned is closed when done has changed.
 	turned chan struct{}
+	// bus is the bus, nil if there is none.
+	bus *firewalld.Client
+	// there is the way to a firewalld that is on the bus, nil if none is. It may be
+	// about to start, or busy.
+	there *firewalld.Client
+	// dead says that somebody has waited for it in vain.
+	dead bool
 	// up says that it makes sense to wait: firewalld is there, or may be, and
 	// answers.
 	up bool
-	// lost says that firewalld has begun anew.
+	// lost says that firewalld has begun anew, news counts what it has told.
 	lost bool
+	news int
 	// strict says that it rejects what we publish.
 	strict bool
 	// rules and foreign are told what the watch of the kernel is to tell.
@@ -84,8 +97,9 @@ type zoneKeeper struct {
 	// The following belong to the goroutine.
 
 	running bool // there is one, in our namespace
-	ready   bool // zone and policy are in use
-	clean   bool // nothing of ours is in the permanent configuration
+	loaded  bool // zone and policy are in use
+	checked bool // they are in the permanent configuration too
+	clean   bool // they are not
 	// reloaded says that it has been reloaded in vain, warned that it was told to be
 	// strict.
 	reloaded, warned bool
@@ -121,7 +135,7 @@ func (z *zoneKeeper) set(ctx context.Context) {
 			return
 		case <-timer.C:
 			z.mu.Lock()
-			z.up = false
+			z.up, z.dead = false, true
 			z.mu.Unlock()
 			z.log.Warn("firewalld does not answer; containers may be cut off by it until it does", "waited", zonePatience)
 			return
@@ -152,10 +166,9 @@ func (z *zoneKeeper) nudge() {
 	}
 }
 
-// settle says that everything up to number is done, or will not be at present.
+// settle says that everything up to number is done, or will not be at present. The
+// mutex is held.
 func (z *zoneKeeper) settle(number uint64, up bool) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
 	z.done, z.up = number, up
 	close(z.turned)
 	z.turned = make(chan struct{})
@@ -163,13 +176,40 @@ func (z *zoneKeeper) settle(number uint64, up bool) {
 
 // heard takes down what firewalld tells. Its rules are other ones now, and ours may
 // have been flushed: also at its end.
-func (z *zoneKeeper) heard(firewalld.Signal) {
+func (z *zoneKeeper) heard(s firewalld.Signal) {
 	z.mu.Lock()
-	z.lost = true
+	z.lost, z.dead = true, false
+	z.news++
+	z.there, z.up = z.bus, true
+	if s == firewalld.Stopped {
+		z.there, z.up = nil, false
+	}
 	rules := z.rules
 	z.mu.Unlock()
 	rules()
 	z.nudge()
+}
+
+// idle waits until firewalld is done with what it does, for a while: when it reloads,
+// it flushes all tables of iptables in several steps, and fails if somebody fills them
+// meanwhile.
+func (z *zoneKeeper) idle(ctx context.Context) {
+	z.mu.Lock()
+	c := z.there
+	if z.dead {
+		c = nil
+	}
+	z.mu.Unlock()
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, zoneIdle)
+	defer cancel()
+	if c.Idle(ctx) != nil && ctx.Err() != nil {
+		z.mu.Lock()
+		z.dead = true
+		z.mu.Unlock()
+	}
 }
 
 // watch takes those who are to be told.
@@ -183,7 +223,6 @@ func (z *zoneKeeper) watch(rules func(), foreign func(action, object string)) wa
 
 // Run keeps the zone until ctx ends.
 func (z *zoneKeeper) Run(ctx context.Context) error {
-	defer z.settle(0, false)
 	pause := zoneRetry
 	for ctx.Err() == nil {
 		if c, err := firewalld.Dial(ctx, z.heard); err == nil {
@@ -195,9 +234,9 @@ func (z *zoneKeeper) Run(ctx context.Context) error {
 		}
 		z.mu.Lock()
 		z.strict, z.lost = false, true
-		asked := z.asked
+		z.bus, z.there = nil, nil
+		z.settle(z.asked, false)
 		z.mu.Unlock()
-		z.settle(asked, false)
 		wait(ctx, pause)
 		pause = min(2*pause, busRest)
 	}
@@ -219,7 +258,7 @@ func (z *zoneKeeper) serve(ctx context.Context, c *firewalld.Client) {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	pause := zoneRetry
-	z.forget()
+	z.forget(c)
 	for {
 		select {
 		case <-ctx.Done():
@@ -230,14 +269,22 @@ func (z *zoneKeeper) serve(ctx context.Context, c *firewalld.Client) {
 		case <-retry.C:
 		}
 		z.mu.Lock()
-		asked := z.asked
+		asked, news := z.asked, z.news
 		z.mu.Unlock()
 		err := z.sync(ctx, c)
+		z.mu.Lock()
+		overtaken := z.news != news
+		z.mu.Unlock()
 		switch {
-		case ctx.Err() != nil || ended(c):
+		case overtaken:
+			continue // it is another one now, and will be told at once
+		case ctx.Err() != nil || errors.As(err, new(types.NoServiceError)):
 			return
 		case err == nil:
 			pause, z.failed = zoneRetry, ""
+			z.mu.Lock()
+			z.dead = false
+			z.mu.Unlock()
 		default:
 			if err.Error() != z.failed {
 				z.failed = err.Error()
@@ -246,28 +293,24 @@ func (z *zoneKeeper) serve(ctx context.Context, c *firewalld.Client) {
 			retry.Reset(pause)
 			pause = min(2*pause, zoneRest)
 		}
-		z.settle(asked, z.running && err == nil)
+		z.mu.Lock()
+		if z.news == news {
+			z.settle(asked, z.running && err == nil)
+		}
+		z.mu.Unlock()
 	}
 }
 
-func ended(c *firewalld.Client) bool {
-	select {
-	case <-c.Done():
-		return true
-	default:
-		return false
-	}
-}
-
-// forget drops what is known of firewalld.
-func (z *zoneKeeper) forget() {
-	z.running, z.ready, z.clean, z.reloaded = false, false, false, false
+// forget drops what is known of firewalld, since the bus is a new one.
+func (z *zoneKeeper) forget(c *firewalld.Client) {
+	z.running, z.reloaded = false, false
 	z.mu.Lock()
-	z.lost = true
+	z.lost, z.bus = true, c
 	z.mu.Unlock()
 }
 
-// sync makes the zone what it shall be.
+// sync makes the zone what it shall be. When firewalld has forgotten everything, the
+// members are what counts, and come first.
 func (z *zoneKeeper) sync(ctx context.Context, c *firewalld.Client) error {
 	z.mu.Lock()
 	want, keep, lost := z.want, z.keep, z.lost
@@ -284,46 +327,51 @@ func (z *zoneKeeper) sync(ctx context.Context, c *firewalld.Client) error {
 	if !z.running || want == nil {
 		return nil
 	}
-	if len(want) > 0 && !z.ready {
-		if ok, err := z.prepare(ctx, c); err != nil || !ok {
+	if len(want) > 0 && !z.loaded {
+		if err := z.load(ctx, c); err != nil || !z.loaded {
 			return err
 		}
 	}
 	if err := z.arrange(ctx, c, want, keep); err != nil {
 		return err
 	}
-	if len(want) == 0 && !keep && !z.clean {
+	switch {
+	case len(want) > 0 && !z.checked:
+		return z.check(ctx, c)
+	case len(want) == 0 && !keep && !z.clean:
 		return z.cleanUp(ctx, c)
 	}
 	return nil
 }
 
-// look sees whether there is a firewalld, and how it is set up.
+// look sees whether there is a firewalld that is ours to speak with.
 func (z *zoneKeeper) look(ctx context.Context, c *firewalld.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, zoneCall)
 	defer cancel()
-	z.running, z.ready, z.clean = false, false, false
+	z.running, z.loaded, z.checked, z.clean = false, false, false, false
 	pid, err := c.Process(ctx)
 	if err != nil {
 		return err
 	}
-	if pid == 0 {
+	switch {
+	case pid == 0:
 		z.warned = false
 		return nil
-	}
-	if !z.hostOf(pid) {
+	case !z.hostOf(pid):
 		z.log.Debug("firewalld is that of another network namespace", "pid", pid)
+		z.mu.Lock()
+		z.there = nil
+		z.mu.Unlock()
 		return nil
 	}
-	strict, err := c.StrictForwardPorts(ctx)
-	if err != nil {
+	z.mu.Lock()
+	z.there = z.bus
+	rules := z.rules
+	z.mu.Unlock()
+	if err := c.Idle(ctx); err != nil {
 		return err
 	}
 	// Its start is over now, and with it the last flush of rules.
-	z.mu.Lock()
-	rules := z.rules
-	z.strict = strict
-	z.mu.Unlock()
 	rules()
 	z.running = true
 	return nil
@@ -343,58 +391,78 @@ func (z *zoneKeeper) hostOf(pid uint32) bool {
 	return netns.Same(ns, z.host)
 }
 
-// prepare sees to it that the zone and the policy are in use. They can be made in the
+// load sees to it that the zone and the policy are in use. They can be made in the
 // permanent configuration alone, and come into use by a reload.
-func (z *zoneKeeper) prepare(ctx context.Context, c *firewalld.Client) (ok bool, err error) {
+func (z *zoneKeeper) load(ctx context.Context, c *firewalld.Client) (err error) {
 	call, cancel := context.WithTimeout(ctx, zoneCall)
 	defer cancel()
-	if err := z.steps.Next("firewalld: make " + z.zone.Name); err != nil {
-		return false, err
+	if z.loaded, err = c.Loaded(call, z.zone); err != nil || z.loaded {
+		return err
 	}
-	made, err := c.Make(call, z.zone)
-	z.clean = false
+	if err := z.make(call, c); err != nil || z.reloaded {
+		return err
+	}
+	z.reloaded = true
+	z.log.Warn("firewalld is reloaded, so that it knows our zone; what was changed in it at run time alone is lost", "zone", z.zone.Name)
+	z.tell(zoneConfigured, "firewalld reloaded")
+	if err := z.steps.Next("firewalld: reload"); err != nil {
+		return err
+	}
+	slow, cancel := context.WithTimeout(ctx, zoneReload)
+	defer cancel()
+	if err := c.Reload(slow); err != nil {
+		return err
+	}
+	// Whoever waits for us counts on the rules too.
+	if _, err := z.repairRules(ctx); err != nil {
+		return err
+	}
+	if z.loaded, err = c.Loaded(slow, z.zone); err != nil {
+		return err
+	}
+	if z.loaded {
+		z.reloaded = false
+	} else {
+		z.log.Error("firewalld does not load our zone; it may cut containers off", "zone", z.zone.Name, "policy", z.zone.Policy)
+	}
+	return nil
+}
+
+// make adds what is missing to the permanent configuration, and says so.
+func (z *zoneKeeper) make(ctx context.Context, c *firewalld.Client) error {
+	if err := z.steps.Next("firewalld: make " + z.zone.Name); err != nil {
+		return err
+	}
+	made, err := c.Make(ctx, z.zone)
 	for _, m := range made {
 		z.log.Warn("added to the permanent configuration of firewalld, until the last network is deleted", "object", m)
 		z.tell(zoneConfigured, "firewalld "+m+" added")
 	}
+	z.clean = false
+	return err
+}
+
+// check looks at what makes no haste: whether the zone and the policy will still be
+// there after the next reload, and whether a setting is in the way.
+func (z *zoneKeeper) check(ctx context.Context, c *firewalld.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, zoneCall)
+	defer cancel()
+	if err := z.make(ctx, c); err != nil {
+		return err
+	}
+	strict, err := c.StrictForwardPorts(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
-	ok, err = c.Loaded(call, z.zone)
-	if err != nil {
-		return false, err
-	}
-	if !ok {
-		if z.reloaded {
-			return false, nil
-		}
-		z.reloaded = true
-		z.log.Warn("firewalld is reloaded, so that it knows our zone; what was changed in it at run time alone is lost", "zone", z.zone.Name)
-		z.tell(zoneConfigured, "firewalld reloaded")
-		slow, cancel := context.WithTimeout(ctx, zoneReload)
-		defer cancel()
-		if err := c.Reload(slow); err != nil {
-			return false, err
-		}
-		// Whoever waits for us counts on the rules too.
-		if _, err := z.repairRules(ctx); err != nil {
-			return false, err
-		}
-		if ok, err = c.Loaded(slow, z.zone); err != nil {
-			return false, err
-		}
-	}
-	if !ok {
-		z.log.Error("firewalld does not load our zone; it may cut containers off", "zone", z.zone.Name, "policy", z.zone.Policy)
-		return false, nil
-	}
-	z.ready, z.reloaded = true, false
-	if z.isStrict() && !z.warned {
-		z.warned = true
+	z.mu.Lock()
+	z.strict = strict
+	z.mu.Unlock()
+	if strict && !z.warned {
 		z.log.Warn("firewalld has StrictForwardPorts=yes in firewalld.conf: it rejects what comes to ports that are published, unless the same port is forwarded in firewalld too (firewall-cmd --add-forward-port)")
 		z.tell(zoneWarned, "firewalld StrictForwardPorts=yes rejects what comes to published ports")
 	}
-	return true, nil
+	z.warned, z.checked = strict, true
+	return nil
 }
 
 func (z *zoneKeeper) isStrict() bool {
@@ -453,11 +521,14 @@ func (z *zoneKeeper) arrange(ctx context.Context, c *firewalld.Client, want map[
 
 // enter puts a bridge into the zone, unless somebody has put it into another one.
 func (z *zoneKeeper) enter(ctx context.Context, c *firewalld.Client, bridge string) error {
-	at, err := c.ZoneOf(ctx, bridge)
+	if err := z.steps.Next("firewalld: add " + bridge); err != nil {
+		return err
+	}
+	at, err := c.Add(ctx, z.zone.Name, bridge)
 	if err != nil {
 		return err
 	}
-	if at != "" && at != z.zone.Name {
+	if at != z.zone.Name {
 		if z.others[bridge] != at {
 			z.others[bridge] = at
 			z.log.Warn("a bridge of ours is in a zone of firewalld that somebody has chosen: it stays there, and what that zone refuses is refused",
@@ -465,12 +536,6 @@ func (z *zoneKeeper) enter(ctx context.Context, c *firewalld.Client, bridge stri
 			z.tell(zoneWarned, "firewalld zone "+at+" has the bridge "+bridge)
 		}
 		return nil
-	}
-	if err := z.steps.Next("firewalld: add " + bridge); err != nil {
-		return err
-	}
-	if err := c.Add(ctx, z.zone.Name, bridge); err != nil {
-		return err
 	}
 	delete(z.others, bridge)
 	if z.members[bridge] {
@@ -507,7 +572,6 @@ func (z *zoneKeeper) cleanUp(ctx context.Context, c *firewalld.Client) error {
 	if len(left) > 0 {
 		z.log.Warn("somebody has changed what we made in firewalld's permanent configuration: it stays", "objects", strings.Join(left, ", "))
 	}
-	z.ready = false
-	z.clean = err == nil
+	z.checked, z.clean = false, err == nil
 	return err
 }

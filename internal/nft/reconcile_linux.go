@@ -200,13 +200,20 @@ func (d *dumped) same(rs *ruleset) bool {
 // transaction, so that no packet meets a half-made one. It returns whether it
 // changed anything.
 func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (changed bool, err error) {
-	if err := check(want); err != nil {
-		return false, types.BadRequestErrorf("firewall %s: %w", f.table, err)
-	}
+	return f.Repair(ctx, func() (Change, Guard) { return want, g })
+}
+
+// Repair is Reconcile with what is wanted when no other change is under way: what
+// was wanted before that may have been overtaken.
+func (f *Firewall) Repair(ctx context.Context, wanted func() (Change, Guard)) (changed bool, err error) {
 	if err := f.acquire(ctx); err != nil {
 		return false, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
 	}
 	defer f.release()
+	want, g := wanted()
+	if err := check(want); err != nil {
+		return false, types.BadRequestErrorf("firewall %s: %w", f.table, err)
+	}
 	changed, err = f.reconcile(ctx, want, g)
 	if err != nil {
 		f.loaded = false

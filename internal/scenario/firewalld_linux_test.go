@@ -67,13 +67,27 @@ type wall struct {
 	fw    *program
 	bus   *program
 	c     *firewalld.Client
-	heard chan firewalld.Signal
+	heard chan heard
 	zone  firewalld.Zone
+}
+
+// heard is a signal of firewalld, with the time when it came.
+type heard struct {
+	what firewalld.Signal
+	at   time.Time
+}
+
+// signals forgets those that have come.
+func (w *wall) signals() {
+	for len(w.heard) > 0 {
+		<-w.heard
+	}
 }
 
 // systemBus starts the host's bus.
 func (h *host) systemBus(t *testing.T) *program {
 	t.Helper()
+	_ = os.Remove("/run/dbus/system_bus_socket")
 	if err := os.MkdirAll("/run/dbus", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -94,35 +108,39 @@ func (h *host) systemBus(t *testing.T) *program {
 func (h *host) newWall(t *testing.T, backend string) *wall {
 	t.Helper()
 	nstest.Require(t, nstest.Firewalld)
-	w := &wall{h: h, etc: t.TempDir(), heard: make(chan firewalld.Signal, 100), zone: kernel.Zone(h.data)}
+	w := &wall{h: h, etc: t.TempDir(), heard: make(chan heard, 100), zone: kernel.Zone(h.data)}
 	conf := "DefaultZone=public\nCleanupOnExit=yes\nFirewallBackend=" + backend + "\n"
 	if err := os.WriteFile(filepath.Join(w.etc, "firewalld.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.bus = h.systemBus(t)
-	t.Cleanup(func() {
-		// It removes the chains of iptables too, ours or not.
-		if err := standardTables(); err != nil {
-			t.Error(err)
-		}
-	})
-	w.start()
+	w.begin()
 	return w
 }
 
-// start starts firewalld and waits until it answers.
-func (w *wall) start() {
+// begin starts the bus, and firewalld on it.
+func (w *wall) begin() {
 	w.h.t.Helper()
-	dir := w.h.t.TempDir()
-	cmd := exec.Command("firewalld", "--nofork", "--nopid", "--system-config", w.etc, "--log-file", filepath.Join(dir, "log"))
-	w.fw = begin(w.h.t, cmd)
-	if w.c == nil {
-		var err error
-		if w.c, err = firewalld.Dial(context.Background(), func(s firewalld.Signal) { w.heard <- s }); err != nil {
-			w.h.t.Fatal(err)
-		}
-		w.h.t.Cleanup(func() { _ = w.c.Close() })
+	w.bus = w.h.systemBus(w.h.t)
+	var err error
+	if w.c, err = firewalld.Dial(context.Background(), func(s firewalld.Signal) { w.heard <- heard{s, time.Now()} }); err != nil {
+		w.h.t.Fatal(err)
 	}
+	w.h.t.Cleanup(func() { _ = w.c.Close() })
+	w.start()
+}
+
+// end ends both.
+func (w *wall) end() {
+	w.fw.stop()
+	_ = w.c.Close()
+	w.bus.stop()
+}
+
+// start starts firewalld, by a program if one is given, and waits until it answers.
+func (w *wall) start(by ...string) {
+	w.h.t.Helper()
+	args := append(by, "firewalld", "--nofork", "--nopid", "--system-config", w.etc, "--log-file", filepath.Join(w.h.t.TempDir(), "log"))
+	w.fw = begin(w.h.t, exec.Command(args[0], args[1:]...))
 	eventually(w.h.t, "firewalld does not come up", func() bool {
 		pid, err := w.c.Process(context.Background())
 		if err != nil || pid == 0 {
@@ -195,22 +213,56 @@ func (h *host) rules() string {
 	return out
 }
 
+// ours are the rules of the host that are ours, without their order, as soon as two
+// listings say the same: one that is made amid a change may be torn.
+func (h *host) ours(on backend) string {
+	h.t.Helper()
+	h.t.Setenv("TABLE", kernel.Table(h.data))
+	all := ""
+	eventually(h.t, "the rules do not come to rest", func() bool {
+		before := all
+		all = allRules(h.t, kernel.Backend(on))
+		return all == before
+	})
+	if on == nftables {
+		return all
+	}
+	var b strings.Builder
+	for line := range strings.Lines(all) {
+		if strings.Contains(line, "LIBNETWORK-") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// anew makes the tables of iptables anew: firewalld makes more of them than others,
+// and deletes chains.
+func anew(t *testing.T) {
+	t.Helper()
+	for _, family := range []string{"ip", "ip6", "bridge"} {
+		for _, table := range []string{"filter", "nat", "raw", "mangle", "security"} {
+			_, _ = run("nft", "delete", "table", family, table)
+		}
+	}
+	if err := standardTables(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestFirewalld(t *testing.T) {
 	for _, theirs := range []string{"nftables", "iptables"} {
-		t.Run(theirs, func(t *testing.T) {
-			onEach(t, "case 44 firewalld with "+theirs+" lets through what shall get through, also after its reload and restart",
-				func(t *testing.T, on backend) { testFirewalld(t, on, theirs) })
-		})
+		onEach(t, "case 44 firewalld with "+theirs+" lets through what shall get through, also after its reload and restart",
+			func(t *testing.T, on backend) { testFirewalld(t, on, theirs) })
 	}
 }
 
 func testFirewalld(t *testing.T, on backend, theirs string) {
+	anew(t)
 	h := bareHost(t, on.option())
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
 	w := h.newWall(t, theirs)
-	// What the administrator has published of the host, so that it can be seen that
-	// nothing but our bridges gets more.
 	h.start()
 	h.lanServer()
 	srv, err := serve(h.own, "host", 9000)
@@ -218,18 +270,21 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(srv.close)
+	events, cancel := h.ctl.(libnetwork.EventSource).Subscribe()
+	defer func() { cancel() }()
 
-	b := types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}
-	u := types.PortBinding{Proto: types.UDP, Port: port, HostPort: 7001}
+	tcp := types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}
+	udp := types.PortBinding{Proto: types.UDP, Port: port, HostPort: 7001}
 	routed := []netOption{label(labelMode4, "routed"), label(labelMode6, "routed")}
 	nets := []libnetwork.Network{h.network(1), h.network(2, routed...), h.network(3)}
 	bridges := []string{"br1", "br2", "br3"}
 	var c1, c2, r1 *container
+	var rules string
 	populate := func() {
-		c1, c2 = h.container("c1", publish(b, u), nets[0]), h.container("c2", nil, nets[0])
-		r1 = h.container("r1", publish(types.PortBinding{Proto: types.TCP, Port: port}, types.PortBinding{Proto: types.UDP, Port: port}), nets[1])
+		c1, c2, r1 = h.container("c1", publish(tcp, udp), nets[0]), h.container("c2", nil, nets[0]), h.container("r1", publish(tcp, udp), nets[1])
+		rules = h.ours(on)
 	}
-	ways := func() []visit {
+	all := func() {
 		list := append(to("c1", c1.ns, c2, "c2"), to("c2", c2.ns, c1, "c1")...)
 		// Not translated: it takes the policy to let it in.
 		list = append(list, to("lan", h.lan, r1, "r1")...)
@@ -245,16 +300,41 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 		for _, gateway := range []string{"10.99.1.1", "fd99:0:0:1::1"} {
 			list = append(list, visit{who: "c2", from: c2.ns, to: at(gateway, 9000), want: "host"})
 		}
-		return list
+		h.visit(list...)
 	}
 	check := func(when string) {
 		t.Helper()
-		eventually(t, "our zone is not whole "+when, func() bool { return slices.Equal(w.members(), bridges) })
-		h.visit(ways()...)
+		w.has(bridges...)
+		eventually(t, "our rules are not as before "+when, func() bool { return h.ours(on) == rules })
+		all()
 		// What firewalld is for.
-		h.visit(visit{who: "lan", from: h.lan, to: at(hostV4, 9000)}, visit{who: "lan", from: h.lan, to: at(hostV6, 9000)})
+		h.visit(visit9000(h)...)
 		if t.Failed() {
-			t.Fatalf("%s:\n%s", when, h.rules())
+			t.Fatalf("%s (-want +got):\n%s", when, cmp.Diff(rules, h.ours(on)))
+		}
+	}
+	// reload has firewalld reloaded, and waits until we have told of every bridge.
+	reload := func() {
+		t.Helper()
+		for len(events) > 0 {
+			<-events
+		}
+		w.signals()
+		w.cmd("--reload")
+		heard := <-w.heard
+		var objects []string
+		for len(objects) < len(bridges) {
+			if ev := <-events; ev.Type == "firewall" && ev.Action == "repair" && ev.Attributes["object"] != "" {
+				objects = append(objects, ev.Attributes["object"])
+			}
+		}
+		t.Logf("%v after the signal that firewalld has been reloaded all is told to be back", time.Since(heard.at).Round(time.Millisecond))
+		var want []string
+		for _, b := range bridges {
+			want = append(want, "firewalld zone "+w.zone.Name+" interface "+b)
+		}
+		if diff := cmp.Diff(want, objects); diff != "" {
+			t.Errorf("told of as repaired (-want +got):\n%s", diff)
 		}
 	}
 	populate()
@@ -262,14 +342,19 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 	if diff := cmp.Diff([]string{"firewalld.conf", "policies/" + w.zone.Policy + ".xml", "zones/" + w.zone.Name + ".xml"}, w.permanent()); diff != "" {
 		t.Errorf("permanent configuration (-want +got):\n%s", diff)
 	}
-
-	w.cmd("--reload")
+	w.cmd("--zone", w.zone.Name, "--remove-interface", "br1")
+	h.visit(visit{who: "c1 without the zone", from: c1.ns, to: at("10.99.1.1", 9000)})
+	if theirs == "nftables" || on == nftables { // else our chain comes first, and accepts for good
+		h.visit(visit{who: "c1 without the zone", from: c1.ns, to: at(lanV4, port)})
+	}
+	reload()
 	check("after a reload")
 
 	h.drop(nets[2])
 	bridges = bridges[:2]
 	w.has(bridges...)
-	w.cmd("--reload")
+	rules = h.ours(on)
+	reload()
 	check("after a deletion and a reload")
 	gone := regexp.MustCompile(`\bbr3\b|` + nets[2].ID()[:12])
 	for what, text := range map[string]string{
@@ -281,12 +366,15 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 	}
 
 	w.fw.stop()
-	h.visit(ways()...)
+	eventually(t, "our rules are not as before without firewalld", func() bool { return h.ours(on) == rules })
+	all()
 	nets[2] = h.network(3)
 	bridges = append(bridges, "br3")
+	rules = h.ours(on)
 	w.start()
 	check("after a restart, and a network made meanwhile")
 
+	cancel()
 	h.ctl.Stop()
 	for _, c := range h.running {
 		c.close()
@@ -316,4 +404,80 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 	if text := w.cmd("--get-zones") + w.cmd("--get-policies") + h.rules(); strings.Contains(text, w.zone.Name) {
 		t.Errorf("something is left:\n%s", text)
 	}
+	h.clear()
+	w.fw.stop()
+	anew(t)
+}
+
+// visit9000 are visits of a server of the host that firewalld keeps others from.
+func visit9000(h *host) []visit {
+	return []visit{{who: "lan", from: h.lan, to: at(hostV4, 9000)}, {who: "lan", from: h.lan, to: at(hostV6, 9000)}}
+}
+
+// TestFirewalldTrouble has no firewalld, one that is busy for long, and none again.
+func TestFirewalldTrouble(t *testing.T) {
+	nstest.Require(t, nstest.Firewalld)
+	anew(t)
+	h := newHost(t)
+	h.lanServer()
+	n1 := h.network(1)
+	c1 := h.container("c1", publish(types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}), n1)
+	reach := func(t *testing.T) {
+		t.Helper()
+		h.visitBy(
+			[]string{"tcp"}, visit{"c1", c1.ns, at(lanV4, port), "lan", hostV4}, visit{"c1", c1.ns, at(lanV6, port), "lan", hostV6},
+			visit{who: "lan", from: h.lan, to: at(hostV4, 7001), want: "c1"}, visit{who: "lan", from: h.lan, to: at(hostV6, 7001), want: "c1"},
+		)
+	}
+	var w *wall
+	t.Run("a bus and a firewalld that come later are found", func(t *testing.T) {
+		reach(t)
+		w = h.newWall(h.t, "nftables")
+		w.has("br1")
+		reach(t)
+	})
+	t.Run("one that is stopped keeps nobody, and is told later", func(t *testing.T) {
+		if err := w.fw.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		n2 := h.network(2)
+		t.Log("the first network took", time.Since(begun).Round(time.Millisecond))
+		begun = time.Now()
+		h.network(3)
+		h.drop(n2)
+		t.Log("the next ones took", time.Since(begun).Round(time.Millisecond))
+		reach(t)
+		if err := w.fw.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		w.has("br1", "br3")
+	})
+	t.Run("that of another network namespace is left alone", func(t *testing.T) {
+		w.fw.stop()
+		w.start("nsenter", "--net="+h.lan.Path())
+		// Our own answer comes after what the controller has asked before.
+		n4 := h.network(4)
+		w.cmd("--reload")
+		h.drop(n4)
+		w.cmd("--reload")
+		if got := w.members(); len(got) > 0 {
+			t.Errorf("it has %v in our zone", got)
+		}
+		w.fw.stop()
+	})
+	t.Run("a bus that is gone keeps nobody, and is found again", func(t *testing.T) {
+		w.end()
+		h.drop(h.network(5))
+		h.drop(h.netByName("net3"))
+		reach(t)
+		w.begin()
+		w.has("br1")
+		reach(t)
+	})
+	h.remove(c1)
+	h.drop(n1)
+	h.clear()
+	w.end()
+	anew(t)
 }
