@@ -11,8 +11,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # What a machine needs for all tests: Debian package names, and the commands by
 # which their presence is seen. gcc is for the race detector.
-TEST_PACKAGES := nftables iptables iproute2 conntrack procps iputils-ping gcc libc6-dev runc busybox-static
-TEST_COMMANDS := nft iptables ip conntrack ps ping gcc runc busybox
+TEST_PACKAGES := nftables iptables iproute2 conntrack procps iputils-ping gcc libc6-dev runc busybox-static dbus firewalld
+TEST_COMMANDS := nft iptables ip conntrack ps ping gcc runc busybox dbus-daemon firewalld
 
 # The systems for which every package must build.
 OTHER_OS := windows darwin freebsd
@@ -50,6 +50,8 @@ test: test-deps ## run all tests; as root with the kernel ones
 		CGO_ENABLED=1 $(GO) test $(TEST_FLAGS) ./...; \
 	fi
 
+# No package may start a service: firewalld would close the machine. Nor may it start
+# with the next boot.
 .PHONY: test-deps
 test-deps: # install what the tests need, if root and missing
 	@missing=; for c in $(TEST_COMMANDS); do command -v $$c >/dev/null || missing+=" $$c"; done; \
@@ -60,8 +62,14 @@ test-deps: # install what the tests need, if root and missing
 		echo "missing:$$missing; install what your distribution calls: $(TEST_PACKAGES)" >&2; exit 1; \
 	fi; \
 	echo "missing:$$missing; installing $(TEST_PACKAGES)" >&2; \
+	if [ ! -e /usr/sbin/policy-rc.d ]; then \
+		trap 'rm -f /usr/sbin/policy-rc.d' EXIT; \
+		printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; \
+	fi; \
+	firewalld=$$(command -v firewalld || true); \
 	apt-get update -qq >&2; \
-	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(TEST_PACKAGES) >&2
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(TEST_PACKAGES) >&2; \
+	if [ -z "$$firewalld" ]; then deb-systemd-helper disable firewalld.service >&2; fi
 
 .PHONY: lint
 lint: $(TOOLS)/.built ## run gofumpt, go vet for every system, staticcheck and golangci-lint

@@ -15,7 +15,9 @@ type Event struct {
 	// networks "create", "connect", "disconnect", "destroy"; endpoints "create",
 	// "rename", "destroy"; sandboxes "create", "refresh", "rename", "setkey",
 	// "destroy". When what somebody else had taken away was put back, that is a "repair"
-	// of a network, a sandbox or, for rules, of the Type "firewall".
+	// of a network, a sandbox or, for rules and for what firewalld shall know, of the
+	// Type "firewall"; so is a "configure", a change of firewalld's permanent
+	// configuration, and a "warn", a setting of firewalld that is in our way.
 	Type, Action string
 
 	// ID and Name are those of the object; the name of a sandbox is the id of its

@@ -14,8 +14,10 @@ type Event struct {
 	// networks "create", "connect", "disconnect", "destroy"; endpoints "create",
 	// "rename", "destroy"; sandboxes "create", "refresh", "rename", "setkey",
 	// "destroy". What somebody else had taken away and was put back is a "repair": of a
-	// network's bridge, a sandbox's links or, with the type "firewall", of rules;
-	// "object" says what it was.
+	// network's bridge, a sandbox's links or, with the type "firewall", of rules or of
+	// what firewalld shall know; "object" says what it was. What was changed in
+	// firewalld's permanent configuration is a "configure" of the type "firewall", and a
+	// setting of it that is in the way a "warn".
 	Type, Action string
 	// ID and Name are those of the object; the name of a sandbox is its container's
 	// id.

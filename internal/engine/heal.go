@@ -202,6 +202,18 @@ func (e *Engine) noteRepair(name, kind string, ev Event) {
 	e.log.Warn("somebody else has changed what belongs to a network: it has been put right", "kind", kind, "name", name)
 }
 
+// noteForeign tells of what was done to firewalld, or is to be known of it. The log
+// has it already, but for repairs.
+func (e *Engine) noteForeign(action, object string) {
+	if action == "repair" {
+		e.healer.mu.Lock()
+		e.healer.repairs["firewall"]++
+		e.healer.mu.Unlock()
+		e.log.Warn("firewalld has forgotten what belongs to a network: it has been put right", "object", object)
+	}
+	e.events.emit(Event{Type: "firewall", Action: action, Scope: "local", Attributes: map[string]string{"object": object}})
+}
+
 // noteRepairs tells of links that were repaired, by their keys.
 func (e *Engine) noteRepairs(keys []string, ev Event) {
 	for _, key := range keys {

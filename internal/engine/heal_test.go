@@ -47,7 +47,19 @@ func TestHeal(t *testing.T) {
 			}
 		})
 	}
-	if diff := cmp.Diff(map[string]uint64{"firewall": 1, "link": 2}, w.e.Repairs()); diff != "" {
+	t.Run("what firewalld has forgotten", func(t *testing.T) {
+		w.k.Foreign("configure", "zone z added")
+		w.k.Foreign("repair", "zone z interface br1")
+		var got []string
+		for range 2 {
+			ev := next()
+			got = append(got, ev.Type+" "+ev.Action+" "+ev.Attributes["object"])
+		}
+		if diff := cmp.Diff([]string{"firewall configure zone z added", "firewall repair zone z interface br1"}, got); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+	if diff := cmp.Diff(map[string]uint64{"firewall": 2, "link": 2}, w.e.Repairs()); diff != "" {
 		t.Errorf("repairs (-want +got):\n%s", diff)
 	}
 	t.Run("what is deleted meanwhile is not made again", func(t *testing.T) {

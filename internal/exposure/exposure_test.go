@@ -210,7 +210,7 @@ func TestReport(t *testing.T) {
 			w.joined("c1", 2, n, "tcp :: 8080 8080 80", "tcp 2001:db8::1 8081 8081 80")
 			ep := at(n, "c2", 3)
 			// Another program has its port: there is no socket to serve.
-			w.container(&model.Sandbox{Name: "c2", Published: published("tcp :: 8082 8082 80", ep)},
+			w.container(&model.Sandbox{Name: "c2", Published: model.PortsOf(published("tcp :: 8082 8082 80", ep)...)},
 				[]exposure.PortState{{Proto: tcp, Host: netip.IPv6Unspecified(), First: 8082, Taken: true}}, model.Attachment{Network: n, Endpoint: ep})
 		}},
 		{"with a userland proxy", "proxy", func(w *world) {
@@ -218,10 +218,10 @@ func TestReport(t *testing.T) {
 			ep := at(n, "c1", 2)
 			sb := &model.Sandbox{Name: "c1"}
 			for _, p := range []string{"tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80", "tcp 127.0.0.1 8081 8081 80", "tcp 2001:db8::1 8082 8082 80"} {
-				sb.Published = append(sb.Published, published(p, ep)...)
-			}
-			for i := range sb.Published {
-				sb.Published[i].Proxy = true
+				for _, p := range published(p, ep) {
+					p.Proxy = true
+					sb.Published.Add(p)
+				}
 			}
 			w.container(sb, nil, model.Attachment{Network: n, Endpoint: ep})
 		}},
@@ -229,7 +229,7 @@ func TestReport(t *testing.T) {
 			n := w.network(only4)
 			ep := at(n, "c1", 2)
 			sb := &model.Sandbox{Name: "c1"}
-			sb.Published = append(published("tcp 0.0.0.0 8080 8080 80", ep), published("tcp 127.0.0.1 8081 8081 80", ep)...)
+			sb.Published = model.PortsOf(append(published("tcp 0.0.0.0 8080 8080 80", ep), published("tcp 127.0.0.1 8081 8081 80", ep)...)...)
 			w.container(sb, []exposure.PortState{
 				{Proto: tcp, Host: netip.IPv4Unspecified(), First: 8080, Held: true, Foreign: []string{"table ip nat, chain DOCKER"}},
 				{Proto: tcp, Host: netip.MustParseAddr("127.0.0.1"), First: 8081, Taken: true},

@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/firewalld"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -38,6 +39,21 @@ func Table(dataDir string) string {
 		return nft.DefaultTable
 	}
 	return nft.DefaultTable + "-" + strconv.FormatUint(uint64(hash(dataDir)), 16)
+}
+
+// Zone is the zone of firewalld that the bridges of a data directory are in, with the
+// policy that lets others into it.
+func Zone(dataDir string) firewalld.Zone {
+	z := firewalld.Zone{
+		Name: nft.DefaultTable, Policy: nft.DefaultTable + "-fwd",
+		Description: "Made by libnetwork for the bridges of its networks in " + dataDir + ", removed with the last of them.",
+	}
+	if filepath.Clean(dataDir) != config.DefaultDataDir {
+		// The name of the tables would be too long.
+		z.Name = fmt.Sprintf("lnet-%08x", hash(dataDir))
+		z.Policy = z.Name + "-fwd"
+	}
+	return z
 }
 
 // A Backend is a way to keep the firewall's rules in the kernel.

@@ -59,6 +59,7 @@ type Kernel struct {
 	// ruling holds one token. Who has it changes what the firewall shall hold together
 	// with what it holds, or compares the two.
 	ruling chan struct{}
+	zone   *zoneKeeper
 
 	mu sync.Mutex // guards the following
 	// forwards are those that run, by key; nil when closed.
@@ -110,6 +111,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		return nil, err
 	}
 	k.announce.log = k.log
+	k.zone = newZoneKeeper(k)
 	k.reaper = newReaper(k.rt, k.log)
 	return k, nil
 }
@@ -344,6 +346,7 @@ func (k *Kernel) repaired(ctx context.Context, err error) error {
 		return err
 	}
 	k.log.Warn("firewall rules were changed by somebody else: they are put right", "err", err)
+	k.zone.idle(ctx)
 	want, g := k.wanted()
 	if _, again := k.firewall.Reconcile(ctx, want, g); again != nil {
 		return fmt.Errorf("%w; and the repair failed: %w", err, again)
@@ -366,6 +369,17 @@ func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {
 	c.Links = slices.AppendSeq(c.Links, maps.Values(k.links))
 	c.LinkedPorts = slices.AppendSeq(c.LinkedPorts, maps.Values(k.linked))
 	return c, k.guard
+}
+
+// bridges are those that have rules.
+func (k *Kernel) bridges() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	names := make([]string, 0, len(k.networks))
+	for _, n := range k.networks {
+		names = append(names, n.Bridge)
+	}
+	return names
 }
 
 // book enters a change of the firewall into the books.

@@ -85,6 +85,9 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChan
 			k.acceptedByOthers(ctx, false)
 		}
 	}
+	if len(add.Networks)+len(del.Networks) > 0 {
+		k.zone.set(ctx)
+	}
 	return nil
 }
 
@@ -116,6 +119,9 @@ func (k *Kernel) warnForeign(ctx context.Context, ports []model.Port) {
 	}
 	for _, f := range found {
 		k.log.Warn("published port has a foreign rule", "rule", f.String())
+	}
+	if k.zone.isStrict() {
+		k.log.Warn("published ports are rejected by firewalld, which has StrictForwardPorts=yes", "ports", len(ports))
 	}
 }
 

@@ -125,6 +125,7 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
 	k.acceptedByOthers(ctx, len(all.Networks) > 0)
+	k.zone.ask(false)
 	return k.retireOthers(ctx)
 }
 
@@ -153,6 +154,7 @@ func (k *Kernel) addRules(ctx context.Context, want []model.Object) error {
 		k.book(c, model.FirewallChange{})
 		errs = append(errs, k.firewall.Apply(ctx, c, model.FirewallChange{}))
 	}
+	k.zone.ask(true)
 	return errors.Join(errs...)
 }
 

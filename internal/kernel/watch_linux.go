@@ -22,8 +22,10 @@ type watch interface {
 // Watch hears from now on of what somebody else does to what is ours on the host.
 // The function returned tells of it until its context ends: it calls lost with the
 // name of a link of ours that is gone or has lost something, or with the empty name
-// when it may be any, and rules when the firewall may have been changed.
-func (k *Kernel) Watch(lost func(link string), rules func()) (run func(context.Context) error, err error) {
+// when it may be any, rules when the firewall may have been changed, and foreign of
+// what was done to firewalld: "repair" when something was put back, "configure" when
+// its permanent configuration was changed, "warn" when it is in the way.
+func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
 	var links, firewall watch
 	err = k.host.Do(func() (err error) {
 		if links, err = rtnl.OpenWatch([]uint32{k.group}, lost); err != nil {
@@ -35,13 +37,14 @@ func (k *Kernel) Watch(lost func(link string), rules func()) (run func(context.C
 	if err != nil {
 		return nil, fmt.Errorf("watch the host's links and rules: %w", err)
 	}
+	zone := k.zone.watch(rules, foreign)
 	return func(ctx context.Context) error {
-		// When one cannot go on, the other ends as well.
+		// When one cannot go on, the others end as well.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		var wg sync.WaitGroup
-		var errs [2]error
-		for i, w := range []watch{links, firewall} {
+		var errs [3]error
+		for i, w := range []watch{links, firewall, zone} {
 			wg.Go(func() {
 				defer cancel()
 				errs[i] = w.Run(ctx)
@@ -61,6 +64,7 @@ func (k *Kernel) watchRules(changed func()) (watch, error) {
 
 // RepairRules makes the firewall what it shall be. It says whether it was not.
 func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
+	k.zone.idle(ctx)
 	// What a change is about to make is not undone by what was wanted before it.
 	done, err := k.rule(ctx)
 	if err != nil {

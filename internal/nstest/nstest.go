@@ -42,6 +42,8 @@ const (
 	IPTablesNFT    Feature = "iptables-nft"
 	IPTablesLegacy Feature = "iptables-legacy"
 
+	Firewalld Feature = "firewalld"
+
 	BrNetfilter Feature = "br_netfilter"
 	SCTP        Feature = "sctp"
 	XFRM        Feature = "xfrm"

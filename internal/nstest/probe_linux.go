@@ -59,6 +59,8 @@ func try(f Feature) error {
 		return trySocket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER)
 	case IPTablesNFT, IPTablesLegacy:
 		return tryIPTables(string(f))
+	case Firewalld:
+		return tryPrograms("dbus-daemon", "firewalld", "firewall-cmd")
 	case Conntrack:
 		_, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 		return err
@@ -100,6 +102,15 @@ func tryIPTables(program string) error {
 		return missing
 	}
 	return fmt.Errorf("%s: %w: %s", program, err, out)
+}
+
+func tryPrograms(names ...string) error {
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func stat(path string) error {

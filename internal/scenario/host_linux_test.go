@@ -240,6 +240,7 @@ func (h *host) clear() {
 		}
 	}
 	h.ctl.Stop()
+	h.ctl = nil
 	// What mounts it has is of no use to anybody.
 	dir := filepath.Join(h.run, "netns")
 	if err := netns.RemoveDir(nil, dir); err != nil && !errors.Is(err, os.ErrNotExist) {

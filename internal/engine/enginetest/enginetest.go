@@ -43,6 +43,7 @@ type Kernel struct {
 	forwarding map[bool]bool   // by IPv6
 	lost       func(link string)
 	rules      func()
+	told       func(action, object string)
 	lostRules  []model.Object
 }
 
@@ -224,10 +225,10 @@ func (k *Kernel) ForeignDNAT(context.Context, []model.Port) ([]model.ForeignDNAT
 func (k *Kernel) Guard(context.Context, bool, bool) error { return nil }
 
 // Watch hears of what Lose is told.
-func (k *Kernel) Watch(lost func(link string), rules func()) (run func(context.Context) error, err error) {
+func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.lost, k.rules = lost, rules
+	k.lost, k.rules, k.told = lost, rules, foreign
 	return func(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
@@ -257,6 +258,14 @@ func (k *Kernel) Lose(objs ...model.Object) {
 			rules()
 		}
 	}
+}
+
+// Foreign tells of firewalld.
+func (k *Kernel) Foreign(action, object string) {
+	k.mu.Lock()
+	told := k.told
+	k.mu.Unlock()
+	told(action, object)
 }
 
 // RepairLinks makes missing bridges and veths again.
