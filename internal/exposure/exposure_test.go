@@ -250,7 +250,7 @@ func TestReport(t *testing.T) {
 		{"two networks, of which the first has the published ports", "two", func(w *world) {
 			a, b := w.network(only4), w.network(only4, mode(model.ModeNATUnprotected))
 			ep := at(a, "c1", 2)
-			w.container(&model.Sandbox{Name: "c1", Published: published("tcp 0.0.0.0 8080 8080 80", ep)},
+			w.container(&model.Sandbox{Name: "c1", Published: model.PortsOf(published("tcp 0.0.0.0 8080 8080 80", ep)...)},
 				[]exposure.PortState{{Proto: tcp, Host: netip.IPv4Unspecified(), First: 8080, Held: true}},
 				model.Attachment{Network: a, Endpoint: ep}, model.Attachment{Network: b, Endpoint: at(b, "c1", 2)})
 		}},
