@@ -316,6 +316,19 @@ func TestDefaultGateway(t *testing.T) {
 			t.Errorf("info %v", info)
 		}
 	})
+	t.Run("GW-2 its endpoint is deleted by force, and another one takes its place", func(t *testing.T) {
+		gw := must(c.NetworkByName("dnet_gwbridge"))(t)
+		for range 3 {
+			old := gw.Endpoints()[0]
+			ok(t, old.Delete(true))
+			if eps := sb.Endpoints(); len(eps) != 2 || eps[1].ID() == old.ID() || eps[1].Network() != gw.Name() {
+				t.Fatalf("endpoints %v", eps)
+			}
+			if routes := defaults(t, inside(t, sb)); len(routes) != 1 {
+				t.Errorf("default routes %v", routes)
+			}
+		}
+	})
 	t.Run("GW-6 a network with IPv6 alone and a gateway for it is not given IPv4", func(t *testing.T) {
 		six := newVethDriver(t)
 		six.Name = "six"

@@ -114,35 +114,43 @@ var errNoUpstream = errors.New("no upstream server answered")
 // so that a dead one costs its timeout now and then, not in every query.
 func (s *Server) ask(set *upstreamSet, network string, msg []byte) ([]byte, error) {
 	var failed []byte // a SERVFAIL reply is better than our own: it may say why
-	now := time.Now().UnixNano()
-	for _, lame := range []bool{false, true} {
-		for _, u := range set.list {
-			if (u.lameUntil.Load() > now) != lame {
-				continue
-			}
-			reply, err := s.exchange(u, network, msg)
-			switch {
-			case errors.Is(err, errFlushed) || s.ctx.Err() != nil:
-				return nil, err
-			case err != nil:
-				u.lameUntil.Store(time.Now().Add(lameTime).UnixNano())
-				s.log.Debug("dns upstream server failed", "server", u.Addr, "network", network, "err", err)
-				continue
-			}
-			u.lameUntil.Store(0)
-			switch reply[3] & maskRcode {
-			case dns.RcodeServerFailure:
-				failed = reply
-			case dns.RcodeRefused:
-			default:
-				return reply, nil
-			}
+	for _, u := range set.order(time.Now()) {
+		reply, err := s.exchange(u, network, msg)
+		switch {
+		case errors.Is(err, errFlushed) || s.ctx.Err() != nil:
+			return nil, err
+		case err != nil:
+			u.lameUntil.Store(time.Now().Add(lameTime).UnixNano())
+			s.log.Debug("dns upstream server failed", "server", u.Addr, "network", network, "err", err)
+			continue
+		}
+		u.lameUntil.Store(0)
+		switch reply[3] & maskRcode {
+		case dns.RcodeServerFailure:
+			failed = reply
+		case dns.RcodeRefused:
+		default:
+			return reply, nil
 		}
 	}
 	if failed != nil {
 		return failed, nil
 	}
 	return nil, errNoUpstream
+}
+
+// order is that in which servers are asked: those that are lame now come last.
+func (set *upstreamSet) order(now time.Time) []*upstream {
+	list := make([]*upstream, 0, len(set.list))
+	var lame []*upstream
+	for _, u := range set.list {
+		if u.lameUntil.Load() > now.UnixNano() {
+			lame = append(lame, u)
+			continue
+		}
+		list = append(list, u)
+	}
+	return append(list, lame...)
 }
 
 // exchange asks one server and returns its reply, with any id.

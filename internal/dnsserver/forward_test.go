@@ -83,6 +83,19 @@ func TestLameServerIsAskedLast(t *testing.T) {
 	}
 }
 
+func TestDeadServersAreAskedOnce(t *testing.T) {
+	a, b := silent(t), silent(t)
+	_, udp, _ := start(t, Config{Upstreams: upstreams(a, b), Timeout: 20 * time.Millisecond})
+	for i := range int64(2) { // they answer lately, and have not answered lately
+		if r := ask(t, "udp", udp, question(fmt.Sprintf("n%d.test.", i), dns.TypeA)); r.Rcode != dns.RcodeServerFailure {
+			t.Errorf("answer %v", r)
+		}
+		if x, y := a.count.Load(), b.count.Load(); int64(x) != i+1 || int64(y) != i+1 {
+			t.Errorf("after query %d the servers were asked %d and %d times", i+1, x, y)
+		}
+	}
+}
+
 func TestParallelClients(t *testing.T) {
 	t.Run("DNS-20 parallel clients with equal ids get each its own reply", parallelClients)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -10,12 +11,14 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/resolvfile"
 	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // files makes the hosts and resolv.conf files of sandboxes.
 type files struct {
 	resolvConf string // the host's
 	steps      *step.Counter
+	log        *slog.Logger
 }
 
 func (f files) create(o model.Object) error {
@@ -30,7 +33,12 @@ func (f files) create(o model.Object) error {
 	case model.ResolverConf:
 		return f.pointAtServer(o)
 	case model.HostsEntry:
-		return addMissing(o.Path, entryRecords(o))
+		err := addMissing(o.Path, entryRecords(o))
+		if errors.Is(err, os.ErrNotExist) {
+			f.log.Warn("a container's hosts file is gone: it does not get its own lines", "file", o.Path)
+			return nil
+		}
+		return err
 	}
 	return fmt.Errorf("%s is not a file", o.Key())
 }
@@ -50,6 +58,26 @@ func (f files) remove(o model.Object) error {
 	return nil
 }
 
+// regular refuses files that are no files: reading a pipe waits for a writer.
+// Missing ones are for others to judge.
+func regular(paths ...string) error {
+	for _, path := range paths {
+		st, err := os.Stat(path)
+		if path != "" && err == nil && !st.Mode().IsRegular() {
+			return types.BadRequestErrorf("%s is not a regular file", path)
+		}
+	}
+	return nil
+}
+
+// readFile reads a regular file.
+func readFile(path string) ([]byte, error) {
+	if err := regular(path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
 func (f files) createSandbox(o model.SandboxFiles) (err error) {
 	files := o.Files
 	defer func() {
@@ -57,6 +85,9 @@ func (f files) createSandbox(o model.SandboxFiles) (err error) {
 			err = errors.Join(fmt.Errorf("files of sandbox %s: %w", short(o.Sandbox), err), removeHash(o.Files))
 		}
 	}()
+	if err := regular(files.Hosts, files.OriginHosts); err != nil {
+		return err
+	}
 	for _, p := range []string{files.Hosts, files.ResolvConf} {
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			return err
@@ -100,10 +131,11 @@ func (f files) createHosts(files model.Files) error {
 
 // spec is what a sandbox's resolv.conf is made from.
 func (f files) spec(files model.Files) (resolvfile.Spec, error) {
-	host, err := os.ReadFile(f.resolvConf)
+	host, err := readFile(f.resolvConf)
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}
+	err = errors.Join(err, regular(files.ResolvConf, files.OriginResolvConf))
 	return resolvfile.Spec{
 		Path: files.ResolvConf, Origin: files.OriginResolvConf,
 		DNS: files.DNS, Search: files.Search, Options: files.Options, Host: host,

@@ -16,7 +16,7 @@ type floor struct {
 }
 
 func (e *Engine) floor() apply.Floor {
-	return floor{Kernel: e.kernel, files: files{resolvConf: e.cfg.ResolvConf, steps: e.cfg.Steps}, e: e}
+	return floor{Kernel: e.kernel, files: files{resolvConf: e.cfg.ResolvConf, steps: e.cfg.Steps, log: e.log}, e: e}
 }
 
 func isFile(o model.Order) bool { return o == model.OrderFiles || o == model.OrderEntry }

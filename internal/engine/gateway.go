@@ -7,6 +7,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // GatewayNetwork is the name of the default-gateway network, and of its bridge.
@@ -40,12 +41,18 @@ func (s *Sandbox) planGateway(ctx context.Context, g *grow, undo *undoList) (joi
 		if length > len(id) {
 			name = gatewayPrefix + s.ID()
 		}
-		done, err := e.turns.take(ctx, exclusive("name", n.ID()+"/"+name))
-		if err != nil {
-			return join{}, err
-		}
-		if _, err := n.EndpointByName(name); err == nil && length <= len(id) {
-			done()
+		// A name whose turn somebody has is as good as taken: it may be the one that is
+		// being deleted here.
+		done, ok := e.turns.try(exclusive("name", n.ID()+"/"+name))
+		_, err := n.EndpointByName(name)
+		switch {
+		case ok && (err != nil || length > len(id)):
+		case length > len(id):
+			return join{}, types.RetryErrorf("container %s: the name %s of its default gateway is busy", id, name)
+		default:
+			if ok {
+				done()
+			}
 			continue
 		}
 		g.done.add(done)

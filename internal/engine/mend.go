@@ -33,7 +33,7 @@ func (e *Engine) removeEnded(ctx context.Context, l *loaded, ended map[string]bo
 // repairFiles brings the files of a sandbox to what its record says: an operation
 // may have been cut short.
 func (e *Engine) repairFiles(s *Sandbox) {
-	f := files{resolvConf: e.cfg.ResolvConf, steps: e.cfg.Steps}
+	f := files{resolvConf: e.cfg.ResolvConf, steps: e.cfg.Steps, log: e.log}
 	e.logErr("repair files of container "+s.ContainerID(), s.ID(), f.repair(s.View()))
 }
 
@@ -74,7 +74,7 @@ func dropStale(f model.Files, own []hostsfile.Record) error {
 	if f.Hostname == "" || f.OriginHosts != "" {
 		return nil
 	}
-	text, err := os.ReadFile(f.Hosts)
+	text, err := readFile(f.Hosts)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func torn(s, names string, own []hostsfile.Record) bool {
 // addMissing adds those lines that are not there: an undo makes again what may
 // never have gone.
 func addMissing(path string, recs []hostsfile.Record) error {
-	text, err := os.ReadFile(path)
+	text, err := readFile(path)
 	if err != nil {
 		return err
 	}
@@ -127,13 +127,13 @@ func addMissing(path string, recs []hostsfile.Record) error {
 // saveFiles remembers what a sandbox's files hold, for a change that makes them
 // anew and may fail.
 func saveFiles(f model.Files) (restore func() error) {
-	hosts, err := os.ReadFile(f.Hosts)
+	hosts, err := readFile(f.Hosts)
 	resolver := saveResolver(f)
 	return func() error {
 		if err != nil {
 			return resolver()
 		}
-		now, err := os.ReadFile(f.Hosts)
+		now, err := readFile(f.Hosts)
 		if err == nil && !bytes.Equal(now, hosts) {
 			err = inplace.WriteFile(f.Hosts, hosts)
 		}
@@ -143,4 +143,9 @@ func saveFiles(f model.Files) (restore func() error) {
 
 // saveResolver remembers a sandbox's resolv.conf, for a change that points it at
 // a server and may fail.
-func saveResolver(f model.Files) (restore func() error) { return resolvfile.Save(f.ResolvConf) }
+func saveResolver(f model.Files) (restore func() error) {
+	if regular(f.ResolvConf) != nil {
+		return func() error { return nil } // for the change to refuse
+	}
+	return resolvfile.Save(f.ResolvConf)
+}
