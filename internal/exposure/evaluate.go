@@ -67,7 +67,9 @@ func (ev *evaluator) read(h Host) {
 				net.v4, net.v6, net.filtered = o.V4, o.V6, true
 			}
 		}
-		ev.bridges[net.bridge] = net
+		if net.bridge != "" {
+			ev.bridges[net.bridge] = net
+		}
 	}
 	ev.owners = make(map[netip.Addr]string)
 	for _, c := range h.Containers {

@@ -254,6 +254,7 @@ type cell struct {
 	from *outsider
 	to   netip.AddrPort
 	src  uint16
+	own  bool   // to is an address of the host
 	want string // the server that answers; "" for nobody
 }
 
@@ -268,9 +269,10 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 		if a.Is6() && o.network != "" && !o.v6.IsValid() || a == o.v4 || a == o.v6 {
 			return // it cannot dial, or dials itself
 		}
-		c := &cell{id: len(list), from: o, to: netip.AddrPortFrom(a, p), src: src}
-		for _, r := range rows {
-			if !leads(&r, o, proto, c) {
+		c := &cell{id: len(list), from: o, to: netip.AddrPortFrom(a, p), src: src, own: ofHost(a)}
+		for i := range rows {
+			r := &rows[i]
+			if !leads(r, o, proto, c) {
 				continue
 			}
 			got := r.Container
@@ -335,14 +337,19 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	return list
 }
 
+// ofHost says whether an address is the host's: all but those of containers.
+func ofHost(a netip.Addr) bool {
+	text := a.String()
+	return !strings.HasPrefix(text, "10.99.") && !strings.HasPrefix(text, "fd99:") || a == gateway(a)
+}
+
 // leads says whether a row is about a cell.
 func leads(r *exposure.Row, o *outsider, proto uint8, c *cell) bool {
 	if r.Proto != 0 && r.Proto != proto || r.SourcePort != 0 && r.SourcePort != c.src ||
 		c.to.Port() < r.First || c.to.Port() > r.Last || slices.Contains(r.Except, c.to) {
 		return false
 	}
-	a := c.to.Addr()
-	own := !strings.HasPrefix(a.String(), "10.99.") && !strings.HasPrefix(a.String(), "fd99:") || a == gateway(a)
+	a, own := c.to.Addr(), c.own
 	if a.IsLoopback() {
 		own = a.Is4() && r.From == exposure.ThisHost
 	}
