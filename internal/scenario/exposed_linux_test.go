@@ -91,6 +91,7 @@ func matrixNetworks() [][]netOption {
 		{only4},
 		{label(labelMode6, "routed"), label(labelHostIP, hostV4)},
 		{label(labelICC, "false"), mode("nat-unprotected"), label(labelTrusted, "eth3")},
+		{label(labelIPv4, "false"), func(c *netConfig) { c.v4 = nil }},
 	}
 }
 
@@ -140,7 +141,7 @@ func newMatrix(t *testing.T, on backend, opt config.Option) *matrix {
 		m.add(fmt.Sprintf("n%d", i+1), nil, n)
 		m.outsiders[len(m.outsiders)-1].near = true
 		if i == 1 && on == nftables {
-			m.add("linked", append(publish(bound(11)...), links(nil, []string{a.eps[0].ID()})...), n)
+			m.add("linked", append(publish(bound(21)...), links(nil, []string{a.eps[0].ID()})...), n)
 		}
 	}
 	m.add("ranges", publish(ranges()...), nets[0])
@@ -266,8 +267,12 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	var list []*cell
 	open := make(map[exposure.From]int)
 	add := func(o *outsider, a netip.Addr, p, src uint16) {
-		if a.Is6() && o.network != "" && !o.v6.IsValid() || a == o.v4 || a == o.v6 {
-			return // it cannot dial, or dials itself
+		own := o.v4
+		if a.Is6() {
+			own = o.v6
+		}
+		if a == own || o.network != "" && !own.IsValid() {
+			return // it dials itself, or cannot dial
 		}
 		c := &cell{id: len(list), from: o, to: netip.AddrPortFrom(a, p), src: src, own: ofHost(a)}
 		for i := range rows {
@@ -291,7 +296,7 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	for i := range m.outsiders {
 		o := &m.outsiders[i]
 		ports := []uint16{6000, 6001, port, more}
-		for _, num := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20} {
+		for _, num := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21} {
 			for i := range 7 {
 				if !o.near || o.network == fmt.Sprintf("net%d", num) {
 					ports = append(ports, uint16(7000+100*num+i))
