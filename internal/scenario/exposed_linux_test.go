@@ -142,8 +142,10 @@ func newMatrix(t *testing.T, on backend, opt config.Option) *matrix {
 		m.outsiders[len(m.outsiders)-1].near = true
 		if i == 1 && on == nftables {
 			m.add("linked", append(publish(bound(21)...), links(nil, []string{a.eps[0].ID()})...), n)
+			m.outsiders[len(m.outsiders)-1].near = true
 		}
 	}
+	all := m.outsiders // the others are where some are already
 	m.add("ranges", publish(ranges()...), nets[0])
 	// On two networks: what is published leads to the first, the second is open.
 	two := m.add("two", publish(bound(20)...), nets[0], nets[2])
@@ -160,7 +162,38 @@ func newMatrix(t *testing.T, on backend, opt config.Option) *matrix {
 		types.PortBinding{Proto: types.TCP, Port: port, HostIP: net.IPv6loopback, HostPort: 7300},
 		types.PortBinding{Proto: types.TCP, Port: port, HostIP: net.ParseIP("fd99:0:0:1::1"), HostPort: 7800},
 	), nets[7])
+	m.outsiders = all
+	m.addHost()
 	return m
+}
+
+// hostPort is where the container that has no namespace of its own serves.
+const hostPort = 8095
+
+// addHost makes a container in the host's namespace. It serves at each address, so
+// that answers come from those.
+func (m *matrix) addHost() {
+	m.t.Helper()
+	n, err := m.ctl.NewNetwork("host", "host")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	addrs := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.5"), netip.IPv6Loopback()}
+	addrs = append(addrs, m.dials...)
+	for _, o := range m.outsiders {
+		for _, a := range []netip.Addr{o.v4, o.v6} {
+			if a.IsValid() && !o.isolated && !slices.Contains(addrs, gateway(a)) {
+				addrs = append(addrs, gateway(a))
+			}
+		}
+	}
+	_, err = m.containerWith(func(c *container) error {
+		m.serve(c.ns, "hostly", hostPort, addrs)
+		return nil
+	}, "hostly", []libnetwork.SandboxOption{libnetwork.OptionUseDefaultSandbox()}, n)
+	if err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // add makes a container that is a target and an outsider.
@@ -281,7 +314,10 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 				continue
 			}
 			got := r.Container
-			if inside := r.Port + (p - r.First); inside != port {
+			switch inside := r.Port + (p - r.First); {
+			case r.Network == "host" && inside != hostPort:
+				continue // nobody serves there
+			case r.Network != "host" && inside != port:
 				got += "/" + strconv.Itoa(int(inside))
 			}
 			if c.want != "" && c.want != got {
@@ -295,7 +331,7 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	}
 	for i := range m.outsiders {
 		o := &m.outsiders[i]
-		ports := []uint16{6000, 6001, port, more}
+		ports := []uint16{6000, 6001, port, more, hostPort}
 		for _, num := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21} {
 			for i := range 7 {
 				if !o.near || o.network == fmt.Sprintf("net%d", num) {
