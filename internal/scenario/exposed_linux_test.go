@@ -27,10 +27,10 @@ import (
 // address and port that could lead to a container. An answer that differs from what
 // the kernel does is a failure, whichever way.
 func TestExposed(t *testing.T) {
-	onEachBesideDocker(t, "case 29 the list of what is exposed is what probes of every outsider find", func(t *testing.T, on backend) {
+	onEachBesideDocker(t, "the list of what is exposed is what probes of every outsider find", func(t *testing.T, on backend) {
 		testExposed(t, on, on.option())
 	})
-	t.Run("case 29 the list of what is exposed is what probes find with the userland proxy", func(t *testing.T) {
+	t.Run("the list of what is exposed is what probes find with the userland proxy", func(t *testing.T) {
 		testExposed(t, nftables, config.OptionDriverConfig("bridge", map[string]any{
 			netlabel.GenericData: map[string]any{"EnableUserlandProxy": true},
 		}))
