@@ -67,7 +67,9 @@ func (ev *evaluator) read(h Host) {
 				net.v4, net.v6, net.filtered = o.V4, o.V6, true
 			}
 		}
-		ev.bridges[net.bridge] = net
+		if net.bridge != "" {
+			ev.bridges[net.bridge] = net
+		}
 	}
 	ev.owners = make(map[netip.Addr]string)
 	for _, c := range h.Containers {
@@ -425,7 +427,8 @@ func (ev *evaluator) linked(c *Container, find func(netip.Addr) (place, bool), l
 	}
 }
 
-// hostContainer adds the ways to a container that has no namespace of its own.
+// hostContainer adds the ways to a container that has no namespace of its own. They
+// are those to the host, but for published ports.
 func (ev *evaluator) hostContainer(c *Container) {
 	for _, from := range []From{Internet, OtherNetwork, ThisHost} {
 		for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
@@ -437,6 +440,10 @@ func (ev *evaluator) hostContainer(c *Container) {
 				r.Warnings = []string{"host network: whatever the container listens at is open, as far as the host's own rules let it"}
 			}
 			ev.rows = append(ev.rows, r)
+			if from == ThisHost && a.Is6() {
+				r.Addr, r.Target = netip.IPv6Loopback(), netip.IPv6Loopback()
+				ev.rows = append(ev.rows, r)
+			}
 		}
 	}
 }

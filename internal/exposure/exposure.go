@@ -4,7 +4,9 @@
 // elsewhere, are not known but for what the caller tells.
 //
 // It says what is let in, not whether a program listens, and takes for granted that
-// the host forwards packets. All of it may be used from many goroutines.
+// the host forwards packets, and has an address on each bridge whose network is not
+// isolated, be it one that somebody else gives. Networks without a bridge of ours
+// are left out. All of it may be used from many goroutines.
 package exposure
 
 import (

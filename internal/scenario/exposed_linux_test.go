@@ -27,10 +27,10 @@ import (
 // address and port that could lead to a container. An answer that differs from what
 // the kernel does is a failure, whichever way.
 func TestExposed(t *testing.T) {
-	onEachBesideDocker(t, "case 29 the list of what is exposed is what probes of every outsider find", func(t *testing.T, on backend) {
+	onEachBesideDocker(t, "the list of what is exposed is what probes of every outsider find", func(t *testing.T, on backend) {
 		testExposed(t, on, on.option())
 	})
-	t.Run("case 29 the list of what is exposed is what probes find with the userland proxy", func(t *testing.T) {
+	t.Run("the list of what is exposed is what probes find with the userland proxy", func(t *testing.T) {
 		testExposed(t, nftables, config.OptionDriverConfig("bridge", map[string]any{
 			netlabel.GenericData: map[string]any{"EnableUserlandProxy": true},
 		}))
@@ -91,6 +91,7 @@ func matrixNetworks() [][]netOption {
 		{only4},
 		{label(labelMode6, "routed"), label(labelHostIP, hostV4)},
 		{label(labelICC, "false"), mode("nat-unprotected"), label(labelTrusted, "eth3")},
+		{label(labelIPv4, "false"), func(c *netConfig) { c.v4 = nil }},
 	}
 }
 
@@ -140,9 +141,11 @@ func newMatrix(t *testing.T, on backend, opt config.Option) *matrix {
 		m.add(fmt.Sprintf("n%d", i+1), nil, n)
 		m.outsiders[len(m.outsiders)-1].near = true
 		if i == 1 && on == nftables {
-			m.add("linked", append(publish(bound(11)...), links(nil, []string{a.eps[0].ID()})...), n)
+			m.add("linked", append(publish(bound(21)...), links(nil, []string{a.eps[0].ID()})...), n)
+			m.outsiders[len(m.outsiders)-1].near = true
 		}
 	}
+	all := m.outsiders // the others are where some are already
 	m.add("ranges", publish(ranges()...), nets[0])
 	// On two networks: what is published leads to the first, the second is open.
 	two := m.add("two", publish(bound(20)...), nets[0], nets[2])
@@ -159,7 +162,38 @@ func newMatrix(t *testing.T, on backend, opt config.Option) *matrix {
 		types.PortBinding{Proto: types.TCP, Port: port, HostIP: net.IPv6loopback, HostPort: 7300},
 		types.PortBinding{Proto: types.TCP, Port: port, HostIP: net.ParseIP("fd99:0:0:1::1"), HostPort: 7800},
 	), nets[7])
+	m.outsiders = all
+	m.addHost()
 	return m
+}
+
+// hostPort is where the container that has no namespace of its own serves.
+const hostPort = 8095
+
+// addHost makes a container in the host's namespace. It serves at each address, so
+// that answers come from those.
+func (m *matrix) addHost() {
+	m.t.Helper()
+	n, err := m.ctl.NewNetwork("host", "host")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	addrs := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.5"), netip.IPv6Loopback()}
+	addrs = append(addrs, m.dials...)
+	for _, o := range m.outsiders {
+		for _, a := range []netip.Addr{o.v4, o.v6} {
+			if a.IsValid() && !o.isolated && !slices.Contains(addrs, gateway(a)) {
+				addrs = append(addrs, gateway(a))
+			}
+		}
+	}
+	_, err = m.containerWith(func(c *container) error {
+		m.serve(c.ns, "hostly", hostPort, addrs)
+		return nil
+	}, "hostly", []libnetwork.SandboxOption{libnetwork.OptionUseDefaultSandbox()}, n)
+	if err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // add makes a container that is a target and an outsider.
@@ -254,6 +288,7 @@ type cell struct {
 	from *outsider
 	to   netip.AddrPort
 	src  uint16
+	own  bool   // to is an address of the host
 	want string // the server that answers; "" for nobody
 }
 
@@ -265,16 +300,24 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	var list []*cell
 	open := make(map[exposure.From]int)
 	add := func(o *outsider, a netip.Addr, p, src uint16) {
-		if a.Is6() && o.network != "" && !o.v6.IsValid() || a == o.v4 || a == o.v6 {
-			return // it cannot dial, or dials itself
+		own := o.v4
+		if a.Is6() {
+			own = o.v6
 		}
-		c := &cell{id: len(list), from: o, to: netip.AddrPortFrom(a, p), src: src}
-		for _, r := range rows {
-			if !leads(&r, o, proto, c) {
+		if a == own || o.network != "" && !own.IsValid() {
+			return // it dials itself, or cannot dial
+		}
+		c := &cell{id: len(list), from: o, to: netip.AddrPortFrom(a, p), src: src, own: ofHost(a)}
+		for i := range rows {
+			r := &rows[i]
+			if !leads(r, o, proto, c) {
 				continue
 			}
 			got := r.Container
-			if inside := r.Port + (p - r.First); inside != port {
+			switch inside := r.Port + (p - r.First); {
+			case r.Network == "host" && inside != hostPort:
+				continue // nobody serves there
+			case r.Network != "host" && inside != port:
 				got += "/" + strconv.Itoa(int(inside))
 			}
 			if c.want != "" && c.want != got {
@@ -288,8 +331,8 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	}
 	for i := range m.outsiders {
 		o := &m.outsiders[i]
-		ports := []uint16{6000, 6001, port, more}
-		for _, num := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20} {
+		ports := []uint16{6000, 6001, port, more, hostPort}
+		for _, num := range []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21} {
 			for i := range 7 {
 				if !o.near || o.network == fmt.Sprintf("net%d", num) {
 					ports = append(ports, uint16(7000+100*num+i))
@@ -335,14 +378,19 @@ func (m *matrix) cells(rows []exposure.Row, proto uint8) []*cell {
 	return list
 }
 
+// ofHost says whether an address is the host's: all but those of containers.
+func ofHost(a netip.Addr) bool {
+	text := a.String()
+	return !strings.HasPrefix(text, "10.99.") && !strings.HasPrefix(text, "fd99:") || a == gateway(a)
+}
+
 // leads says whether a row is about a cell.
 func leads(r *exposure.Row, o *outsider, proto uint8, c *cell) bool {
 	if r.Proto != 0 && r.Proto != proto || r.SourcePort != 0 && r.SourcePort != c.src ||
 		c.to.Port() < r.First || c.to.Port() > r.Last || slices.Contains(r.Except, c.to) {
 		return false
 	}
-	a := c.to.Addr()
-	own := !strings.HasPrefix(a.String(), "10.99.") && !strings.HasPrefix(a.String(), "fd99:") || a == gateway(a)
+	a, own := c.to.Addr(), c.own
 	if a.IsLoopback() {
 		own = a.Is4() && r.From == exposure.ThisHost
 	}
