@@ -42,7 +42,7 @@ type Firewall struct {
 }
 
 // Open finds the programs. It changes nothing. The error is of class NoService
-// where they are missing.
+// where they, or what they need in the kernel, are missing.
 func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	if cfg.Name == "" {
 		cfg.Name = DefaultName
@@ -55,8 +55,16 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	if f.variant, err = choose(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("opening firewall %s: %w", cfg.Name, err)
 	}
+	if f.variant == NFT {
+		if err := nft.Probe(); err != nil {
+			return nil, fmt.Errorf("opening firewall %s: iptables-nft needs nftables, choose the firewall backend iptables-legacy: %w", cfg.Name, err)
+		}
+	}
 	for i, v6 := range []bool{false, true} {
 		f.fams[i] = familyOf(cfg.Name, v6)
+		if v6 && !hasIPv6() {
+			continue
+		}
 		if f.progs[i], err = find(f.variant, v6, cfg.Dirs); err != nil && cfg.Variant == Any {
 			// Before version 1.8 no program had the variant in its name.
 			f.progs[i], err = find(Any, v6, cfg.Dirs)
@@ -84,8 +92,8 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	return f, nil
 }
 
-// choose returns the variant to use: where it is open, that of the host's programs,
-// but rather the other one if that alone has the chain of Docker, for only there
+// choose returns the variant to use: where it is open, that of the host's programs if
+// the kernel has what they need, but rather the other one if that alone has the chain of Docker, for only there
 // can our chain come before Docker's.
 func choose(ctx context.Context, cfg Config) (Variant, error) {
 	if cfg.Variant != Any {
@@ -98,6 +106,9 @@ func choose(ctx context.Context, cfg Config) (Variant, error) {
 	own, err := variant(ctx, progs.restore)
 	if err != nil {
 		return Any, err
+	}
+	if own == NFT && nft.Probe() != nil {
+		return Legacy, nil // what the host's programs need is not in the kernel
 	}
 	other := NFT
 	if own == NFT {
@@ -338,10 +349,16 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 
 // restore counts and runs a batch.
 func (f *Firewall) restore(ctx context.Context, i int, what, text string) error {
+	if f.fams[i].v6 && !hasIPv6() {
+		return types.NoServiceErrorf("the kernel has no IPv6")
+	}
 	if err := f.cfg.Steps.Next("ipt: " + what + " " + f.fams[i].String()); err != nil {
 		return err
 	}
 	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
+	if err != nil && ctx.Err() == nil && f.variant == Legacy && !legacyLoaded(f.fams[i].v6) {
+		return types.NoServiceErrorf("the kernel has no iptables: %w", err)
+	}
 	return err
 }
 

@@ -19,8 +19,8 @@ func ForwardChain(name string) string { return familyOf(name, false).chain(chain
 // LegacyInUse says whether there are rules of the legacy variant at all, without
 // loading what it needs in the kernel.
 func LegacyInUse() (bool, error) {
-	for _, file := range []string{"ip_tables_names", "ip6_tables_names"} {
-		list, err := os.ReadFile("/proc/thread-self/net/" + file)
+	for _, v6 := range []bool{false, true} {
+		list, err := os.ReadFile(legacyTables(v6))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -32,6 +32,21 @@ func LegacyInUse() (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// legacyTables is the file that lists the tables of the legacy variant in use.
+func legacyTables(v6 bool) string {
+	if v6 {
+		return "/proc/thread-self/net/ip6_tables_names"
+	}
+	return "/proc/thread-self/net/ip_tables_names"
+}
+
+// legacyLoaded says whether the kernel has the legacy variant, once a program has asked
+// for it.
+func legacyLoaded(v6 bool) bool {
+	_, err := os.Stat(legacyTables(v6))
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // EnsureForeignAccept puts, where the chain DOCKER-USER exists in the tables of the
@@ -60,7 +75,10 @@ func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, err 
 					continue
 				}
 			}
-			for i := range f.fams {
+			for i, fam := range f.fams {
+				if fam.v6 && !hasIPv6() {
+					continue
+				}
 				line, err := f.foreignOne(ctx, v, i, want && v != f.variant)
 				if line != "" {
 					lines = append(lines, line)

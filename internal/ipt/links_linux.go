@@ -19,9 +19,9 @@ import (
 func linksTable(name string, v Variant) string { return name + "-iptables-" + string(v) }
 
 // openLinks opens it in the namespace of the calling thread, unless the kernel has
-// no nftables.
+// no nftables for frames.
 func (f *Firewall) openLinks(ctx context.Context) (err error) {
-	if f.noNFTables = nft.Probe(); f.noNFTables != nil {
+	if f.noNFTables = nft.ProbeBridge(); f.noNFTables != nil {
 		return nil
 	}
 	f.links, err = nft.Open(ctx, nft.Config{
@@ -41,7 +41,7 @@ func (f *Firewall) checkLinks(changes ...model.FirewallChange) error {
 	for _, c := range changes {
 		if len(c.LinkedPorts) > 0 && f.links == nil {
 			return types.NotImplementedErrorf(
-				"firewall %s: links between containers of a network without inter-container communication need nftables in the kernel, which is not there (%w): "+
+				"firewall %s: links between containers of a network without inter-container communication need nftables for bridges in the kernel: %w; "+
 					"allow that communication on the network, or publish the ports and connect to them at an address of the host", f.cfg.Name, f.noNFTables)
 		}
 	}

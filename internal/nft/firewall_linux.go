@@ -57,7 +57,7 @@ type netState struct {
 }
 
 // Open prepares the firewall of the current network namespace. It changes
-// nothing.
+// nothing. The error of a kernel without nftables is of class NoService.
 func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	f := &Firewall{
 		table: cfg.Table, cfg: cfg, log: cfg.Logger,
@@ -77,7 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	}
 	c, err := dial()
 	if err != nil {
-		return nil, fmt.Errorf("opening firewall %s: %w", f.table, err)
+		return nil, fmt.Errorf("opening firewall %s: %w: choose the firewall backend iptables", f.table, lacking(err))
 	}
 	f.c = c
 	if !cfg.NoOwner {
@@ -101,24 +101,14 @@ func (f *Firewall) Close() error {
 	return err
 }
 
-// probeOwner asks whether a table may have the flags owner and persist, by a
-// transaction that cannot succeed because of its second message.
+// probeOwner asks whether a table may have the flags owner and persist.
 func (c *conn) probeOwner(table string) (uint32, error) {
-	b := c.newBatch()
-	probe := table + "-probe"
-	b.newTable(unix.NFPROTO_IPV4, probe, flagOwner|flagPersist, unix.NLM_F_EXCL)
-	b.begin(unix.NFT_MSG_DELCHAIN, 0, unix.NFPROTO_IPV4)
-	b.str(unix.NFTA_CHAIN_TABLE, probe)
-	b.str(unix.NFTA_CHAIN_NAME, "none")
-	b.end()
-	err := c.commit(b)
+	err := c.tryTable(unix.NFPROTO_IPV4, table, flagOwner|flagPersist)
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return flagOwner | flagPersist, nil
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL):
 		return 0, nil
-	case err == nil:
-		err = errors.New("the probe succeeded")
 	}
 	return 0, err
 }
@@ -157,6 +147,9 @@ func (f *Firewall) commitEcho(b *batch, name string, echo func(message)) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
 		f.loaded = false
 		return fmt.Errorf("%w: %w", ErrTampered, err)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return lacking(err)
 	}
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w: the tables belong to another process, or this one may not change firewalls", err)

@@ -34,6 +34,12 @@ func Run(t testing.TB, _ func()) {
 	Require(t, Root)
 }
 
+// WithoutNFTables skips the test.
+func WithoutNFTables(t *testing.T, _ func()) {
+	t.Helper()
+	Require(t, Root)
+}
+
 // Command skips the test.
 func Command(t testing.TB, _ ...string) string {
 	t.Helper()
