@@ -11,6 +11,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/conntrack"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/sysctl"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -67,6 +68,9 @@ func change(objs []model.Object) (c model.FirewallChange, ok bool) {
 }
 
 func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChange) error {
+	if err := k.hasFamilies(add.Networks); err != nil {
+		return err
+	}
 	// The books are written first: if the firewall has to be repaired, they say
 	// what it shall hold.
 	k.book(add, del)
@@ -90,6 +94,27 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChan
 		}
 	}
 	return nil
+}
+
+// hasFamilies refuses networks of IPv6 where the kernel has none: each backend would
+// say that in other words, and late.
+func (k *Kernel) hasFamilies(networks []model.FirewallNetwork) error {
+	for _, n := range networks {
+		if n.V6 == nil {
+			continue
+		}
+		_, err := sysctl.ReadIn(k.host, forwarding(true)...)
+		return withoutIPv6(err)
+	}
+	return nil
+}
+
+// withoutIPv6 gives the lack of a setting of IPv6 its reason.
+func withoutIPv6(err error) error {
+	if errors.As(err, new(types.NotFoundError)) {
+		return types.NotImplementedErrorf("this kernel has no IPv6: %w", err)
+	}
+	return err
 }
 
 // warnForeign tells of rules of others for the same ports: the container may never

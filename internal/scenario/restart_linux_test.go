@@ -417,12 +417,14 @@ func testForwardsRestart(t *testing.T, on backend) {
 			}
 			stop := echo(t, ns)
 			each := func(do func(from *netns.Namespace, proto, to string)) {
+				var wg sync.WaitGroup
+				defer wg.Wait()
 				for proto := range protocols {
 					for _, a := range tt.host {
-						do(h.own, proto, at(a, 8080))
+						wg.Go(func() { do(h.own, proto, at(a, 8080)) })
 					}
 					for _, a := range tt.others {
-						do(h.lan, proto, at(a, 8080))
+						wg.Go(func() { do(h.lan, proto, at(a, 8080)) })
 					}
 				}
 			}
