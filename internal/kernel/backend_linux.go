@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
@@ -51,21 +53,40 @@ type redirector interface {
 
 // openFirewall opens the backend of the configuration. It changes nothing.
 func (k *Kernel) openFirewall(ctx context.Context) error {
-	backend := k.cfg.Firewall
-	if backend == "" || backend == Auto {
+	backend, missing := k.cfg.Firewall, nft.Probe()
+	if errors.Is(missing, unix.EPERM) {
+		missing = nil // it is there, and not for us: to open it fails, and says so
+	}
+	auto := backend == "" || backend == Auto
+	if auto {
 		backend = NFTables
-		if err := nft.Probe(); err != nil {
-			backend = IPTables
-			k.log.Info("the kernel has no nftables, so the firewall is kept with iptables", "err", err)
-		}
+	}
+	if auto && missing != nil {
+		// The other variant of iptables needs the same of the kernel.
+		backend = IPTablesLegacy
+		k.log.Info("the kernel has no nftables, so the firewall is kept with legacy iptables", "err", missing)
+	}
+	lacks := func() error {
+		return types.NotImplementedErrorf("firewall backend %s: this kernel has no nftables: choose the firewall backend %s: %w", backend, IPTablesLegacy, missing)
+	}
+	if missing != nil && backend == NFTables {
+		return lacks()
 	}
 	f, err := k.openBackend(ctx, backend)
+	if auto && errors.As(err, new(types.NoServiceError)) {
+		// Before version 1.8 no program had the variant in its name.
+		backend = IPTables
+		f, err = k.openBackend(ctx, backend)
+	}
 	if err != nil {
 		return err
 	}
 	k.firewall, k.backend = f, backend
 	if ip, ok := f.(*ipt.Firewall); ok {
 		k.backend = iptables(ip.Variant())
+	}
+	if missing != nil && k.backend == IPTablesNFT {
+		return errors.Join(lacks(), f.Close())
 	}
 	k.redirect, err = redirectorOf(k.backend)
 	if errors.As(err, new(types.NoServiceError)) {

@@ -61,7 +61,7 @@ type Backend string
 
 // The backends.
 const (
-	// Auto is NFTables where the kernel has it, else IPTables.
+	// Auto is NFTables where the kernel has it, else IPTablesLegacy.
 	Auto     Backend = "auto"
 	NFTables Backend = "nftables"
 	// IPTables uses whatever program iptables-restore is.

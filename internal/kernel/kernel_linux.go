@@ -286,6 +286,9 @@ func (k *Kernel) Statistics(ctx context.Context, path, name string) (*types.Inte
 // will have accept_ra raised if it is to.
 func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, raise []string, err error) {
 	value, err := sysctl.Read(forwarding(v6)...)
+	if v6 {
+		err = withoutIPv6(err)
+	}
 	if err != nil || value != "0" || !v6 {
 		return value != "0", nil, err
 	}

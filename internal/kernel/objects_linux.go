@@ -11,6 +11,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/conntrack"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/sysctl"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -67,6 +68,9 @@ func change(objs []model.Object) (c model.FirewallChange, ok bool) {
 }
 
 func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChange) error {
+	if err := k.hasFamilies(add.Networks); err != nil {
+		return err
+	}
 	if err := k.rewrite(ctx, add, del); err != nil {
 		return err
 	}
@@ -103,6 +107,27 @@ func (k *Kernel) rewrite(ctx context.Context, add, del model.FirewallChange) err
 	err = k.repaired(ctx, k.firewall.Apply(ctx, add, del))
 	if err != nil {
 		k.book(del, add)
+	}
+	return err
+}
+
+// hasFamilies refuses networks of IPv6 where the kernel has none: each backend would
+// say that in other words, and late.
+func (k *Kernel) hasFamilies(networks []model.FirewallNetwork) error {
+	for _, n := range networks {
+		if n.V6 == nil {
+			continue
+		}
+		_, err := sysctl.ReadIn(k.host, forwarding(true)...)
+		return withoutIPv6(err)
+	}
+	return nil
+}
+
+// withoutIPv6 gives the lack of a setting of IPv6 its reason.
+func withoutIPv6(err error) error {
+	if errors.As(err, new(types.NotFoundError)) {
+		return types.NotImplementedErrorf("this kernel has no IPv6: %w", err)
 	}
 	return err
 }

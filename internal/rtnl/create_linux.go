@@ -104,10 +104,13 @@ func BridgeAddresses(b model.Bridge) []netip.Prefix {
 func (s *Socket) bridgeSettings(b model.Bridge) error {
 	conf := func(value, name string) error {
 		err := sysctl.Write(s.cfg.Steps, value, "net", "ipv6", "conf", b.Name, name)
-		if !b.IPv6 && errors.Is(err, fs.ErrNotExist) {
-			return nil // a kernel without IPv6
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		return err
+		if b.IPv6 {
+			return types.NotImplementedErrorf("bridge %s: this kernel has no IPv6: %w", b.Name, err)
+		}
+		return nil
 	}
 	// A container must not become the router of its host.
 	if err := conf("0", "accept_ra"); err != nil {

@@ -54,6 +54,12 @@ func onEachBesideDocker(t *testing.T, statement string, test func(*testing.T, ba
 	})
 }
 
+// alone is the backend without its neighbour.
+func (b backend) alone() backend {
+	name, _ := strings.CutSuffix(string(b), "+docker")
+	return backend(name)
+}
+
 // option is the configuration that chooses the backend.
 func (b backend) option() config.Option {
 	name, docker := strings.CutSuffix(string(b), "+docker")

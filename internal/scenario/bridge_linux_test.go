@@ -15,7 +15,7 @@ import (
 )
 
 func TestScenario01Options(t *testing.T) {
-	onEach(t, "scenario 1 each option of a network has its effect", testScenario01Options)
+	onEachBesideDocker(t, "scenario 1 each option of a network has its effect", testScenario01Options)
 }
 
 func testScenario01Options(t *testing.T, on backend) {
@@ -218,7 +218,7 @@ func (h *host) killed() {
 }
 
 func TestScenario03RestartAndNames(t *testing.T) {
-	onEach(t, "scenario 3 containers reach each other by name and the outside, also after a restart and a kill", testScenario03RestartAndNames)
+	onEachBesideDocker(t, "scenario 3 containers reach each other by name and the outside, also after a restart and a kill", testScenario03RestartAndNames)
 }
 
 func testScenario03RestartAndNames(t *testing.T, on backend) {
@@ -256,7 +256,7 @@ func testScenario03RestartAndNames(t *testing.T, on backend) {
 }
 
 func TestScenario08ForeignBridge(t *testing.T) {
-	onEach(t, "scenario 8 a foreign bridge is used as it is, and left as it was", testScenario08ForeignBridge)
+	onEachBesideDocker(t, "scenario 8 a foreign bridge is used as it is, and left as it was", testScenario08ForeignBridge)
 }
 
 func testScenario08ForeignBridge(t *testing.T, on backend) {
@@ -394,7 +394,7 @@ func testScenario09IPv6(t *testing.T, on backend) {
 }
 
 func TestScenario10NothingLeft(t *testing.T) {
-	onEach(t, "scenario 10 when all is deleted nothing is left", testScenario10NothingLeft)
+	onEachBesideDocker(t, "scenario 10 when all is deleted nothing is left", testScenario10NothingLeft)
 }
 
 func testScenario10NothingLeft(t *testing.T, on backend) {

@@ -1,10 +1,20 @@
 package scenario_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"os"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -109,4 +119,118 @@ func TestScenario11ForwardedConflict(t *testing.T) {
 		visit{who: "lan", from: h.lan, to: at(hostV4, 7002), want: "c1"},
 		visit{who: "lan", from: h.lan, to: at(hostV6, 7002), want: "c1"})
 	h.remove(c)
+}
+
+// What the daemon itself carries to containers pauses with it: connections end, and
+// the next daemon carries again.
+func TestForwardsRestart(t *testing.T) {
+	onEach(t, "scenario 13 ports that no rule serves work again after a restart and a kill", testForwardsRestart)
+}
+
+func testForwardsRestart(t *testing.T, on backend) {
+	for _, tt := range []struct {
+		name, env    string
+		host, others []string // whom the daemon serves: the host, and lan
+	}{
+		{"a container of both families", "", []string{"::1"}, nil},
+		{"a container of IPv4 alone", daemonEnv + "_FOUR=1", []string{"::1", hostV6}, []string{hostV6}},
+	} {
+		if tt.env == "" && on != nftables {
+			continue // the same but for the address, which no backend has to do with
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			h := bareHost(t)
+			d := h.daemon(on, tt.env)
+			ns, err := netns.Open(nil, d.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stop := echo(t, ns)
+			each := func(do func(from *netns.Namespace, proto, to string)) {
+				var wg sync.WaitGroup
+				defer wg.Wait()
+				for proto := range protocols {
+					for _, a := range tt.host {
+						wg.Go(func() { do(h.own, proto, at(a, 8080)) })
+					}
+					for _, a := range tt.others {
+						wg.Go(func() { do(h.lan, proto, at(a, 8080)) })
+					}
+				}
+			}
+			served := func(when string) {
+				t.Helper()
+				each(func(from *netns.Namespace, proto, to string) {
+					if err := echoed(from, proto, to); err != nil {
+						t.Errorf("%s: %s %s: %v", when, proto, to, err)
+					}
+				})
+			}
+			served("first")
+			for _, kind := range []struct {
+				name string
+				end  func(*aDaemon, *testing.T)
+			}{{"a stop", (*aDaemon).stop}, {"a kill", (*aDaemon).kill}} {
+				open := talking(t, h.own, at("::1", 8080))
+				kind.end(d, t)
+				if n, err := open.Read(make([]byte, 1)); err == nil {
+					t.Errorf("after %s a connection says %d bytes more", kind.name, n)
+				}
+				_ = open.Close()
+				each(func(from *netns.Namespace, proto, to string) {
+					if err := echoed(from, proto, to); !errors.Is(err, unix.ECONNREFUSED) {
+						t.Errorf("after %s %s %s is not refused: %v", kind.name, proto, to, err)
+					}
+				})
+				d = h.daemon(on)
+				served("after " + kind.name)
+			}
+			d.stop(t)
+			stop()
+			if err := ns.Close(); err != nil {
+				t.Error(err)
+			}
+			h.daemon(on, daemonEnv+"_END=1").stop(t)
+			if err := errors.Join(netns.RemoveDir(nil, h.run+"/netns"), os.RemoveAll(h.run)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// talking is a connection that has been answered.
+func talking(t *testing.T, from *netns.Namespace, to string) net.Conn {
+	t.Helper()
+	c, err := from.Dial(t.Context(), "tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := exchange(c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// echoed says whether a server answers with what it is told.
+func echoed(from *netns.Namespace, proto, to string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, err := from.Dial(ctx, proto, to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return exchange(c)
+}
+
+func exchange(c net.Conn) error {
+	var b [4]byte
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, "echo"); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(c, b[:]); err != nil || string(b[:]) != "echo" {
+		return fmt.Errorf("answer %q: %w", b, err)
+	}
+	return nil
 }

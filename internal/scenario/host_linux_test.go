@@ -93,6 +93,14 @@ func bareHost(t *testing.T, opts ...config.Option) *host {
 	return h
 }
 
+// within makes a subtest the one that the host reports to, until what is returned is
+// called.
+func (h *host) within(t *testing.T) (back func()) {
+	outer := h.t
+	h.t = t
+	return func() { h.t = outer }
+}
+
 // frames says whether frames that a bridge forwards pass the rules of IP, for the
 // time of the test. In a new namespace they do, on a host without Docker they do not.
 func (h *host) frames(pass bool) {

@@ -93,6 +93,25 @@ func TestBadNetworks(t *testing.T) {
 			c.more = append(c.more, libnetwork.NetworkOptionEnableIPv6(false))
 		}, []string{labelIPv4, "at least one"}},
 		{"bridge name", "BadRequest", label(labelName, "sixteen-letters!"), []string{"sixteen-letters!"}},
+		{"bridge name with a slash", "BadRequest", label(labelName, "../br2"), []string{"../br2"}},
+		{"bridge name of dots", "BadRequest", label(labelName, ".."), []string{`".."`}},
+		{"bridge name with a blank", "BadRequest", label(labelName, "br 2"), []string{"br 2"}},
+		{"bridge name with a colon", "BadRequest", label(labelName, "br2:1"), []string{"br2:1"}},
+		{"bridge name of the loopback", "Forbidden", label(labelName, "lo"), []string{"lo"}},
+		{"masquerading is a word", "BadRequest", label(labelMasquerade, "nat"), []string{labelMasquerade, "nat"}},
+		{"default bridge is a word", "BadRequest", label(labelDefault, "docker0"), []string{labelDefault, "docker0"}},
+		{"default bridge that does not exist", "Forbidden", label(labelDefault, "true"), []string{"br2"}},
+		{"IPv6 label is a word", "BadRequest", label(netlabel.EnableIPv6, "v6"), []string{netlabel.EnableIPv6, "v6"}},
+		{"MTU too large", "BadRequest", label(netlabel.DriverMTU, "65536"), []string{netlabel.DriverMTU, "65536"}},
+		{"MTU that no link can have", "BadRequest", label(netlabel.DriverMTU, "67"), []string{netlabel.DriverMTU, "67"}},
+		{"host binding to a group", "BadRequest", label(labelHostIP, "224.0.0.1"), []string{labelHostIP, "224.0.0.1"}},
+		{"host binding to all hosts", "BadRequest", label(labelHostIP, "255.255.255.255"), []string{labelHostIP, "255.255.255.255"}},
+		{"host binding with a zone", "BadRequest", label(labelBinding6, "fe80::1%eth0"), []string{labelBinding6, "fe80::1%eth0"}},
+		{"source address of a group", "BadRequest", label(labelSource6, "ff02::1"), []string{labelSource6, "ff02::1"}},
+		{"trusted interface with a slash", "BadRequest", label(labelTrusted, "eth/0"), []string{labelTrusted, "eth/0"}},
+		{"mark without a mask", "BadRequest", label(labelMark, "1/0"), []string{labelMark, "1/0"}},
+		{"mark too large", "BadRequest", label(labelMark, "0x100000000"), []string{labelMark, "0x100000000"}},
+		{"negative mark", "BadRequest", label(labelMark, "-1"), []string{labelMark, "-1"}},
 		{"IPv6 is a word", "BadRequest", generic(netlabel.EnableIPv6, "yes"), []string{netlabel.EnableIPv6, "string"}},
 		{"internal is a number", "BadRequest", generic(netlabel.Internal, 1), []string{netlabel.Internal, "int"}},
 		{"options are a list", "BadRequest", generic(netlabel.GenericData, []string{"x"}), []string{netlabel.GenericData, "[]string"}},
@@ -225,6 +244,10 @@ func TestBadConfig(t *testing.T) {
 	}{
 		{"a word", "BadRequest", "x", "string"},
 		{"a word for a boolean", "BadRequest", map[string]any{"EnableIPForwarding": "true"}, "EnableIPForwarding"},
+		{"a number for a boolean", "BadRequest", map[string]any{"EnableIPTables": 1}, "EnableIPTables"},
+		{"a word for the userland proxy", "BadRequest", map[string]any{"EnableUserlandProxy": "no"}, "EnableUserlandProxy"},
+		{"an unknown firewall backend", "BadRequest", map[string]any{"FirewallBackend": "ipfw"}, "ipfw"},
+		{"a number for the firewall backend", "BadRequest", map[string]any{"FirewallBackend": 4}, "FirewallBackend"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()

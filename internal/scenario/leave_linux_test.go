@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -228,7 +229,7 @@ func (n *noise) end() {
 func (n *noise) rounds(t *testing.T, count int64) {
 	t.Helper()
 	// Those that are being sent have begun before.
-	want := n.round.Load() + int64(2*(count+1))
+	want := n.round.Load() + 2*(count+1)
 	eventually(t, "members send nothing", func() bool { return n.round.Load() >= want })
 }
 
@@ -260,7 +261,7 @@ func (n *noise) from(c *closedNetwork, ns *netns.Namespace) {
 			for _, f := range list {
 				if err := s.send(f); err == nil {
 					n.sent.Add(1)
-				} else if err == unix.ENXIO || err == unix.ENODEV {
+				} else if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
 					return // the link is gone
 				}
 			}

@@ -15,5 +15,9 @@ func TestMain(m *testing.M) {
 		daemon()
 		return
 	}
+	if os.Getenv(poorEnv) != "" {
+		poor()
+		return
+	}
 	nstest.Main(m)
 }

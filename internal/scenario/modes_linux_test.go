@@ -67,7 +67,12 @@ func TestGatewayModes(t *testing.T) {
 }
 
 func testGatewayModes(t *testing.T, on backend) {
-	for _, tt := range []struct {
+	h := newHost(t, on.option())
+	h.lanServer()
+	plain := h.network(9)
+	other := h.container("c3", nil, plain)
+	h.serveMore(other)
+	for i, tt := range []struct {
 		name, mode               string
 		published, other, ping   bool // from lan and from another network, directly
 		byHost, translated, mine bool // by the host's address; outwards; within
@@ -83,13 +88,11 @@ func testGatewayModes(t *testing.T, on backend) {
 		},
 	} {
 		t.Run("31 "+tt.name, func(t *testing.T) {
-			h := newHost(t, on.option())
-			h.lanServer()
-			n, plain := h.network(1, mode(tt.mode)), h.network(2)
+			defer h.within(t)()
+			n := h.network(i+1, mode(tt.mode)) // those of the other modes stay
 			c := h.container("c1", both(nil, 7001, 0), n)
-			sibling, other := h.container("c2", nil, n), h.container("c3", nil, plain)
+			sibling := h.container("c2", nil, n)
 			h.serveMore(c)
-			h.serveMore(other)
 			want := func(yes bool) string {
 				if yes {
 					return "c1"
@@ -136,13 +139,15 @@ func testGatewayModes(t *testing.T, on backend) {
 			if again.v4 == c.v4 && tt.mode == "routed" {
 				h.visit(direct("lan", h.lan, again, port, "")...)
 			}
+			h.remove(again)
+			h.remove(sibling)
 		})
 	}
 }
 
 // TestGatewayModesDiffer has another mode for each family.
 func TestGatewayModesDiffer(t *testing.T) {
-	onEach(t, "case 31 each family has its own mode", testGatewayModesDiffer)
+	onEachBesideDocker(t, "case 31 each family has its own mode", testGatewayModesDiffer)
 }
 
 func testGatewayModesDiffer(t *testing.T, on backend) {
@@ -174,7 +179,7 @@ func testGatewayModesDiffer(t *testing.T, on backend) {
 }
 
 func TestIsolated(t *testing.T) {
-	onEach(t, "an isolated network does not reach the host", testIsolated)
+	onEachBesideDocker(t, "an isolated network does not reach the host", testIsolated)
 }
 
 func testIsolated(t *testing.T, on backend) {
@@ -218,7 +223,7 @@ func (h *host) macOf(link string) string {
 }
 
 func TestTrustedInterface(t *testing.T) {
-	onEach(t, "case 41 every port is open to a trusted interface, and to no other", testTrustedInterface)
+	onEachBesideDocker(t, "case 41 every port is open to a trusted interface, and to no other", testTrustedInterface)
 }
 
 func testTrustedInterface(t *testing.T, on backend) {
@@ -231,7 +236,7 @@ func testTrustedInterface(t *testing.T, on backend) {
 }
 
 func TestTrustedMark(t *testing.T) {
-	onEach(t, "case 41 every port is open to packets with the trusted mark, and to no others", testTrustedMark)
+	onEachBesideDocker(t, "case 41 every port is open to packets with the trusted mark, and to no others", testTrustedMark)
 }
 
 func testTrustedMark(t *testing.T, on backend) {
@@ -247,7 +252,7 @@ func testTrustedMark(t *testing.T, on backend) {
 }
 
 func TestSourceAddress(t *testing.T) {
-	onEach(t, "case 40 packets leave with the source address that is chosen", testSourceAddress)
+	onEachBesideDocker(t, "case 40 packets leave with the source address that is chosen", testSourceAddress)
 }
 
 func testSourceAddress(t *testing.T, on backend) {
@@ -269,10 +274,11 @@ func testSourceAddress(t *testing.T, on backend) {
 }
 
 func TestDefaultBindings(t *testing.T) {
-	onEach(t, "case 28 the default host address of ports is that of the network", testDefaultBindings)
+	onEachBesideDocker(t, "case 28 the default host address of ports is that of the network", testDefaultBindings)
 }
 
 func testDefaultBindings(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	for _, tt := range []struct {
 		name   string
 		labels map[string]string
@@ -285,23 +291,26 @@ func testDefaultBindings(t *testing.T, on backend) {
 		{"loopback addresses", map[string]string{labelHostIP: "127.0.0.1", labelBinding6: "::1"}, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHost(t, on.option())
+			defer h.within(t)()
 			var opts []netOption
 			for k, v := range tt.labels {
 				opts = append(opts, label(k, v))
 			}
-			h.container("c1", publish(types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}), h.network(1, opts...))
+			n := h.network(1, opts...)
+			c := h.container("c1", publish(types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}), n)
 			want := map[bool]string{true: "c1"}
 			h.visitBy([]string{"tcp"},
 				visit{who: "lan", from: h.lan, to: at(hostV4, 7001), want: want[tt.v4]},
 				visit{who: "lan", from: h.lan, to: at(hostV6, 7001), want: want[tt.v6]},
 			)
+			h.remove(c)
+			h.drop(n)
 		})
 	}
 }
 
 func TestInhibitIPv4(t *testing.T) {
-	onEach(t, "a bridge may go without an IPv4 address", testInhibitIPv4)
+	onEachBesideDocker(t, "a bridge may go without an IPv4 address", testInhibitIPv4)
 }
 
 func testInhibitIPv4(t *testing.T, on backend) {
@@ -319,7 +328,7 @@ func testInhibitIPv4(t *testing.T, on backend) {
 }
 
 func TestIPv6Alone(t *testing.T) {
-	onEach(t, "scenario 9 a network may be IPv6 alone", testIPv6Alone)
+	onEachBesideDocker(t, "scenario 9 a network may be IPv6 alone", testIPv6Alone)
 }
 
 func testIPv6Alone(t *testing.T, on backend) {
@@ -442,7 +451,7 @@ func TestSysctls(t *testing.T) {
 }
 
 func TestMTU(t *testing.T) {
-	onEach(t, "case 25 the MTU is that of the way out", testMTU)
+	onEachBesideDocker(t, "case 25 the MTU is that of the way out", testMTU)
 }
 
 func testMTU(t *testing.T, on backend) {
@@ -478,6 +487,7 @@ func testMTU(t *testing.T, on backend) {
 // clamps says whether the rules lower the segments of a bridge.
 func (h *host) clamps(on backend, bridge string) bool {
 	h.t.Helper()
+	on = on.alone()
 	if on == nftables {
 		return strings.Contains(h.sh("nft", "list", "set", "ip", h.table(), "clamp"), bridge)
 	}
@@ -504,7 +514,7 @@ func (h *host) table() string {
 // TestMSS has a link on the way that is smaller than those of both ends, and
 // nobody to say so.
 func TestMSS(t *testing.T) {
-	onEach(t, "segments are not larger than the way to the outside", testMSS)
+	onEachBesideDocker(t, "segments are not larger than the way to the outside", testMSS)
 }
 
 func testMSS(t *testing.T, on backend) {

@@ -76,6 +76,23 @@ func testScenario11Conflicts(t *testing.T, on backend) {
 			same(t, "the machine", before, func() string { return machine(t) })
 			listenable(t, proto, ":7003")
 		})
+		for _, tt := range []struct {
+			name   string
+			a, b   types.PortBinding
+			number string
+		}{
+			{"the same port", types.PortBinding{HostPort: 7003}, types.PortBinding{HostPort: 7003}, "7003"},
+			{"the same port of one address", types.PortBinding{HostPort: 7003, HostIP: net.ParseIP(hostV6)}, types.PortBinding{HostPort: 7003, HostIP: net.ParseIP(hostV6)}, "7003"},
+			{"more ports than a range has", types.PortBinding{HostPort: 7003, HostPortEnd: 7003}, types.PortBinding{HostPort: 7001, HostPortEnd: 7003}, "700"},
+		} {
+			t.Run(proto+" within one request "+tt.name, func(t *testing.T) {
+				tt.a.Proto, tt.a.Port, tt.b.Proto, tt.b.Port = number, port, number, port+1
+				_, err := h.tryContainer("c1", publish(tt.a, tt.b), n)
+				failed(t, err, "Forbidden", "c1", tt.number)
+				same(t, "the machine", before, func() string { return machine(t) })
+				listenable(t, proto, ":7003")
+			})
+		}
 		t.Run(proto+" own, one address of all", func(t *testing.T) {
 			// Not in the way of each other: the one address goes before all.
 			c := h.container("c1", publish(
@@ -134,7 +151,7 @@ func listenable(t *testing.T, proto, addr string) {
 }
 
 func TestScenario11Held(t *testing.T) {
-	onEach(t, "scenario 11 a published port is held against other programs", testScenario11Held)
+	onEachBesideDocker(t, "scenario 11 a published port is held against other programs", testScenario11Held)
 }
 
 func testScenario11Held(t *testing.T, on backend) {
@@ -153,7 +170,7 @@ func testScenario11Held(t *testing.T, on backend) {
 }
 
 func TestScenario12EphemeralSequence(t *testing.T) {
-	onEach(t, "scenario 12 ephemeral ports come in sequence", testScenario12EphemeralSequence)
+	onEachBesideDocker(t, "scenario 12 ephemeral ports come in sequence", testScenario12EphemeralSequence)
 }
 
 func testScenario12EphemeralSequence(t *testing.T, on backend) {
@@ -336,7 +353,7 @@ func testScenario14ClosedToLAN(t *testing.T, on backend) {
 }
 
 func TestScenario15UDPRehoming(t *testing.T) {
-	onEach(t, "scenario 15 a UDP client that never pauses reaches the next container", testScenario15UDPRehoming)
+	onEachBesideDocker(t, "scenario 15 a UDP client that never pauses reaches the next container", testScenario15UDPRehoming)
 }
 
 func testScenario15UDPRehoming(t *testing.T, on backend) {
@@ -386,7 +403,7 @@ func testScenario15UDPRehoming(t *testing.T, on backend) {
 }
 
 func TestScenario16FreeAtOnce(t *testing.T) {
-	onEach(t, "scenario 16 a port is free at once when its container is gone", testScenario16FreeAtOnce)
+	onEachBesideDocker(t, "scenario 16 a port is free at once when its container is gone", testScenario16FreeAtOnce)
 }
 
 func testScenario16FreeAtOnce(t *testing.T, on backend) {
