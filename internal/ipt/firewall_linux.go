@@ -42,7 +42,7 @@ type Firewall struct {
 }
 
 // Open finds the programs. It changes nothing. The error is of class NoService
-// where they, or what they need in the kernel, are missing.
+// where they are missing, and NotImplemented where the kernel has not what they need.
 func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	if cfg.Name == "" {
 		cfg.Name = DefaultName
@@ -350,14 +350,14 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 // restore counts and runs a batch.
 func (f *Firewall) restore(ctx context.Context, i int, what, text string) error {
 	if f.fams[i].v6 && !hasIPv6() {
-		return types.NoServiceErrorf("the kernel has no IPv6")
+		return types.NotImplementedErrorf("the kernel has no IPv6")
 	}
 	if err := f.cfg.Steps.Next("ipt: " + what + " " + f.fams[i].String()); err != nil {
 		return err
 	}
 	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
 	if err != nil && ctx.Err() == nil && f.variant == Legacy && !legacyLoaded(f.fams[i].v6) {
-		return types.NoServiceErrorf("the kernel has no iptables: %w", err)
+		return types.NotImplementedErrorf("the kernel has no iptables: %w", err)
 	}
 	return err
 }

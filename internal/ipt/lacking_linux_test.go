@@ -37,9 +37,9 @@ func TestKernelWithoutNFTables(t *testing.T) {
 			"nftables":     func() error { _, err := nft.Open(t.Context(), nft.Config{}); return err },
 			"iptables-nft": func() error { _, err := ipt.Open(t.Context(), ipt.Config{Variant: ipt.NFT}); return err },
 		} {
-			if err := open(); !errors.As(err, new(types.NoServiceError)) || !strings.Contains(err.Error(), "the kernel has no nftables") ||
+			if err := open(); !errors.As(err, new(types.NotImplementedError)) || !strings.Contains(err.Error(), "the kernel has no nftables") ||
 				!strings.Contains(err.Error(), "choose the firewall backend iptables") {
-				t.Errorf("%s: %v, want an error of class NoService that says what to choose", name, err)
+				t.Errorf("%s: %v, want an error of class NotImplemented that says what to choose", name, err)
 			}
 		}
 		f := open(t, ipt.Config{})

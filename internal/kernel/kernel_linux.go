@@ -351,10 +351,25 @@ func (k *Kernel) repaired(ctx context.Context, err error) error {
 	k.log.Warn("firewall rules were changed by somebody else: they are put right", "err", err)
 	k.zone.idle(ctx)
 	want, g := k.wanted()
-	if _, again := k.firewall.Reconcile(ctx, want, g); again != nil {
+	if _, again := k.reconcile(ctx, want, g); again != nil {
 		return fmt.Errorf("%w; and the repair failed: %w", err, again)
 	}
 	return nil
+}
+
+// repairTries bounds how often a repair begins anew because somebody else has changed
+// the rules in the middle of it.
+const repairTries = 5
+
+// reconcile makes the firewall hold what is wanted, and says whether it did not.
+func (k *Kernel) reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error) {
+	for range repairTries {
+		changed, err = k.firewall.Reconcile(ctx, want, g)
+		if !errors.Is(err, model.ErrFirewallTampered) {
+			break
+		}
+	}
+	return changed, err
 }
 
 func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {

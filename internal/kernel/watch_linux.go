@@ -75,7 +75,7 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	if len(want.Networks)+len(want.Ports)+len(want.Tracked) == 0 && g == (model.FirewallGuard{}) {
 		return false, nil
 	}
-	repaired, err = k.firewall.Reconcile(ctx, want, g)
+	repaired, err = k.reconcile(ctx, want, g)
 	if err == nil && len(want.Networks) > 0 {
 		k.acceptedByOthers(ctx, true)
 	}

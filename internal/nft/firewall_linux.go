@@ -57,7 +57,7 @@ type netState struct {
 }
 
 // Open prepares the firewall of the current network namespace. It changes
-// nothing. The error of a kernel without nftables is of class NoService.
+// nothing. The error of a kernel without nftables is of class NotImplemented.
 func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	f := &Firewall{
 		table: cfg.Table, cfg: cfg, log: cfg.Logger,

@@ -10,7 +10,7 @@ import (
 )
 
 // Probe says why the kernel has no nftables for IPv4, nil if it has or cannot tell.
-// The error is of class NoService.
+// The error is of class NotImplemented.
 func Probe() error { return probe(unix.NFPROTO_IPV4) }
 
 // ProbeBridge says why the kernel has none for frames that a bridge forwards.
@@ -37,7 +37,7 @@ func probe(fam byte) error {
 }
 
 // lacking is the error of a kernel without nftables.
-func lacking(err error) error { return types.NoServiceErrorf("the kernel has no nftables: %w", err) }
+func lacking(err error) error { return types.NotImplementedErrorf("the kernel has no nftables: %w", err) }
 
 // tryTable makes a table with flags, in a transaction that fails with ENOENT if it can
 // be made.

@@ -98,11 +98,12 @@ func (c *conn) dumpTable(ctx context.Context, fam byte, table string) (*dumped, 
 	return d, err
 }
 
-// retry repeats a dump that was interrupted.
+// retry repeats a dump that was interrupted, or of a table that somebody deleted
+// meanwhile.
 func retry(dump func() error) error {
 	for try := 1; ; try++ {
 		err := dump()
-		if try == dumpTries || !errors.Is(err, errInterrupted) && !errors.Is(err, unix.EINTR) {
+		if try == dumpTries || !errors.Is(err, errInterrupted) && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}

@@ -189,6 +189,7 @@ func healed(t *testing.T, backend kernel.Backend, tampered [][]string) {
 	for _, args := range tampered {
 		tamper("firewall", args...)
 	}
+	healedBesideChanges(t, e, n, backend, tampered, wantRules)
 	tamper("network", "ip", "addr", "flush", "dev", bridge)
 	tamper("network", "ip", "link", "set", bridge, "down")
 	tamper("sandbox", "ip", "link", "set", veth, "nomaster")
@@ -224,6 +225,35 @@ func repairs(t *testing.T, m *metrics.Metrics, kind string) float64 {
 	}
 	t.Fatal("there is no metric of repairs of kind ", kind)
 	return 0
+}
+
+// healedBesideChanges has somebody else change rules while we change them ourselves.
+func healedBesideChanges(
+	t *testing.T, e *engine.Engine, n *engine.Network, backend kernel.Backend, tampered [][]string, wantRules string,
+) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 10 {
+			s, err := e.CreateContainer(t.Context(), engine.SandboxRequest{
+				ContainerID: "c2", Publish: []model.Publish{{Proto: 6, First: 8081, Last: 8081, Port: 80, PortLast: 80}},
+			}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c2"}}})
+			if err == nil {
+				err = s.Delete(t.Context())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for range 3 {
+		for _, args := range tampered {
+			_, _ = run(args...) // it fails where another one has just taken all away
+		}
+	}
+	<-done
+	eventually(t, "the rules are not as before", func() bool { return allRules(t, backend) == wantRules })
 }
 
 // eventually waits for what comes about by itself.
