@@ -69,7 +69,7 @@ test-deps: # install what the tests need, if root and missing
 	firewalld=$$(command -v firewalld || true); \
 	apt-get update -qq >&2; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(TEST_PACKAGES) >&2; \
-	if [ -z "$$firewalld" ]; then deb-systemd-helper disable firewalld.service >&2; fi
+	if [ -z "$$firewalld" ] && command -v systemctl >/dev/null; then systemctl disable firewalld.service >&2; fi
 
 .PHONY: lint
 lint: $(TOOLS)/.built ## run gofumpt, go vet for every system, staticcheck and golangci-lint

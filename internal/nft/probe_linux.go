@@ -37,7 +37,9 @@ func probe(fam byte) error {
 }
 
 // lacking is the error of a kernel without nftables.
-func lacking(err error) error { return types.NotImplementedErrorf("the kernel has no nftables: %w", err) }
+func lacking(err error) error {
+	return types.NotImplementedErrorf("the kernel has no nftables: %w", err)
+}
 
 // tryTable makes a table with flags, in a transaction that fails with ENOENT if it can
 // be made.

@@ -251,9 +251,17 @@ func anew(t *testing.T) {
 }
 
 func TestFirewalld(t *testing.T) {
-	for _, theirs := range []string{"nftables", "iptables"} {
-		onEach(t, "case 44 firewalld with "+theirs+" lets through what shall get through, also after its reload and restart",
-			func(t *testing.T, on backend) { testFirewalld(t, on, theirs) })
+	for theirs, ours := range map[string][]backend{
+		"nftables": {nftables, iptablesNFT, iptablesLegacy},
+		// To its rules, which iptables-nft makes, legacy ones are what ours of nftables are.
+		"iptables": {nftables, iptablesNFT},
+	} {
+		for _, on := range ours {
+			t.Run("case 44 firewalld with "+theirs+" lets through what shall get through, also after its reload and restart ("+string(on)+")", func(t *testing.T) {
+				nstest.Require(t, backends()[on])
+				testFirewalld(t, on, theirs)
+			})
+		}
 	}
 }
 

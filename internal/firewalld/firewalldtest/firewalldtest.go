@@ -5,6 +5,7 @@ package firewalldtest
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -49,7 +50,7 @@ func Bus(t *testing.T) {
 	}
 	dir := t.TempDir()
 	address := "unix:path=" + filepath.Join(dir, "bus")
-	cmd := exec.Command("dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address", "--address", address)
+	cmd := exec.CommandContext(context.Background(), "dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address", "--address", address)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
