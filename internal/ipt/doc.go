@@ -16,6 +16,10 @@
 // only the rules that change. Every rule carries in its comment whose it is and a
 // hash of its text, by which a listing is compared with what is wanted.
 //
+// What a bridge forwards between its ports does not come to iptables. Links between
+// containers that may not reach each other otherwise are therefore kept in a table of
+// family bridge, by package nft; without nftables in the kernel they are refused.
+//
 // Rules are tried one after the other, so a new connection costs more the more
 // networks and ports there are, and a packet of an established one the more
 // networks: that is what nftables does better.
