@@ -77,8 +77,10 @@ type settlement struct {
 	published model.Ports
 	wishes    []model.Publish
 	grips     []grip
-	// fresh are the grips' parts that are new, for undoing.
+	// fresh are the grips' parts that are new, for undoing; fixed says of each whether
+	// its ports were not ours to choose.
 	fresh []grip
+	fixed []bool
 }
 
 const ephemeralTries = 10
@@ -174,8 +176,54 @@ func forwardable(p model.Publish) bool {
 }
 
 // settle finds and holds the host's ports for all wishes of a sandbox as it will
-// be. What it has already it keeps.
+// be. What it has already it keeps. A port that a rule of somebody else leads
+// elsewhere is as taken as one that somebody listens at.
 func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*settlement, error) {
+	for try := 0; ; try++ {
+		s, err := b.trySettle(ctx, k, view)
+		if err != nil {
+			return nil, err
+		}
+		f, fixed := s.foreign(ctx, k)
+		if f == nil {
+			return s, nil
+		}
+		err = types.ForbiddenErrorf("container %s: %s: choose another port, or remove that rule", view.Sandbox.ContainerID, f)
+		if err := errors.Join(err, s.undo()); fixed || try >= ephemeralTries {
+			return nil, err
+		}
+	}
+}
+
+// foreign returns a rule of somebody else for one of the ports that are new, and
+// whether that port was not ours to choose. Rules that are about more ports than that
+// are told of when the port is published: they may be meant to leave it to us.
+func (s *settlement) foreign(ctx context.Context, k Kernel) (found *model.ForeignDNAT, fixed bool) {
+	var ports []model.Port
+	chosen := make(map[model.Port]bool)
+	for i, g := range s.fresh {
+		for _, x := range g.hosts {
+			p := model.Port{Proto: g.proto, Host: x.host, First: g.first, Last: g.last}
+			ports = append(ports, p)
+			chosen[p] = !s.fixed[i]
+		}
+	}
+	if len(ports) == 0 {
+		return nil, false
+	}
+	all, err := k.ForeignDNAT(ctx, ports)
+	if err != nil {
+		return nil, false // told of when the ports are published
+	}
+	for i := range all {
+		if all[i].Exact && (found == nil || !chosen[all[i].Port]) {
+			found = &all[i]
+		}
+	}
+	return found, found != nil && !chosen[found.Port]
+}
+
+func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View) (*settlement, error) {
 	sb := view.Sandbox
 	s := b.none(sb.ID)
 	s.wishes = sb.Publish
@@ -258,6 +306,7 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 		}
 		fresh, err := s.hold(ctx, k, g, missing, owner)
 		if err == nil {
+			s.fixed = append(s.fixed, fixed)
 			g.hosts = append(g.hosts, fresh.hosts...)
 			return g, nil
 		}

@@ -3,8 +3,10 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -102,4 +104,58 @@ func TestPortTakenWhileDown(t *testing.T) {
 			t.Errorf("%d ways by an address of the host, want one of each class but lan:\n%+v", taken, rows)
 		}
 	})
+}
+
+// A rule of somebody else has the port: one that was asked for is refused, one that
+// is ours to choose is another one, and what is published already stays.
+func TestPortOfForeignRule(t *testing.T) {
+	k := &enginetest.Kernel{}
+	e, err := enginetest.Open(t.Context(), k, t.TempDir(), t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: bridge.Type, Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := func(port uint16, exact bool) {
+		k.AddForeignDNAT(model.ForeignDNAT{
+			Port: model.Port{Proto: 6, First: port, Last: port}, Rule: "table ip nat, chain DOCKER", Exact: exact,
+		})
+	}
+	run := func(name string, first, last uint16) (*engine.Sandbox, error) {
+		return e.CreateContainer(t.Context(), engine.SandboxRequest{
+			ContainerID: name, Publish: []model.Publish{{Proto: 6, Host: netip.MustParseAddr("127.0.0.1"), First: first, Last: last, Port: 80, PortLast: 80}},
+		}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: name}}})
+	}
+	rule(8080, true)
+	rule(8081, false)
+	_, err = run("c1", 8080, 8080)
+	if !errors.As(err, new(types.ForbiddenError)) || !strings.Contains(err.Error(), "127.0.0.1") || !strings.Contains(err.Error(), "chain DOCKER") {
+		t.Errorf("a port that a foreign rule has: %v", err)
+	}
+	if len(e.Sandboxes()) != 0 || len(n.Endpoints()) != 0 {
+		t.Errorf("left after the failure: %v, %v", e.Sandboxes(), n.Endpoints())
+	}
+	if _, err := run("c2", 8081, 8081); err != nil {
+		t.Errorf("a port that a foreign rule has among many: %v", err)
+	}
+	s, err := run("c3", 8079, 8090)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		rule(s.Published()[0].Port.First, true)
+		other, err := run("c4", 8079, 8090)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := other.Published()[0].Port.First; got == 8080 || got == s.Published()[0].Port.First {
+			t.Errorf("port %d was chosen, which a foreign rule has", got)
+		}
+		if err := other.Delete(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -25,6 +25,8 @@ type listing struct {
 	// place is where the rule that leads to our forward chain belongs among those of
 	// others, from 1.
 	place int
+	// dnat are the rules of others that lead ports elsewhere.
+	dnat []dnatRule
 }
 
 // parse reads the output of iptables-save.
@@ -51,6 +53,11 @@ func (f *family) parse(out []byte) listing {
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
 			hooks := len(t.hooks)
 			t.found(f, c, text)
+			if name == tableNAT && !f.owns(c) {
+				if r, ok := parseDNAT(c, text); ok {
+					l.dnat = append(l.dnat, r)
+				}
+			}
 			if name != tableFilter || c != chainForward {
 				break
 			}

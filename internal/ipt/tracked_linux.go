@@ -18,9 +18,3 @@ func (f *Firewall) Untrack(_ context.Context, list []model.Tracked) (used []neti
 
 // Tracked returns nothing, since nothing is counted.
 func (f *Firewall) Tracked(context.Context) ([]model.Tracked, error) { return nil, nil }
-
-// ForeignDNAT returns nothing: what others do with published ports is not looked
-// for here.
-func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]model.ForeignDNAT, error) {
-	return nil, nil
-}

@@ -42,6 +42,8 @@ type ForeignDNAT struct {
 	Port Port
 	// Rule says where that rule is.
 	Rule string
+	// Exact says that the rule is about no other ports than these.
+	Exact bool
 }
 
 // String is a line for people.

@@ -442,3 +442,48 @@ func testScenario16FreeAtOnce(t *testing.T, on backend) {
 	})
 	same(t, "the machine", before, func() string { return machine(t) })
 }
+
+// TestForeignRules has a rule of somebody else lead a port elsewhere.
+func TestForeignRules(t *testing.T) {
+	onEach(t, "a port that a foreign rule leads elsewhere is not published, and nothing is left", testForeignRules)
+}
+
+func testForeignRules(t *testing.T, on backend) {
+	h := newHost(t, on.option())
+	n := h.network(1)
+	programs := []string{string(on)}
+	if on == nftables {
+		programs = []string{"nft", string(iptablesNFT)}
+	}
+	for _, prog := range programs {
+		rule := strings.Fields("-t nat -A PREROUTING -p tcp -m tcp --dport 7001 -j DNAT --to-destination 10.9.9.9:80")
+		gone := strings.Fields("-t nat -D PREROUTING -p tcp -m tcp --dport 7001 -j DNAT --to-destination 10.9.9.9:80")
+		if prog == "nft" {
+			rule = []string{"add table ip other; add chain ip other pre { type nat hook prerouting priority -90; }; add rule ip other pre tcp dport 7001 dnat to 10.9.9.9:80"}
+			gone = []string{"delete table ip other"}
+		}
+		h.sh(append([]string{prog}, rule...)...)
+		before, store := machine(t), h.store()
+		var err error
+		// The rules of others are read again when the kernel, or a look every two
+		// seconds, has told of a change.
+		eventually(t, "the foreign rule is not seen", func() bool {
+			var c *container
+			if c, err = h.tryContainer("c1", both(nil, 7001, 0), n); err == nil {
+				h.remove(c)
+			}
+			return err != nil
+		})
+		failed(t, err, "Forbidden", "c1", "7001", "chain")
+		same(t, "the machine", before, func() string { return machine(t) })
+		same(t, "the store", store, h.store)
+		h.sh(append([]string{prog}, gone...)...)
+		var c *container
+		eventually(t, "the foreign rule is still seen", func() bool {
+			c, err = h.tryContainer("c1", both(nil, 7001, 0), n)
+			return err == nil
+		})
+		h.visit(visit{who: "lan", from: h.lan, to: at(hostV4, 7001), want: c.name})
+		h.remove(c)
+	}
+}

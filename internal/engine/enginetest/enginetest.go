@@ -214,11 +214,19 @@ func (k *Kernel) AddForeignDNAT(f model.ForeignDNAT) {
 	k.foreign = append(k.foreign, f)
 }
 
-// ForeignDNAT returns what was added of it.
-func (k *Kernel) ForeignDNAT(context.Context, []model.Port) ([]model.ForeignDNAT, error) {
+// ForeignDNAT returns what was added of it for the ports.
+func (k *Kernel) ForeignDNAT(_ context.Context, ports []model.Port) (found []model.ForeignDNAT, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Clone(k.foreign), nil
+	for _, f := range k.foreign {
+		for _, p := range ports {
+			if f.Port.Proto == p.Proto && f.Port.First <= p.Last && p.First <= f.Port.Last {
+				f.Port = p
+				found = append(found, f)
+			}
+		}
+	}
+	return found, nil
 }
 
 // Guard does nothing.

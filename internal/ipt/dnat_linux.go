@@ -1,0 +1,124 @@
+package ipt
+
+import (
+	"context"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/libnetwork/libnetwork/internal/model"
+)
+
+// dnatRule is a rule of somebody else that leads ports of the host elsewhere.
+type dnatRule struct {
+	chain string
+	proto uint8        // 0: any
+	host  netip.Prefix // invalid: any
+	ports [][2]uint16  // ranges
+}
+
+// hits says whether the rule and a publication ask for the same packets, and whether
+// it is about ports of the publication alone.
+func (r *dnatRule) hits(p *model.Port) (hit, exact bool) {
+	if r.proto != 0 && r.proto != p.Proto || r.host.IsValid() && !p.Host.IsUnspecified() && !r.host.Contains(p.Host) {
+		return false, false
+	}
+	exact = true
+	for _, x := range r.ports {
+		hit = hit || x[0] <= p.Last && p.First <= x[1]
+		exact = exact && x[0] >= p.First && x[1] <= p.Last
+	}
+	return hit, hit && exact
+}
+
+// quoted is an argument in which anything may stand.
+var quoted = regexp.MustCompile(`"(\\.|[^"\\])*"`)
+
+// parseDNAT reads a rule of the table nat. ok says that it translates the destination
+// of ports that it names.
+func parseDNAT(chain, text string) (r dnatRule, ok bool) {
+	r.chain = chain
+	words := strings.Fields(quoted.ReplaceAllString(text, "quoted"))
+	not, translates := false, false
+	for i := 0; i+1 < len(words); i++ {
+		arg := words[i+1]
+		switch words[i] {
+		case "!":
+			not = true
+			continue
+		case "-j":
+			translates = arg == "DNAT" || arg == "REDIRECT"
+		case "-p":
+			if r.proto = protocol(arg); not || r.proto == 0 {
+				return r, false
+			}
+		case "-d":
+			if p, err := netip.ParsePrefix(arg); err == nil && !not {
+				r.host = p
+			}
+		case "--dport", "--dports":
+			if !not {
+				r.ports = portRanges(arg)
+			}
+		}
+		not = false
+	}
+	return r, translates && len(r.ports) > 0
+}
+
+// protocol is the number of a protocol that has ports, 0 of any other.
+func protocol(name string) uint8 {
+	switch name {
+	case "tcp", "6":
+		return unix.IPPROTO_TCP
+	case "udp", "17":
+		return unix.IPPROTO_UDP
+	case "sctp", "132":
+		return unix.IPPROTO_SCTP
+	}
+	return 0
+}
+
+// portRanges reads ports and ranges with commas in between.
+func portRanges(list string) (out [][2]uint16) {
+	for s := range strings.SplitSeq(list, ",") {
+		from, to, ranged := strings.Cut(s, ":")
+		if !ranged {
+			to = from
+		}
+		first, err1 := strconv.ParseUint(from, 10, 16)
+		last, err2 := strconv.ParseUint(to, 10, 16)
+		if err1 == nil && err2 == nil {
+			out = append(out, [2]uint16{uint16(first), uint16(last)})
+		}
+	}
+	return out
+}
+
+// ForeignDNAT returns each publication that a rule of somebody else translates too,
+// with its chain: which of the two a packet meets first is not ours to say. It knows
+// rules of the same variant of iptables that name ports, as they were when the rules
+// were last read: at the beginning, and after each change by somebody else.
+func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) (found []model.ForeignDNAT, err error) {
+	err = f.do(ctx, "reading", func() error {
+		if err := f.load(ctx); err != nil {
+			return err
+		}
+		for _, p := range ports {
+			i := 0
+			if p.Host.Is6() {
+				i = 1
+			}
+			for _, r := range f.have[i].dnat {
+				if hit, exact := r.hits(&p); hit {
+					found = append(found, model.ForeignDNAT{Port: p, Rule: f.fams[i].String() + ", table nat, chain " + r.chain, Exact: exact})
+				}
+			}
+		}
+		return nil
+	})
+	return found, err
+}
