@@ -36,6 +36,7 @@ func TestGoldenSettings(t *testing.T) {
 		{Name: "INPUT", Says: "what goes to the host", Depends: fwtest.Isolated},
 		{Name: "POST", Says: "the source address of what goes outside, or to a published port of the network", Depends: fwtest.Sources},
 		{Name: "RAW", Says: "loopback addresses", Depends: fwtest.Always},
+		{Name: "SOURCE", Says: "the addresses that a member may send from", Depends: fwtest.Inside},
 	}
 	fwtest.GoldenSettings(t, "settings.rules", kinds, func(n model.FirewallNetwork) map[string]string {
 		return parts(render(t, fwtest.Networks(n), model.FirewallGuard{}))

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"strconv"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,8 @@ const (
 	chainAny     = "ANY"     // ports of all addresses
 	chainPost    = "POST"    // translation of sources
 
-	chainRaw = "RAW" // loopback addresses from and to containers
+	chainRaw    = "RAW"    // loopback addresses from and to containers
+	chainSource = "SOURCE" // what members of internal networks send
 )
 
 // maxName bounds the names of chains (XT_EXTENSION_MAXNAMELEN with its final zero).
@@ -118,7 +120,7 @@ func chains() map[string][]string {
 			chainForward, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput,
 		},
 		tableNAT: {chainPublish, chainAddress, chainAny, chainPost},
-		tableRaw: {chainRaw},
+		tableRaw: {chainRaw, chainSource},
 	}
 }
 
@@ -209,6 +211,9 @@ func (f *family) base(guarded bool) rules {
 	// published on 127.0.0.1; so they are stopped here.
 	raw.hook(f, true, "PREROUTING", "-d "+f.loopback.String(), f.to(chainRaw))
 	raw.hook(f, true, "PREROUTING", "-s "+f.loopback.String(), f.to(chainRaw))
+	// So is what a member of an internal network sends in the name of somebody
+	// elsewhere: the host's answer, if only that there is no way, would leave.
+	raw.hook(f, true, "PREROUTING", f.to(chainSource))
 	return rs
 }
 
@@ -262,11 +267,27 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 	if c.Mode == model.ModeIsolated {
 		add(chainInput, in, drop)
 	}
+	raw := []entry{f.rule(chainRaw, n.ID, in, drop)}
+	if c.Internal {
+		for _, p := range append(slices.Clone(c.Subnets), f.unrouted()...) {
+			raw = append(raw, f.rule(chainSource, n.ID, in, "-s "+p.String(), "-j RETURN"))
+		}
+		raw = append(raw, f.rule(chainSource, n.ID, in, drop))
+	}
 	return map[string][]entry{
 		tableFilter: filter,
 		tableNAT:    f.post(n.ID, out, c),
-		tableRaw:    {f.rule(chainRaw, n.ID, in, drop)},
+		tableRaw:    raw,
 	}
+}
+
+// unrouted are sources that a member may have beside those of its subnet: none yet,
+// and those of the link.
+func (f *family) unrouted() []netip.Prefix {
+	if f.v6 {
+		return []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 128), netip.MustParsePrefix("fe80::/10")}
+	}
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 32)}
 }
 
 // enter returns what decides on packets from outside.

@@ -211,7 +211,7 @@ func (f *Firewall) loadOnce(ctx context.Context) (err error) {
 			s.bridge, s.in[i] = strings.TrimRight(e.key, "\x00"), true
 			nets[e.comment] = s
 		}
-		for _, set := range []string{setIsolated, setClamp} {
+		for _, set := range []string{setIsolated, setSource, setClamp} {
 			elems, err := f.c.elems(ctx, fam.num, f.table, set)
 			if err != nil {
 				return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
@@ -391,7 +391,11 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 			if old, ok := f.nets[n.ID]; ok && old.in[i] && !gone[n.ID] {
 				gone[n.ID] = true
 				b.setElems(unix.NFT_MSG_DELSETELEM, fam.num, f.table, networkElems(n.ID, old.bridge, old.extra[i]))
-				for _, c := range []string{chainIn(n.ID), chainOut(n.ID), chainPost(n.ID), chainHairpin(n.ID)} {
+				chains := []string{chainIn(n.ID), chainOut(n.ID), chainPost(n.ID), chainHairpin(n.ID)}
+				if slices.Contains(old.extra[i], setSource) {
+					chains = append(chains, chainSource(n.ID))
+				}
+				for _, c := range chains {
 					b.delChain(fam.num, f.table, c)
 				}
 			}

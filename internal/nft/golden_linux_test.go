@@ -34,7 +34,8 @@ func TestGoldenSettings(t *testing.T) {
 			Name: "hairpin", Says: "the source address of what a member sends to a published port of the network",
 			Depends: fwtest.NotRouted,
 		},
-		{Name: "sets", Says: "the sets that the bridge is in", Depends: fwtest.All(fwtest.Isolated, fwtest.Clamped)},
+		{Name: "source", Says: "the addresses that a member may send from", Depends: fwtest.Inside},
+		{Name: "sets", Says: "the sets that the bridge is in", Depends: fwtest.All(fwtest.Isolated, fwtest.Inside, fwtest.Clamped)},
 	}
 	fwtest.GoldenSettings(t, "settings.nft", kinds, func(n model.FirewallNetwork) map[string]string {
 		return parts(render(t, fwtest.Networks(n), nft.Guard{}))

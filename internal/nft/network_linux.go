@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -15,12 +16,26 @@ import (
 // [model.FirewallFamily].
 func (f *family) network(n *model.FirewallNetwork) []chainDef {
 	c := part(n, f.v6())
-	return []chainDef{
+	chains := []chainDef{
 		{name: chainIn(n.ID), rules: f.inRules(n, c)},
 		{name: chainOut(n.ID), rules: f.outRules(n, c)},
 		{name: chainPost(n.ID), rules: f.postRules(n, c)},
 		{name: chainHairpin(n.ID), rules: f.hairpinRules(n, c)},
 	}
+	if c.Internal {
+		chains = append(chains, chainDef{name: chainSource(n.ID), rules: f.sourceRules(n, c)})
+	}
+	return chains
+}
+
+// sourceRules are for what comes from an internal network: the sources that its
+// members may have are its own, and those that are never routed.
+func (f *family) sourceRules(n *model.FirewallNetwork, c *model.FirewallFamily) []rule {
+	var rules []rule
+	for _, s := range append(slices.Clone(c.Subnets), f.unrouted...) {
+		rules = append(rules, newRule(n.ID, f.addr("saddr", true, s), ret()))
+	}
+	return append(rules, newRule(n.ID, drop()))
 }
 
 // inRules are for packets that come from a network.
@@ -109,6 +124,9 @@ func memberSets(c *model.FirewallFamily) []string {
 	var sets []string
 	if c.Mode == model.ModeIsolated {
 		sets = append(sets, setIsolated)
+	}
+	if c.Internal {
+		sets = append(sets, setSource)
 	}
 	if c.ClampMSS {
 		sets = append(sets, setClamp)

@@ -76,7 +76,7 @@ func (f *family) elemText(e elem, end uint16) string {
 	switch e.set {
 	case setBridges, setIsolated, setClamp, setLinked:
 		key = strconv.Quote(strings.TrimRight(key, "\x00"))
-	case setIn, setOut, setPost, setHairpin:
+	case setIn, setOut, setPost, setHairpin, setSource:
 		key, data = strconv.Quote(strings.TrimRight(key, "\x00")), "jump "+e.chain
 	case setPortAddr:
 		if len(key) < int(f.addrLen) {

@@ -26,6 +26,7 @@ const (
 	setShiftUDP = "shift_udp"
 	setTracked  = "tracked"
 	setIsolated = "isolated"
+	setSource   = "source"
 	setClamp    = "clamp"
 	setOpen     = "open"
 	setLinks    = "links"
@@ -119,7 +120,7 @@ func (f *family) sets() []setDef {
 	}
 	return []setDef{
 		names(setBridges), names(setIsolated), names(setClamp),
-		vmap(setIn), vmap(setOut), vmap(setPost), vmap(setHairpin),
+		vmap(setIn), vmap(setOut), vmap(setPost), vmap(setHairpin), vmap(setSource),
 		{
 			name: setPortAddr, text: addr + " . " + pp + " : " + addr + " . inet_service", flags: unix.NFT_SET_MAP,
 			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
@@ -182,11 +183,14 @@ func (f *family) base(guarded bool) []chainDef {
 		},
 		{
 			// Loopback addresses are routed on our bridges (route_localnet), for
-			// ports published on 127.0.0.1; so they are stopped here.
+			// ports published on 127.0.0.1; so they are stopped here. So is what a
+			// member of an internal network sends in the name of somebody elsewhere: the
+			// host's answer, if only that there is no way, would leave.
 			name: "raw_prerouting", kind: "filter", hook: "prerouting", hooknum: unix.NF_INET_PRE_ROUTING, priority: -300,
 			rules: []rule{
 				newRule("", ours("iifname", true), f.addr("daddr", true, f.loopback), drop()),
 				newRule("", ours("iifname", true), f.addr("saddr", true, f.loopback), drop()),
+				newRule("", ifaceVmap("iifname", setSource)),
 			},
 		},
 		{
@@ -236,6 +240,7 @@ func chainOut(id string) string  { return "out_" + short(id) }
 func chainPost(id string) string { return "post_" + short(id) }
 
 func chainHairpin(id string) string { return "hairpin_" + short(id) }
+func chainSource(id string) string  { return "source_" + short(id) }
 
 // networkElems returns the elements that lead to a network's chains.
 func networkElems(id, bridge string, more []string) []elem {
@@ -248,7 +253,11 @@ func networkElems(id, bridge string, more []string) []elem {
 		{set: setHairpin, key: key, chain: chainHairpin(id), comment: id},
 	}
 	for _, set := range more {
-		elems = append(elems, elem{set: set, key: key, comment: id})
+		e := elem{set: set, key: key, comment: id}
+		if set == setSource {
+			e.chain = chainSource(id)
+		}
+		elems = append(elems, e)
 	}
 	return elems
 }

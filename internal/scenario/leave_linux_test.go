@@ -211,6 +211,10 @@ func newNoise(t *testing.T, targets []netip.Addr) *noise {
 	} {
 		targets = append(targets, netip.MustParseAddr(a))
 	}
+	// The host itself, which would answer to whom it is told that it came from.
+	for _, a := range []string{hostV4, hostV6, "10.99.1.1", "10.99.2.1", "fd99:0:0:1::1", "fd99:0:0:2::1"} {
+		targets = append(targets, netip.MustParseAddr(a))
+	}
 	n := &noise{targets: targets, stop: make(chan struct{})}
 	t.Cleanup(n.end)
 	return n
