@@ -90,7 +90,7 @@ func TestDeadServersAreAskedOnce(t *testing.T) {
 		if r := ask(t, "udp", udp, question(fmt.Sprintf("n%d.test.", i), dns.TypeA)); r.Rcode != dns.RcodeServerFailure {
 			t.Errorf("answer %v", r)
 		}
-		if x, y := a.count.Load(), b.count.Load(); int64(x) != i+1 || int64(y) != i+1 {
+		if x, y := a.count.Load(), b.count.Load(); x != i+1 || y != i+1 {
 			t.Errorf("after query %d the servers were asked %d and %d times", i+1, x, y)
 		}
 	}

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
-	"strconv"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
