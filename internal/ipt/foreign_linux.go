@@ -50,7 +50,7 @@ func legacyLoaded(v6 bool) bool {
 }
 
 // EnsureForeignAccept puts, where the chain DOCKER-USER exists in the tables of the
-// other variant, a rule to its top that accepts what our forward chain accepted,
+// other variant, a rule to its end (before a RETURN there) that accepts what our forward chain accepted,
 // unless it is there. In the tables of this variant our own chain comes first and
 // accepts for good, so it takes such a rule away there. It returns a line for each
 // rule that it added or deleted.
@@ -113,20 +113,26 @@ func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) 
 	}
 	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
 	rule := "-m mark --mark " + mark + " -m comment --comment " + strings.ToLower(f.cfg.Name) + " -j ACCEPT"
-	exists, found := false, ""
+	exists, found, rules, last := false, "", 0, ""
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, ":"+userChain+" ") {
 			exists = true
 		}
-		if text, ok := strings.CutPrefix(line, "-A "+userChain+" "); ok && isAccept(text, strings.ToLower(f.cfg.Name), mark) {
+		text, ok := strings.CutPrefix(line, "-A "+userChain+" ")
+		if !ok {
+			continue
+		}
+		if rules, last = rules+1, text; isAccept(text, strings.ToLower(f.cfg.Name), mark) {
 			found = text
 		}
 	}
 	change := ""
 	switch {
+	case want && exists && found == "" && last == "-j RETURN":
+		change = fmt.Sprintf("-I %s %d %s", userChain, rules, rule)
 	case want && exists && found == "":
-		change = "-I " + userChain + " 1 " + rule
+		change = "-A " + userChain + " " + rule
 	case !want && found != "":
 		change = "-D " + userChain + " " + found
 	default:

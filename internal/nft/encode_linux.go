@@ -88,12 +88,19 @@ func (b *batch) flushChain(fam byte, table, chain string) {
 	b.end()
 }
 
-// newRule appends a rule to a chain, or puts it first without NLM_F_APPEND in
-// place. The comment goes into the user data unless it is empty.
-func (b *batch) newRule(fam byte, table, chain, comment string, exprs []expr.Any, place uint16) error {
+// newRule puts a rule to the end of a chain, or before the one with that handle if it
+// is not 0. The comment goes into the user data unless it is empty.
+func (b *batch) newRule(fam byte, table, chain, comment string, exprs []expr.Any, before uint64) error {
+	place := uint16(unix.NLM_F_APPEND)
+	if before != 0 {
+		place = 0
+	}
 	b.begin(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|place, fam)
 	b.str(unix.NFTA_RULE_TABLE, table)
 	b.str(unix.NFTA_RULE_CHAIN, chain)
+	if before != 0 {
+		b.u64(unix.NFTA_RULE_POSITION, before)
+	}
 	list := b.nest(unix.NFTA_RULE_EXPRESSIONS)
 	for _, e := range exprs {
 		if nat, ok := e.(offsetNAT); ok {
@@ -267,7 +274,7 @@ func (b *batch) chains(fam byte, table string, chains []chainDef) error {
 	}
 	for i := range chains {
 		for _, r := range chains[i].rules {
-			err := b.newRule(fam, table, chains[i].name, r.comment(), r.exprs, unix.NLM_F_APPEND)
+			err := b.newRule(fam, table, chains[i].name, r.comment(), r.exprs, 0)
 			if err != nil {
 				return err
 			}

@@ -419,7 +419,7 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 		b.flushChain(fam.num, f.table, "foreign")
 		if on {
 			r := guardRule()
-			return b.newRule(fam.num, f.table, "foreign", r.comment(), r.exprs, unix.NLM_F_APPEND)
+			return b.newRule(fam.num, f.table, "foreign", r.comment(), r.exprs, 0)
 		}
 	}
 	return nil

@@ -22,9 +22,11 @@ const (
 	foreignChain = "DOCKER-USER"
 )
 
-// EnsureForeignAccept puts, where the chain DOCKER-USER exists, a rule to its top
+// EnsureForeignAccept puts, where the chain DOCKER-USER exists, a rule to its end
 // that accepts what our forward chain accepted, unless it is there: Docker lets
-// the policy of the forward chain drop what it does not know. It looks at both
+// the policy of the forward chain drop what it does not know. What the administrator
+// drops in the chain stays dropped. A RETURN at the end, as Docker puts there, stays
+// behind it. It looks at both
 // families, and at both iptables backends. The rule carries the table's name as
 // comment. It returns a line for each rule that it added.
 func (f *Firewall) EnsureForeignAccept(ctx context.Context) ([]string, error) {
@@ -64,7 +66,7 @@ func (f *Firewall) foreignArgs() []string {
 
 // foreignNative works on the chain of the nf_tables backend of iptables.
 func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([]string, error) {
-	handles, err := f.foreignRules(ctx, fam)
+	handles, last, err := f.foreignRules(ctx, fam)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
@@ -75,9 +77,9 @@ func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([
 		return nil, nil
 	}
 	b := f.c.newBatch()
-	verb := "-I"
+	verb := "-A"
 	if want {
-		if err := b.newRule(fam.num, foreignTable, foreignChain, "", foreignExprs(f.table), 0); err != nil {
+		if err := b.newRule(fam.num, foreignTable, foreignChain, "", foreignExprs(f.table), last); err != nil {
 			return nil, err
 		}
 	} else {
@@ -125,33 +127,55 @@ func foreignExprs(comment string) []expr.Any {
 	}
 }
 
-// foreignRules returns the handles of our rules in the foreign chain, and ENOENT
-// if there is no such chain.
-func (f *Firewall) foreignRules(ctx context.Context, fam *family) ([]uint64, error) {
+// foreignRules returns the handles of our rules in the foreign chain, and that of its
+// last rule if that ends the chain for every packet, else 0. It returns ENOENT if
+// there is no such chain.
+func (f *Firewall) foreignRules(ctx context.Context, fam *family) (handles []uint64, last uint64, err error) {
 	b := &batch{seq: f.c.seq}
 	b.begin(unix.NFT_MSG_GETCHAIN, 0, fam.num)
 	b.str(unix.NFTA_CHAIN_TABLE, foreignTable)
 	b.str(unix.NFTA_CHAIN_NAME, foreignChain)
 	b.end()
 	if err := f.c.dump(ctx, b, func(message) error { return nil }); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var handles []uint64
-	err := retry(func() error {
-		handles = nil
+	err = retry(func() error {
+		handles, last = nil, 0
 		return f.c.request(ctx, unix.NFT_MSG_GETRULE, fam.num, func(b *batch) {
 			b.str(unix.NFTA_RULE_TABLE, foreignTable)
 			b.str(unix.NFTA_RULE_CHAIN, foreignChain)
 		}, func(m message) error {
 			a := m.attrs()
-			if cstring(a.get(unix.NFTA_RULE_TABLE)) == foreignTable &&
-				cstring(a.get(unix.NFTA_RULE_CHAIN)) == foreignChain && f.isOurs(a) {
-				handles = append(handles, be64(a.get(unix.NFTA_RULE_HANDLE)))
+			if cstring(a.get(unix.NFTA_RULE_TABLE)) != foreignTable || cstring(a.get(unix.NFTA_RULE_CHAIN)) != foreignChain {
+				return nil
+			}
+			handle := be64(a.get(unix.NFTA_RULE_HANDLE))
+			if f.isOurs(a) {
+				handles = append(handles, handle)
+			}
+			if last = 0; returns(a) {
+				last = handle
 			}
 			return nil
 		})
 	})
-	return handles, err
+	return handles, last, err
+}
+
+// returns recognises a rule that ends its chain for every packet.
+func returns(rule attrs) (ends bool) {
+	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
+		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
+		switch cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) {
+		case "counter":
+		case "immediate":
+			v := attrs(attrs(data.get(unix.NFTA_IMMEDIATE_DATA)).get(unix.NFTA_DATA_VERDICT))
+			ends = v != nil && int32(be32(v.get(unix.NFTA_VERDICT_CODE))) == unix.NFT_RETURN
+		default:
+			return false
+		}
+	}
+	return ends
 }
 
 // isOurs recognises a rule by all that it is made of: a comparison with the mark,
@@ -201,7 +225,8 @@ func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) ([
 		}
 		return nil
 	}
-	if run("-n", "-L", foreignChain) != nil {
+	listed, err := exec.CommandContext(ctx, program, "-w", "-S", foreignChain).Output()
+	if err != nil {
 		return nil, ctx.Err() // no such chain
 	}
 	args := f.foreignArgs()
@@ -212,7 +237,11 @@ func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) ([
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
 		return nil, err
 	}
-	change := append([]string{"-I", foreignChain, strconv.Itoa(1)}, args[1:]...)
+	change := append([]string{"-A"}, args...)
+	// The first line is the chain itself.
+	if lines := strings.Split(strings.TrimSpace(string(listed)), "\n"); lines[len(lines)-1] == "-A "+foreignChain+" -j RETURN" {
+		change = append([]string{"-I", foreignChain, strconv.Itoa(len(lines) - 1)}, args[1:]...)
+	}
 	if !want {
 		change = append([]string{"-D"}, args...)
 	}

@@ -125,7 +125,7 @@ func (r *Redirector) prepare() {
 // newTemplate adds the rules to b and finds the port.
 func newTemplate(b *batch, chain *chainDef) (template, error) {
 	for _, r := range chain.rules {
-		err := b.newRule(unix.NFPROTO_IPV4, redirectTable, chain.name, r.comment(), r.exprs, unix.NLM_F_APPEND)
+		err := b.newRule(unix.NFPROTO_IPV4, redirectTable, chain.name, r.comment(), r.exprs, 0)
 		if err != nil {
 			return template{}, err
 		}

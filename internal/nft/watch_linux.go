@@ -18,6 +18,9 @@ type TableEvent struct {
 	// Table is the table's name; empty: changes were missed, and any table may be
 	// another one.
 	Table string
+	// Chain is that of a chain that was made or changed, or that a rule was taken from;
+	// empty for all else.
+	Chain string
 	// Port is the netlink address of whoever made the change.
 	Port uint32
 }
@@ -35,7 +38,7 @@ func WatchTables(each func(TableEvent)) (*TableWatch, error) {
 }
 
 // Watch opens a watch that calls changed whenever somebody else has changed the
-// tables. Our own changes are known by the socket that they came by.
+// tables, or the chain of Docker in which we have a rule. Our own changes are known by the socket that they came by.
 func (f *Firewall) Watch(changed func()) (*TableWatch, error) {
 	foreign, err := f.Foreign()
 	if err != nil {
@@ -61,7 +64,7 @@ func (f *Firewall) Foreign() (func(TableEvent) bool, error) {
 		return nil, fmt.Errorf("watching firewall %s: %w", f.table, err)
 	}
 	return func(ev TableEvent) bool {
-		return ev.Table == "" || ev.Table == f.table && ev.Port != port
+		return ev.Table == "" || ev.Port != port && (ev.Table == f.table || ev.Table == foreignTable && ev.Chain == foreignChain)
 	}, nil
 }
 
@@ -76,8 +79,16 @@ func (w *TableWatch) message(m nlevents.Message) {
 		return
 	}
 	// The first attribute of all these messages is the table's name.
-	if name := cstring(attrs(m.Body[genLen:]).get(unix.NFTA_TABLE_NAME)); name != "" {
-		w.each(TableEvent{Table: name, Port: m.Port})
+	a := attrs(m.Body[genLen:])
+	ev := TableEvent{Table: cstring(a.get(unix.NFTA_TABLE_NAME)), Port: m.Port}
+	switch m.Type & 0xff {
+	case unix.NFT_MSG_NEWCHAIN:
+		ev.Chain = cstring(a.get(unix.NFTA_CHAIN_NAME))
+	case unix.NFT_MSG_DELRULE:
+		ev.Chain = cstring(a.get(unix.NFTA_RULE_CHAIN))
+	}
+	if ev.Table != "" {
+		w.each(ev)
 	}
 }
 

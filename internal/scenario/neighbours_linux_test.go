@@ -74,7 +74,12 @@ func testNeighbourDocker(t *testing.T, on backend) {
 // What an administrator has put into DOCKER-USER is asked before we accept anything,
 // whether Docker is there or not, and whoever came first.
 func TestUserRulesComeFirst(t *testing.T) {
-	for on, kind := range map[backend]string{iptablesNFT: "nft", iptablesLegacy: "legacy"} {
+	type way struct {
+		on   backend
+		kind string // of the program that has DOCKER-USER
+	}
+	for _, w := range []way{{iptablesNFT, "nft"}, {iptablesLegacy, "legacy"}, {nftables, "nft"}, {nftables, "legacy"}} {
+		on, kind := w.on, w.kind
 		for name, prepare := range map[string]func(h *host, prog string) (after func()){
 			"Docker is absent": func(h *host, prog string) func() {
 				h.sh(prog, "-w", "-N", "DOCKER-USER")
@@ -98,8 +103,11 @@ func TestUserRulesComeFirst(t *testing.T) {
 				}
 			},
 		} {
-			t.Run("case 43 rules in DOCKER-USER come before ours: "+name+" ("+string(on)+")", func(t *testing.T) {
-				nstest.Require(t, backends()[on])
+			if on == nftables && kind == "legacy" && name == "Docker comes later" {
+				continue // legacy rules tell nobody that they have changed: it takes our next change of a network
+			}
+			t.Run("case 43 rules in DOCKER-USER come before ours: "+name+" ("+string(on)+" beside iptables-"+kind+")", func(t *testing.T) {
+				nstest.Require(t, backends()[on], backends()[backend("iptables-"+kind)])
 				testUserRules(t, on, kind, prepare)
 			})
 		}
@@ -147,13 +155,24 @@ func testUserRules(t *testing.T, on backend, kind string, prepare func(h *host, 
 		}
 		h.visit(append(list, to("c2", c2.ns, c1, "c1")...)...)
 	}
+	if on == nftables && len(later) > 0 {
+		eventually(t, "nothing of ours is in DOCKER-USER", func() bool {
+			return strings.Count(h.sh(programs[0], "-w", "-S", "DOCKER-USER")+h.sh(programs[1], "-w", "-S", "DOCKER-USER"), "ACCEPT") == 2
+		})
+	}
 	check("c1")
 	for _, prog := range programs {
-		h.sh(prog, "-w", "-A", "DOCKER-USER", "-i", "eth0", "-m", "conntrack", "--ctstate", "DNAT", "-j", "DROP")
+		h.sh(prog, "-w", "-I", "DOCKER-USER", "-i", "eth0", "-m", "conntrack", "--ctstate", "DNAT", "-j", "DROP")
 	}
 	check("")
 	h.remove(c2)
 	c2 = h.container("c2", nil, n)
+	check("")
+	h.remove(c1)
+	h.remove(c2)
+	h.drop(n)
+	n = h.network(1)
+	c1, c2 = h.container("c1", both(nil, 7001, 0), n), h.container("c2", nil, n)
 	check("")
 	for _, prog := range programs {
 		h.sh(prog, "-w", "-D", "DOCKER-USER", "-i", "eth0", "-m", "conntrack", "--ctstate", "DNAT", "-j", "DROP")
