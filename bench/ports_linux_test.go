@@ -126,7 +126,7 @@ func BenchmarkPublish(b *testing.B) {
 }
 
 // BenchmarkPublishRange publishes a range of 5000 ports: one that keeps its numbers,
-// which is one interval, and one that shifts them, which is a few.
+// which is one element, and one that shifts them, which is one a port.
 func BenchmarkPublishRange(b *testing.B) {
 	for _, shift := range []int{0, 1} {
 		b.Run([]string{"same", "shifted"}[shift], func(b *testing.B) {

@@ -13,7 +13,6 @@ const (
 	flagOwner   = 0x2 // NFT_TABLE_F_OWNER, Linux 5.12
 	flagPersist = 0x4 // NFT_TABLE_F_PERSIST, Linux 6.9
 	setExpr     = 17  // NFTA_SET_EXPR, Linux 5.7
-	rangeOffset = 32  // NF_NAT_RANGE_PROTO_OFFSET, Linux 4.18
 )
 
 // maxElems bounds the elements of one message: its list of them is an attribute,
@@ -103,10 +102,6 @@ func (b *batch) newRule(fam byte, table, chain, comment string, exprs []expr.Any
 	}
 	list := b.nest(unix.NFTA_RULE_EXPRESSIONS)
 	for _, e := range exprs {
-		if nat, ok := e.(offsetNAT); ok {
-			b.offsetNAT(nat)
-			continue
-		}
 		raw, err := expr.Marshal(fam, e)
 		if err != nil {
 			return fmt.Errorf("encoding a rule of chain %s: %w", chain, err)
@@ -119,24 +114,6 @@ func (b *batch) newRule(fam byte, table, chain, comment string, exprs []expr.Any
 	}
 	b.end()
 	return nil
-}
-
-// offsetNAT is translation that keeps the offset of a port in a range, which package
-// expr does not know.
-type offsetNAT struct{ *expr.NAT }
-
-func (b *batch) offsetNAT(e offsetNAT) {
-	item := b.nest(unix.NFTA_LIST_ELEM)
-	b.str(unix.NFTA_EXPR_NAME, "nat")
-	data := b.nest(unix.NFTA_EXPR_DATA)
-	b.u32(unix.NFTA_NAT_TYPE, uint32(e.Type))
-	b.u32(unix.NFTA_NAT_FAMILY, e.Family)
-	b.u32(unix.NFTA_NAT_REG_ADDR_MIN, e.RegAddrMin)
-	b.u32(unix.NFTA_NAT_REG_PROTO_MIN, e.RegProtoMin)
-	b.u32(unix.NFTA_NAT_REG_PROTO_MAX, e.RegProtoMax)
-	b.u32(unix.NFTA_NAT_FLAGS, rangeOffset)
-	b.close(data)
-	b.close(item)
 }
 
 // comment writes user data as the nft program does: type 0, length, text.

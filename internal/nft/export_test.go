@@ -4,7 +4,6 @@ package nft
 
 import (
 	"context"
-	"iter"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,6 +41,3 @@ func (f *Firewall) Generation(ctx context.Context) (uint32, error) {
 	defer f.release()
 	return f.c.generation(ctx)
 }
-
-// Blocks are the blocks of a range: the first port and the size of each.
-func Blocks(first, last uint16) iter.Seq2[uint16, uint16] { return blocks(first, last) }

@@ -99,11 +99,6 @@ func (f *family) elemText(e elem, end uint16) string {
 			return fmt.Sprintf("%x", key)
 		}
 		key = addrText(key[:n]) + " . " + addrText(key[n:2*n]) + " . " + protoPort(key[2*n:])
-	case setShiftTCP, setShiftUDP:
-		if len(e.data) < int(f.addrLen)+6 {
-			return fmt.Sprintf("%x", e.data)
-		}
-		key, data = fmt.Sprintf("%d-%d", portNumber(key), end), f.addrPort(e.data)+" . "+strconv.Itoa(int(portNumber(e.data[f.addrLen+4:])))
 	case setRangeTCP, setRangeUDP:
 		key, data = fmt.Sprintf("%d-%d", portNumber(key), end), addrText(e.data)
 	default:

@@ -266,21 +266,6 @@ func (f *family) dnatAny() stmt {
 	return f.dnat("meta l4proto . th dport", load, setPortAny, true)
 }
 
-// dnatShift takes an address and a range of ports from a map, of which it chooses by
-// the port that was asked for. The kernel adds the port modulo the size of the range to
-// its first port: that is the one wanted if the interval of the map begins at a multiple
-// of its size. NF_NAT_RANGE_PROTO_OFFSET is in Linux since 4.18; what is written here was
-// seen on 6.18.
-func (f *family) dnatShift(proto, set string) stmt {
-	s := f.dnat(proto+" dport", []expr.Any{dport(reg0)}, set, true)
-	last := len(s.exprs) - 1
-	nat := s.exprs[last].(*expr.NAT)
-	nat.RegProtoMax = nat.RegProtoMin + 1
-	s.text += " by offset"
-	s.exprs[last] = offsetNAT{nat}
-	return s
-}
-
 func (f *family) dnatRange(proto, set string) stmt {
 	return f.dnat(proto+" dport", []expr.Any{dport(reg0)}, set, false)
 }

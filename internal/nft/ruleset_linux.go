@@ -3,7 +3,6 @@ package nft
 import (
 	"cmp"
 	"encoding/binary"
-	"iter"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -22,8 +21,6 @@ const (
 	setPortAddr = "port_addr"
 	setRangeTCP = "range_tcp"
 	setRangeUDP = "range_udp"
-	setShiftTCP = "shift_tcp"
-	setShiftUDP = "shift_udp"
 	setTracked  = "tracked"
 	setIsolated = "isolated"
 	setSource   = "source"
@@ -109,12 +106,6 @@ func (f *family) sets() []setDef {
 			keyType: typeInetService, keyLen: 2, dataType: f.addrType, dataLen: f.addrLen,
 		}
 	}
-	shifts := func(name string) setDef {
-		s := ports(name)
-		s.text += " . inet_service . inet_service"
-		s.dataType, s.dataLen = concat(f.addrType, typeInetService, typeInetService), f.addrLen+8
-		return s
-	}
 	names := func(name string) setDef {
 		return setDef{name: name, text: "ifname", keyType: typeIfname, keyLen: unix.IFNAMSIZ}
 	}
@@ -131,7 +122,7 @@ func (f *family) sets() []setDef {
 			keyType: concat(typeInetProto, typeInetService), keyLen: 8,
 			dataType: concat(f.addrType, typeInetService), dataLen: f.addrLen + 4,
 		},
-		ports(setRangeTCP), ports(setRangeUDP), shifts(setShiftTCP), shifts(setShiftUDP),
+		ports(setRangeTCP), ports(setRangeUDP),
 		{name: setTracked, text: addr, keyType: f.addrType, keyLen: f.addrLen, counter: true},
 		{
 			name: setOpen, text: addr + " . " + pp,
@@ -167,8 +158,6 @@ func (f *family) base(guarded bool) []chainDef {
 			newRule("", f.dnatAny()),
 			newRule("", l4proto("tcp", unix.IPPROTO_TCP), f.dnatRange("tcp", setRangeTCP)),
 			newRule("", l4proto("udp", unix.IPPROTO_UDP), f.dnatRange("udp", setRangeUDP)),
-			newRule("", l4proto("tcp", unix.IPPROTO_TCP), f.dnatShift("tcp", setShiftTCP)),
-			newRule("", l4proto("udp", unix.IPPROTO_UDP), f.dnatShift("udp", setShiftUDP)),
 		}},
 		{name: "pass", rules: []rule{newRule("", setMark(), accept())}},
 		foreign,
@@ -266,8 +255,15 @@ func networkElems(id, bridge string, more []string) []elem {
 func portElems(p *model.Port) []elem {
 	addr := p.Addr.AsSlice()
 	wildcard := p.Host.IsUnspecified()
-	if wildcard && p.Last > p.First && p.Proto != unix.IPPROTO_SCTP {
-		return rangeElems(p)
+	if wildcard && p.Last > p.First && p.Port == p.First {
+		set := map[uint8]string{unix.IPPROTO_TCP: setRangeTCP, unix.IPPROTO_UDP: setRangeUDP}[p.Proto]
+		if set != "" {
+			list := []elem{{set: set, key: port(p.First), data: string(addr), comment: p.Owner}}
+			if p.Last < 65535 {
+				list = append(list, elem{set: set, key: port(p.Last + 1), last: true})
+			}
+			return list
+		}
 	}
 	list := make([]elem, 0, int(p.Last-p.First)+1)
 	for i := range int(p.Last-p.First) + 1 {
@@ -281,51 +277,6 @@ func portElems(p *model.Port) []elem {
 		list = append(list, elem{set: set, key: string(key), data: string(append(data, 0, 0)), comment: p.Owner})
 	}
 	return list
-}
-
-// rangeElems returns the intervals of a range of ports of all addresses: one that
-// keeps its numbers is one of them, any other one a few, see dnatShift.
-func rangeElems(p *model.Port) []elem {
-	same, shift := setRangeTCP, setShiftTCP
-	if p.Proto == unix.IPPROTO_UDP {
-		same, shift = setRangeUDP, setShiftUDP
-	}
-	interval := func(set string, first, last uint16, data []byte) []elem {
-		list := []elem{{set: set, key: port(first), data: string(data), comment: p.Owner}}
-		if last < 65535 {
-			list = append(list, elem{set: set, key: port(last + 1), last: true})
-		}
-		return list
-	}
-	addr := p.Addr.AsSlice()
-	if p.Port == p.First {
-		return interval(same, p.First, p.Last, addr)
-	}
-	var list []elem
-	for first, size := range blocks(p.First, p.Last) {
-		to := p.Port + (first - p.First)
-		data := binary.BigEndian.AppendUint16(slices.Clone(addr), to)
-		data = binary.BigEndian.AppendUint16(append(data, 0, 0), to+(size-1))
-		list = append(list, interval(shift, first, first+(size-1), append(data, 0, 0))...)
-	}
-	return list
-}
-
-// blocks cuts a range into blocks whose size is a power of two and whose first port
-// is a multiple of it, as few as there are.
-func blocks(first, last uint16) iter.Seq2[uint16, uint16] {
-	return func(yield func(first, size uint16) bool) {
-		for at, end := int(first), int(last)+1; at < end; {
-			size := at & -at
-			for size > end-at {
-				size /= 2
-			}
-			if !yield(uint16(at), uint16(size)) {
-				return
-			}
-			at += size
-		}
-	}
 }
 
 // trackedElem counts the connections of an address.
