@@ -18,8 +18,7 @@ type TableEvent struct {
 	// Table is the table's name; empty: changes were missed, and any table may be
 	// another one.
 	Table string
-	// Chain is that of a chain that was made or changed, or that a rule was taken from;
-	// empty for all else.
+	// Chain is that of a chain that was made or changed; empty for all else.
 	Chain string
 	// Port is the netlink address of whoever made the change.
 	Port uint32
@@ -38,7 +37,9 @@ func WatchTables(each func(TableEvent)) (*TableWatch, error) {
 }
 
 // Watch opens a watch that calls changed whenever somebody else has changed the
-// tables, or the chain of Docker in which we have a rule. Our own changes are known by the socket that they came by.
+// tables, or made the chain of Docker in which we are to have a rule. Who takes that
+// rule away may be about to remove the chain, and is not hindered. Our own changes are
+// known by the socket that they came by.
 func (f *Firewall) Watch(changed func()) (*TableWatch, error) {
 	foreign, err := f.Foreign()
 	if err != nil {
@@ -81,11 +82,8 @@ func (w *TableWatch) message(m nlevents.Message) {
 	// The first attribute of all these messages is the table's name.
 	a := attrs(m.Body[genLen:])
 	ev := TableEvent{Table: cstring(a.get(unix.NFTA_TABLE_NAME)), Port: m.Port}
-	switch m.Type & 0xff {
-	case unix.NFT_MSG_NEWCHAIN:
+	if m.Type&0xff == unix.NFT_MSG_NEWCHAIN {
 		ev.Chain = cstring(a.get(unix.NFTA_CHAIN_NAME))
-	case unix.NFT_MSG_DELRULE:
-		ev.Chain = cstring(a.get(unix.NFTA_RULE_CHAIN))
 	}
 	if ev.Table != "" {
 		w.each(ev)
