@@ -95,6 +95,39 @@ func benchContainers(b *testing.B, parallel, ports int) {
 	b.ReportMetric(float64(memory)/1e6, "heap-MB")
 }
 
+// BenchmarkTenPorts brings containers without ports and with ten up and down in
+// turns, so that what ten ports cost is no difference of two runs: a file system
+// that has just lost a thousand files is slow to make new ones.
+func BenchmarkTenPorts(b *testing.B) {
+	nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, nstest.NFTables)
+	c, n := newNetwork(b)
+	const ports = 10
+	var up, down [2][]time.Duration // without and with ports
+	var sandboxes [2][]libnetwork.Sandbox
+	b.ResetTimer()
+	for i := range b.N {
+		for with := range 2 {
+			up[with] = append(up[with], clock(func() {
+				sandboxes[with] = append(sandboxes[with], start(b, c, n, 2*i+with, with*ports))
+			}))
+		}
+	}
+	for i := range b.N {
+		for with := range 2 {
+			down[with] = append(down[with], clock(func() {
+				if err := sandboxes[with][i].Delete(); err != nil {
+					b.Error(err)
+				}
+			}))
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(ms(median(up[0])), "up-ms")
+	b.ReportMetric(ms(median(down[0])), "down-ms")
+	b.ReportMetric(ms(median(up[1])-median(up[0])), "ports-up-ms")
+	b.ReportMetric(ms(median(down[1])-median(down[0])), "ports-down-ms")
+}
+
 // BenchmarkContainerCPU is the processor time of one container's whole life.
 func BenchmarkContainerCPU(b *testing.B) {
 	nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, nstest.NFTables)
