@@ -38,35 +38,50 @@ func (w words) chain(name string) string { return strings.ToUpper(w.table) + "-"
 
 func short(id string) string { return id[:min(12, len(id))] }
 
-// enter is a rule for what comes into a network; nft, in and match are its conditions.
-func (w words) enter(v6 bool, n *network, nft, in, match string) Rule {
-	if w.nft() {
-		return w.list(v6, "chain", "out_"+short(n.ID), nft+"goto pass")
-	}
+// link writes the name of a link as nftables does.
+func link(name string) string { return strconv.Quote(name) }
+
+// enter is a rule of iptables for what comes into a network; in and match are its
+// conditions.
+func (w words) enter(v6 bool, n *network, in, match string) Rule {
 	return w.iptables(v6, "filter", "ENTER", in+"-o "+n.bridge+match+" -g "+w.chain("PASS"))
 }
 
 // translated lets in what a published port led to the network.
 func (w words) translated(v6 bool, n *network) Rule {
-	return w.enter(v6, n, "ct status dnat ", "", " -m conntrack --ctstate DNAT")
+	if w.nft() {
+		return w.list(v6, "chain", "enter", "ct status dnat goto pass")
+	}
+	return w.enter(v6, n, "", " -m conntrack --ctstate DNAT")
 }
 
 // last lets everything in.
-func (w words) last(v6 bool, n *network) Rule { return w.enter(v6, n, "", "", "") }
+func (w words) last(v6 bool, n *network) Rule {
+	if w.nft() {
+		return w.list(v6, "set", "unprotected", link(n.bridge))
+	}
+	return w.enter(v6, n, "", "")
+}
 
-func (w words) trusted(v6 bool, n *network, link string) Rule {
-	return w.enter(v6, n, `iifname "`+link+`" `, "-i "+link+" ", "")
+func (w words) trusted(v6 bool, n *network, from string) Rule {
+	if w.nft() {
+		return w.list(v6, "set", "trusted", link(from)+" . "+link(n.bridge))
+	}
+	return w.enter(v6, n, "-i "+from+" ", "")
 }
 
 func (w words) mark(v6 bool, n *network, m model.Mark) Rule {
-	return w.enter(v6, n, fmt.Sprintf("meta mark & %#08x == %#08x ", m.Mask, m.Value), "", fmt.Sprintf(" -m mark --mark %#x/%#x", m.Value, m.Mask))
+	if w.nft() {
+		return w.list(v6, "chain", "marked_"+short(n.ID), fmt.Sprintf("meta mark & %#08x == %#08x goto pass", m.Mask, m.Value))
+	}
+	return w.enter(v6, n, "", fmt.Sprintf(" -m mark --mark %#x/%#x", m.Value, m.Mask))
 }
 
 // members lets containers of the network reach each other. Packets meet it where
 // they come by way of the host.
 func (w words) members(v6 bool, n *network) Rule {
 	if w.nft() {
-		return w.list(v6, "chain", "in_"+short(n.ID), `oifname "`+n.bridge+`" goto pass`)
+		return w.list(v6, "set", "icc", link(n.bridge))
 	}
 	return w.iptables(v6, "filter", "MEMBER", "-i "+n.bridge+" -o "+n.bridge+" -g "+w.chain("PASS"))
 }

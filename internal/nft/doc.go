@@ -4,13 +4,15 @@
 // embedded DNS server inside a sandbox's namespace.
 //
 // Every change is one kernel transaction for both families: all or nothing. It
-// holds only what changes, so it costs the same whatever exists: networks are
-// chains of their own reached by verdict maps, ports are elements of maps.
-// Single ports live in hash maps; ranges that keep their numbers live in one
+// holds only what changes, so it costs the same whatever exists: rules and chains
+// are the same for all networks, and networks and ports are elements of sets and
+// maps. A rule or a chain of a network's own would have the kernel check every chain
+// of the table in each transaction; only a trusted mark has one, since no set holds
+// masks. Single ports live in hash maps; ranges that keep their numbers live in one
 // plain interval map per protocol; ranges that shift their numbers, are bound
 // to one host address, or are of a protocol other than TCP and UDP are one hash
-// element a port. There are no concatenated interval maps, since deleting from
-// one takes time in proportion to its size.
+// element a port. Deleting from a concatenated interval set takes time in proportion
+// to its size, so there is one alone, of the sources of internal networks.
 //
 // Where the kernel has the table flags owner and persist (Linux 6.9), tables
 // carry them: nobody else can change them, and they outlive this process and

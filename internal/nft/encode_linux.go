@@ -13,6 +13,12 @@ const (
 	flagOwner   = 0x2 // NFT_TABLE_F_OWNER, Linux 5.12
 	flagPersist = 0x4 // NFT_TABLE_F_PERSIST, Linux 6.9
 	setExpr     = 17  // NFTA_SET_EXPR, Linux 5.7
+
+	// Concatenated intervals, Linux 5.6.
+	setConcat  = 0x80 // NFT_SET_CONCAT
+	descConcat = 2    // NFTA_SET_DESC_CONCAT
+	fieldLen   = 1    // NFTA_SET_FIELD_LEN
+	elemKeyEnd = 10   // NFTA_SET_ELEM_KEY_END
 )
 
 // maxElems bounds the elements of one message: its list of them is an attribute,
@@ -46,6 +52,17 @@ func (b *batch) newSet(fam byte, table string, s *setDef, id uint32) {
 	b.u32(unix.NFTA_SET_ID, id)
 	if s.counter {
 		b.counter(setExpr)
+	}
+	if s.fields != nil {
+		desc := b.nest(unix.NFTA_SET_DESC)
+		list := b.nest(descConcat)
+		for _, n := range s.fields {
+			item := b.nest(unix.NFTA_LIST_ELEM)
+			b.u32(fieldLen, n)
+			b.close(item)
+		}
+		b.close(list)
+		b.close(desc)
 	}
 	if s.keyType == typeIfname {
 		// Says that keys are in the order of the host, without which the nft
@@ -173,6 +190,9 @@ func (b *batch) elem(e *elem, full bool) {
 		b.u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 	}
 	b.value(unix.NFTA_SET_ELEM_KEY, e.key)
+	if e.end != "" {
+		b.value(elemKeyEnd, e.end)
+	}
 	if full {
 		switch {
 		case e.chain != "":
@@ -267,6 +287,8 @@ func parseElem(set string, a attrs) elem {
 		switch typ {
 		case unix.NFTA_SET_ELEM_KEY:
 			e.key = string(attrs(v).get(unix.NFTA_DATA_VALUE))
+		case elemKeyEnd:
+			e.end = string(attrs(v).get(unix.NFTA_DATA_VALUE))
 		case unix.NFTA_SET_ELEM_DATA:
 			if vd := attrs(v).get(unix.NFTA_DATA_VERDICT); vd != nil {
 				e.chain = cstring(attrs(vd).get(unix.NFTA_VERDICT_CHAIN))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -49,12 +48,8 @@ type Firewall struct {
 	texts map[string]string
 }
 
-// netState is what is needed to remove a network.
-type netState struct {
-	bridge string
-	in     [2]bool     // tables that hold it
-	extra  [2][]string // the sets that it is in besides those of every network
-}
+// netState is what is needed to remove a network: its elements in both tables.
+type netState [2][]elem
 
 // Open prepares the firewall of the current network namespace. It changes
 // nothing. The error of a kernel without nftables is of class NotImplemented.
@@ -202,24 +197,20 @@ func (f *Firewall) loadOnce(ctx context.Context) (err error) {
 			}
 			continue
 		}
-		elems, err := f.c.elems(ctx, fam.num, f.table, setBridges)
-		if err != nil {
-			return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
-		}
-		for _, e := range elems {
-			s := nets[e.comment]
-			s.bridge, s.in[i] = strings.TrimRight(e.key, "\x00"), true
-			nets[e.comment] = s
-		}
-		for _, set := range []string{setIsolated, setSource, setClamp} {
+		for _, set := range networkSets {
 			elems, err := f.c.elems(ctx, fam.num, f.table, set)
 			if err != nil {
 				return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
 			}
+			slices.SortFunc(elems, compareElems)
+			id := ""
 			for _, e := range elems {
-				s := nets[e.comment]
-				s.extra[i] = append(s.extra[i], set)
-				nets[e.comment] = s
+				if !e.last { // the end of an interval says not whose it is
+					id = e.comment
+				}
+				s := nets[id]
+				s[i] = append(s[i], e)
+				nets[id] = s
 			}
 		}
 		rules, err := f.c.rules(ctx, fam.num, f.table)
@@ -337,10 +328,10 @@ func (f *Firewall) counts(add, del Change) [2]int {
 			old = f.nets[id]
 		}
 		for i := range count {
-			if old.in[i] {
+			if len(old[i]) > 0 {
 				count[i]--
 			}
-			if now.in[i] {
+			if len(now[i]) > 0 {
 				count[i]++
 			}
 		}
@@ -356,10 +347,10 @@ func (f *Firewall) counts(add, del Change) [2]int {
 }
 
 func stateOf(n model.FirewallNetwork) netState {
-	s := netState{bridge: n.Bridge}
+	var s netState
 	for i, c := range []*model.FirewallFamily{n.V4, n.V6} {
 		if c != nil {
-			s.in[i], s.extra[i] = true, memberSets(c)
+			s[i] = networkElems(&n, c)
 		}
 	}
 	return s
@@ -369,8 +360,8 @@ func stateOf(n model.FirewallNetwork) netState {
 func (f *Firewall) setNets(nets map[string]netState) {
 	f.nets, f.count = nets, [2]int{}
 	for _, s := range nets {
-		for i, in := range s.in {
-			if in {
+		for i, elems := range s {
+			if len(elems) > 0 {
 				f.count[i]++
 			}
 		}
@@ -388,15 +379,15 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 	gone := map[string]bool{}
 	for _, list := range [][]model.FirewallNetwork{del.Networks, add.Networks} {
 		for _, n := range list {
-			if old, ok := f.nets[n.ID]; ok && old.in[i] && !gone[n.ID] {
-				gone[n.ID] = true
-				b.setElems(unix.NFT_MSG_DELSETELEM, fam.num, f.table, networkElems(n.ID, old.bridge, old.extra[i]))
-				chains := []string{chainIn(n.ID), chainOut(n.ID), chainPost(n.ID), chainHairpin(n.ID)}
-				if slices.Contains(old.extra[i], setSource) {
-					chains = append(chains, chainSource(n.ID))
-				}
-				for _, c := range chains {
-					b.delChain(fam.num, f.table, c)
+			old := f.nets[n.ID][i]
+			if gone[n.ID] {
+				continue
+			}
+			gone[n.ID] = true
+			b.setElems(unix.NFT_MSG_DELSETELEM, fam.num, f.table, old)
+			for _, e := range old {
+				if e.chain != "" {
+					b.delChain(fam.num, f.table, e.chain)
 				}
 			}
 		}
@@ -404,15 +395,16 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 	f.elems(b, unix.NFT_MSG_DELSETELEM, fam, del)
 	for k := range add.Networks {
 		n := &add.Networks[k]
-		if part(n, fam.v6()) == nil {
+		c := part(n, fam.v6())
+		if c == nil {
 			continue
 		}
-		chains := fam.network(n)
+		chains := network(n, c)
 		f.rememberChains(chains)
 		if err := b.chains(fam.num, f.table, chains); err != nil {
 			return err
 		}
-		b.setElems(unix.NFT_MSG_NEWSETELEM, fam.num, f.table, networkElems(n.ID, n.Bridge, memberSets(part(n, fam.v6()))))
+		b.setElems(unix.NFT_MSG_NEWSETELEM, fam.num, f.table, networkElems(n, c))
 	}
 	f.elems(b, unix.NFT_MSG_NEWSETELEM, fam, add)
 	if on := g.Of(fam.v6()); on != f.guard.Of(fam.v6()) {

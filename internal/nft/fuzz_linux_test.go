@@ -12,7 +12,7 @@ func FuzzMessages(f *testing.F) {
 	b.batchBegin()
 	b.setElems(unix.NFT_MSG_NEWSETELEM, unix.NFPROTO_IPV4, "t", []elem{
 		{set: setBridges, key: string(ifname("br0")), comment: "net"},
-		{set: setIn, key: string(ifname("br0")), chain: "in_net", comment: "net"},
+		{set: setMarked, key: string(ifname("br0")), chain: "in_net", comment: "net"},
 	})
 	b.batchEnd()
 	f.Add(b.buf)
@@ -23,8 +23,8 @@ func FuzzMessages(f *testing.F) {
 			_ = (&batch{buf: data}).describe(m.seq)
 			for _, v := range m.attrs().all {
 				for _, item := range attrs(v).all {
-					e := parseElem(setIn, item)
-					_ = familyOf(true).elemText(e, 0)
+					e := parseElem(setMarked, item)
+					_ = familyOf(true).elemText(e, "")
 				}
 			}
 		}
@@ -40,11 +40,11 @@ func FuzzElem(f *testing.F) {
 			cstring([]byte(chain)) != chain || cstring([]byte(comment)) != comment {
 			t.Skip()
 		}
-		want := elem{set: setIn, key: key, chain: chain, comment: comment, last: last}
+		want := elem{set: setMarked, key: key, chain: chain, comment: comment, last: last}
 		b := &batch{}
 		b.elem(&want, true)
 		for _, item := range attrs(b.buf).all {
-			if got := parseElem(setIn, item); got != want {
+			if got := parseElem(setMarked, item); got != want {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		}

@@ -27,39 +27,42 @@ func TestRenderGolden(t *testing.T) {
 
 func TestGoldenSettings(t *testing.T) {
 	kinds := []fwtest.Kind{
-		{Name: "in", Says: "what a member sends to others", Depends: fwtest.Members},
-		{Name: "out", Says: "what comes to a member", Depends: fwtest.Outsiders},
-		{Name: "post", Says: "the source address of what a member sends outside", Depends: fwtest.Sources},
-		{
-			Name: "hairpin", Says: "the source address of what a member sends to a published port of the network",
-			Depends: fwtest.NotRouted,
-		},
-		{Name: "source", Says: "the addresses that a member may send from", Depends: fwtest.Inside},
-		{Name: "sets", Says: "the sets that the bridge is in", Depends: fwtest.All(fwtest.Isolated, fwtest.Inside, fwtest.Clamped)},
+		{Name: "every", Says: "what every network has", Depends: fwtest.Always},
+		{Name: "members", Says: "what a member sends to others", Depends: fwtest.Members},
+		{Name: "enter", Says: "what comes to a member", Depends: fwtest.Outsiders},
+		{Name: "sources", Says: "the source address of what a member sends", Depends: fwtest.Sources},
+		{Name: "rest", Says: "what it sends to the host, and the MSS", Depends: fwtest.All(fwtest.Isolated, fwtest.Clamped)},
 	}
 	fwtest.GoldenSettings(t, "settings.nft", kinds, func(n model.FirewallNetwork) map[string]string {
-		return parts(render(t, fwtest.Networks(n), nft.Guard{}))
+		return parts(t, render(t, fwtest.Networks(n), nft.Guard{}))
 	})
 }
 
 // parts cuts what belongs to the network out of its tables, by kind.
-func parts(tables string) map[string]string {
-	out := make(map[string]string)
-	for _, kind := range []string{"in", "out", "post", "hairpin"} {
-		rest := tables
-		for {
-			_, after, ok := strings.Cut(rest, "\tchain "+kind+"_000000000001 {\n")
-			if !ok {
-				break
-			}
-			body, after, _ := strings.Cut(after, "\t}\n")
-			out[kind] += "\tchain " + kind + " {\n" + body + "\t}\n"
-			rest = after
-		}
+func parts(t *testing.T, tables string) map[string]string {
+	kindOf := map[string]string{
+		"bridges": "every", "within": "every", "subnets": "every",
+		"icc": "members", "internal": "members", "sources": "members",
+		"routed": "enter", "unprotected": "enter", "trusted": "enter", "marked": "enter", "marked_000000000001": "enter",
+		"masquerade": "sources", "snat": "sources", "hairpin": "sources",
+		"isolated": "rest", "clamp": "rest",
 	}
-	for _, set := range []string{"isolated", "clamp"} {
-		if strings.Contains(tables, "\tset "+set+" {\n\t\ttype ifname\n\t\t\"br1\"") {
-			out["sets"] += "\t" + set + "\n"
+	out := make(map[string]string)
+	var family, name string
+	for line := range strings.Lines(tables) {
+		f := strings.Fields(line)
+		switch {
+		case f[0] == "table":
+			family = f[1]
+		case f[0] == "set", f[0] == "map", f[0] == "chain":
+			name = f[1]
+		case strings.Contains(line, "comment"), strings.HasPrefix(name, "marked_") && f[0] != "}":
+			kind, ok := kindOf[name]
+			if !ok {
+				t.Fatalf("%s has an element of a network", name)
+			}
+			text, _, _ := strings.Cut(strings.TrimSpace(line), " comment")
+			out[kind] += "\t" + family + " " + name + ": " + text + "\n"
 		}
 	}
 	return out

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -12,126 +11,139 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 )
 
-// network returns the chains of a network. Their order of rules is that of
+// networkSets are the sets that have elements of networks.
+var networkSets = []string{
+	setBridges, setWithin, setSubnets, setICC, setInternal, setIsolated, setRouted, setUnprotected,
+	setTrusted, setMarked, setSources, setMasquerade, setSNAT, setHairpin, setClamp,
+}
+
+// networkElems returns what a network is in the table of one family: elements of the
+// sets that the rules for all networks ask. Their order of rules is that of
 // [model.FirewallFamily].
-func (f *family) network(n *model.FirewallNetwork) []chainDef {
-	c := part(n, f.v6())
-	chains := []chainDef{
-		{name: chainIn(n.ID), rules: f.inRules(n, c)},
-		{name: chainOut(n.ID), rules: f.outRules(n, c)},
-		{name: chainPost(n.ID), rules: f.postRules(n, c)},
-		{name: chainHairpin(n.ID), rules: f.hairpinRules(n, c)},
+func networkElems(n *model.FirewallNetwork, c *model.FirewallFamily) []elem {
+	bridge := string(ifname(n.Bridge))
+	list := []elem{
+		{set: setBridges, key: bridge, comment: n.ID},
+		{set: setWithin, key: bridge + bridge, comment: n.ID},
 	}
+	add := func(yes bool, set string) {
+		if yes {
+			list = append(list, elem{set: set, key: bridge, comment: n.ID})
+		}
+	}
+	for _, s := range c.Subnets {
+		list = append(list, subnetElems(s, n.ID)...)
+	}
+	add(c.ICC, setICC)
+	add(c.Internal, setInternal)
+	add(c.Mode == model.ModeIsolated, setIsolated)
 	if c.Internal {
-		chains = append(chains, chainDef{name: chainSource(n.ID), rules: f.sourceRules(n, c)})
+		for _, s := range c.Subnets {
+			list = append(list, elem{
+				set: setSources, comment: n.ID,
+				key: bridge + string(s.Masked().Addr().AsSlice()), end: bridge + string(lastOf(s).AsSlice()),
+			})
+		}
+	} else {
+		add(c.Mode == model.ModeRouted, setRouted)
+		add(c.Mode == model.ModeNATUnprotected, setUnprotected)
+		for _, link := range c.Trusted {
+			list = append(list, elem{set: setTrusted, key: string(ifname(link)) + bridge, comment: n.ID})
+		}
+		if c.TrustedMark.Mask != 0 {
+			list = append(list, elem{set: setMarked, key: bridge, chain: chainMarked(n.ID), comment: n.ID})
+		}
 	}
-	return chains
+	if c.Mode != model.ModeRouted {
+		add(true, setHairpin)
+		switch {
+		case !c.Masquerade:
+		case c.MasqueradeTo.IsValid():
+			list = append(list, elem{set: setSNAT, key: bridge, data: string(c.MasqueradeTo.AsSlice()), comment: n.ID})
+		default:
+			add(true, setMasquerade)
+		}
+	}
+	add(c.ClampMSS, setClamp)
+	return list
+}
+
+// subnetElems returns the interval of a subnet.
+func subnetElems(s netip.Prefix, id string) []elem {
+	list := []elem{{set: setSubnets, key: string(s.Masked().Addr().AsSlice()), comment: id}}
+	if behind := lastOf(s).Next(); behind.IsValid() {
+		list = append(list, elem{set: setSubnets, key: string(behind.AsSlice()), last: true})
+	}
+	return list
+}
+
+// lastOf is the last address of a prefix.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	last, _ := netip.AddrFromSlice(b)
+	return last
+}
+
+// network returns the chains of a network, which only one with a trusted mark has: a
+// set can hold no masks.
+func network(n *model.FirewallNetwork, c *model.FirewallFamily) []chainDef {
+	if m := c.TrustedMark; m.Mask != 0 && !c.Internal {
+		return []chainDef{{name: chainMarked(n.ID), rules: []rule{newRule(n.ID, mark(m), goTo("pass"))}}}
+	}
+	return nil
+}
+
+func chainMarked(id string) string { return "marked_" + short(id) }
+
+// memberRules are for packets that stay in a network. They come here with
+// br_netfilter alone, or when they go by way of the bridge's own address.
+func (f *family) memberRules() []rule {
+	rules := []rule{newRule("", inSet("iifname", setICC), goTo("pass"))}
+	if f.v6() {
+		rules = append(rules, newRule("", neighbourDiscovery(), goTo("pass")))
+	}
+	return append(rules,
+		newRule("", f.linked(setLinks, true), goTo("pass")),
+		newRule("", f.linked(setLinks, false), goTo("pass")),
+		newRule("", drop()))
+}
+
+// enterRules are for packets that come to a network from outside.
+func (f *family) enterRules() []rule {
+	return []rule{
+		newRule("", inSet("oifname", setInternal), drop()),
+		newRule("", ifaceVmap("oifname", setMarked)),
+		newRule("", ifaces("iifname . oifname", setTrusted), goTo("pass")),
+		newRule("", inSet("oifname", setRouted), f.icmp(), goTo("pass")),
+		newRule("", ctDNAT(), goTo("pass")),
+		newRule("", inSet("oifname", setRouted), f.opened(), goTo("pass")),
+		newRule("", inSet("oifname", setUnprotected), goTo("pass")),
+		newRule("", drop()),
+	}
 }
 
 // sourceRules are for what comes from an internal network: the sources that its
 // members may have are its own, and those that are never routed.
-func (f *family) sourceRules(n *model.FirewallNetwork, c *model.FirewallFamily) []rule {
+func (f *family) sourceRules() []rule {
 	var rules []rule
-	for _, s := range append(slices.Clone(c.Subnets), f.unrouted...) {
-		rules = append(rules, newRule(n.ID, f.addr("saddr", true, s), ret()))
+	for _, s := range f.unrouted {
+		rules = append(rules, newRule("", f.addr("saddr", true, s), ret()))
 	}
-	return append(rules, newRule(n.ID, drop()))
+	return append(rules, newRule("", f.notSource(), drop()))
 }
 
-// inRules are for packets that come from a network.
-func (f *family) inRules(n *model.FirewallNetwork, c *model.FirewallFamily) []rule {
-	var rules []rule
-	// What stays on the bridge comes here with br_netfilter alone, or when it goes
-	// by way of the bridge's own address.
-	within := iface("oifname", n.Bridge)
-	if c.ICC {
-		rules = append(rules, newRule(n.ID, within, goTo("pass")))
-	} else {
-		if f.v6() {
-			rules = append(rules, newRule(n.ID, within, neighbourDiscovery(), goTo("pass")))
-		}
-		rules = append(rules,
-			newRule(n.ID, within, f.linked(setLinks, true), goTo("pass")),
-			newRule(n.ID, within, f.linked(setLinks, false), goTo("pass")),
-			newRule(n.ID, within, drop()))
+// hairpinRules are for what a published port has led to a network and comes from one
+// of its addresses: from a member, which reaches another one, or itself. The answer
+// must come back here to be translated, not straight by the bridge. Frames that stay on
+// the bridge (br_netfilter) come to this hook without the link that they came in by.
+func hairpinRules() []rule {
+	return []rule{
+		newRule("", ifaces("iifname . oifname", setWithin), masquerade()),
+		newRule("", ours("iifname", false), masquerade()),
 	}
-	if c.Internal {
-		rules = append(rules, newRule(n.ID, drop()))
-	}
-	return rules
-}
-
-// outRules are for packets that come to a network from outside.
-func (f *family) outRules(n *model.FirewallNetwork, c *model.FirewallFamily) []rule {
-	if c.Internal {
-		return []rule{newRule(n.ID, drop())}
-	}
-	var rules []rule
-	if m := c.TrustedMark; m.Mask != 0 {
-		rules = append(rules, newRule(n.ID, mark(m), goTo("pass")))
-	}
-	for _, link := range c.Trusted {
-		rules = append(rules, newRule(n.ID, iface("iifname", link), goTo("pass")))
-	}
-	routed := c.Mode == model.ModeRouted
-	if routed {
-		rules = append(rules, newRule(n.ID, f.icmp(), goTo("pass")))
-	}
-	rules = append(rules, newRule(n.ID, ctDNAT(), goTo("pass")))
-	if routed {
-		rules = append(rules, newRule(n.ID, f.opened(), goTo("pass")))
-	}
-	last := drop()
-	if c.Mode == model.ModeNATUnprotected {
-		last = goTo("pass")
-	}
-	return append(rules, newRule(n.ID, last))
-}
-
-// postRules translate the source of what leaves a network.
-func (f *family) postRules(n *model.FirewallNetwork, c *model.FirewallFamily) []rule {
-	rules := []rule{newRule(n.ID, iface("oifname", n.Bridge), ret())}
-	if !c.Masquerade || c.Mode == model.ModeRouted {
-		return rules
-	}
-	to := masquerade()
-	if c.MasqueradeTo.IsValid() {
-		to = f.snat(c.MasqueradeTo)
-	}
-	for _, s := range c.Subnets {
-		rules = append(rules, newRule(n.ID, f.addr("saddr", true, s), to))
-	}
-	return rules
-}
-
-// hairpinRules are for a member that reaches another one, or itself, through a
-// published port: the answer must come back here to be translated, not straight by
-// the bridge. It is told by its address, since frames that stay on the bridge
-// (br_netfilter) come to this hook without the link that they came in by.
-func (f *family) hairpinRules(n *model.FirewallNetwork, c *model.FirewallFamily) []rule {
-	if c.Mode == model.ModeRouted {
-		return nil
-	}
-	var rules []rule
-	for _, s := range c.Subnets {
-		rules = append(rules, newRule(n.ID, f.addr("saddr", true, s), ctDNAT(), masquerade()))
-	}
-	return rules
-}
-
-// memberSets are the sets that a network's bridge is in because of its settings.
-func memberSets(c *model.FirewallFamily) []string {
-	var sets []string
-	if c.Mode == model.ModeIsolated {
-		sets = append(sets, setIsolated)
-	}
-	if c.Internal {
-		sets = append(sets, setSource)
-	}
-	if c.ClampMSS {
-		sets = append(sets, setClamp)
-	}
-	return sets
 }
 
 // openElems returns the elements of an opening.
@@ -153,6 +165,23 @@ func protoPortKey(proto uint8, port uint16) []byte {
 func inSet(word, set string) stmt {
 	return stmt{word + " @" + set, []expr.Any{
 		meta(ifaceKey(word), reg0), &expr.Lookup{SourceRegister: reg0, SetName: set},
+	}}
+}
+
+// notSource asks whether the link that the packet came in by has other sources.
+func (f *family) notSource() stmt {
+	return stmt{"iifname . " + f.keyword + " saddr != @" + setSources, []expr.Any{
+		meta(expr.MetaKeyIIFNAME, reg0),
+		&expr.Payload{DestRegister: reg0 + unix.IFNAMSIZ/4, Base: expr.PayloadBaseNetworkHeader, Offset: f.src, Len: f.addrLen},
+		&expr.Lookup{SourceRegister: reg0, SetName: setSources, Invert: true},
+	}}
+}
+
+// ifaces looks for both links, the one that the packet came in by first.
+func ifaces(words, set string) stmt {
+	return stmt{words + " @" + set, []expr.Any{
+		meta(expr.MetaKeyIIFNAME, reg0), meta(expr.MetaKeyOIFNAME, reg0+unix.IFNAMSIZ/4),
+		&expr.Lookup{SourceRegister: reg0, SetName: set},
 	}}
 }
 
@@ -181,9 +210,11 @@ func (f *family) opened() stmt {
 	}}
 }
 
-func (f *family) snat(to netip.Addr) stmt {
-	return stmt{"snat to " + to.String(), []expr.Any{
-		&expr.Immediate{Register: reg0, Data: to.AsSlice()},
+// snat takes the source address from the map of those that networks have for it.
+func (f *family) snat() stmt {
+	return stmt{"snat to iifname map @" + setSNAT, []expr.Any{
+		meta(expr.MetaKeyIIFNAME, reg0),
+		&expr.Lookup{SourceRegister: reg0, DestRegister: reg0, IsDestRegSet: true, SetName: setSNAT},
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: uint32(f.num), RegAddrMin: reg0},
 	}}
 }

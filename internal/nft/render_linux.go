@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -48,11 +50,11 @@ func (rs *ruleset) text(table string) string {
 			if e.last {
 				continue
 			}
-			end := uint16(65535)
+			behind := ""
 			if i+1 < len(elems) && elems[i+1].last {
-				end = portNumber(elems[i+1].key) - 1
+				behind = elems[i+1].key
 			}
-			b.WriteString("\t\t" + rs.fam.elemText(e, end) + "\n")
+			b.WriteString("\t\t" + rs.fam.elemText(e, behind) + "\n")
 		}
 		b.WriteString("\t}\n")
 	}
@@ -70,14 +72,26 @@ func (rs *ruleset) text(table string) string {
 	return b.String()
 }
 
-// elemText is the text of one element; end is the last port of an interval.
-func (f *family) elemText(e elem, end uint16) string {
+// elemText is the text of one element; behind is the key behind an interval, empty
+// where nothing is.
+func (f *family) elemText(e elem, behind string) string {
 	key, data := e.key, ""
 	switch e.set {
-	case setBridges, setIsolated, setClamp, setLinked:
-		key = strconv.Quote(strings.TrimRight(key, "\x00"))
-	case setIn, setOut, setPost, setHairpin, setSource:
-		key, data = strconv.Quote(strings.TrimRight(key, "\x00")), "jump "+e.chain
+	case setBridges, setICC, setInternal, setIsolated, setRouted, setUnprotected, setMasquerade, setHairpin, setClamp, setLinked:
+		key = linkText(key)
+	case setWithin, setTrusted:
+		key = linkText(key[:len(key)/2]) + " . " + linkText(key[len(key)/2:])
+	case setMarked:
+		key, data = linkText(key), "jump "+e.chain
+	case setSNAT:
+		key, data = linkText(key), addrText(e.data)
+	case setSubnets:
+		key = intervalText(addrOf(key), addrOf(behind))
+	case setSources:
+		if len(key) < unix.IFNAMSIZ || len(e.end) < unix.IFNAMSIZ {
+			return fmt.Sprintf("%x", key)
+		}
+		key = linkText(key[:unix.IFNAMSIZ]) + " . " + intervalText(addrOf(key[unix.IFNAMSIZ:]), addrOf(e.end[unix.IFNAMSIZ:]).Next())
 	case setPortAddr:
 		if len(key) < int(f.addrLen) {
 			return fmt.Sprintf("%x", key)
@@ -100,6 +114,10 @@ func (f *family) elemText(e elem, end uint16) string {
 		}
 		key = addrText(key[:n]) + " . " + addrText(key[n:2*n]) + " . " + protoPort(key[2*n:])
 	case setRangeTCP, setRangeUDP:
+		end := uint16(65535)
+		if behind != "" {
+			end = portNumber(behind) - 1
+		}
 		key, data = fmt.Sprintf("%d-%d", portNumber(key), end), addrText(e.data)
 	default:
 		return fmt.Sprintf("%x", key)
@@ -110,10 +128,26 @@ func (f *family) elemText(e elem, end uint16) string {
 	return key + " comment " + strconv.Quote(e.comment)
 }
 
-func addrText(s string) string {
-	a, _ := netip.AddrFromSlice([]byte(s))
-	return a.String()
+func linkText(s string) string { return strconv.Quote(strings.TrimRight(s, "\x00")) }
+
+// intervalText is the prefix that goes from one address to just before another one,
+// the zero Addr for the end.
+func intervalText(first, behind netip.Addr) string {
+	for bits := range first.BitLen() + 1 {
+		p := netip.PrefixFrom(first, bits)
+		if p.Masked().Addr() == first && lastOf(p).Next() == behind {
+			return p.String()
+		}
+	}
+	return fmt.Sprintf("%s up to %s", first, behind)
 }
+
+func addrOf(s string) netip.Addr {
+	a, _ := netip.AddrFromSlice([]byte(s))
+	return a
+}
+
+func addrText(s string) string { return addrOf(s).String() }
 
 func (f *family) addrPort(s string) string {
 	if len(s) < int(f.addrLen)+2 {

@@ -12,21 +12,28 @@ import (
 
 // Names of sets and maps.
 const (
-	setBridges  = "bridges"
-	setIn       = "in"
-	setOut      = "out"
-	setPost     = "post"
-	setHairpin  = "hairpin"
-	setPortAny  = "port_any"
-	setPortAddr = "port_addr"
-	setRangeTCP = "range_tcp"
-	setRangeUDP = "range_udp"
-	setTracked  = "tracked"
-	setIsolated = "isolated"
-	setSource   = "source"
-	setClamp    = "clamp"
-	setOpen     = "open"
-	setLinks    = "links"
+	setBridges     = "bridges"
+	setWithin      = "within"
+	setSubnets     = "subnets"
+	setICC         = "icc"
+	setInternal    = "internal"
+	setIsolated    = "isolated"
+	setRouted      = "routed"
+	setUnprotected = "unprotected"
+	setTrusted     = "trusted"
+	setMarked      = "marked"
+	setSources     = "sources"
+	setMasquerade  = "masquerade"
+	setSNAT        = "snat"
+	setHairpin     = "hairpin"
+	setClamp       = "clamp"
+	setPortAny     = "port_any"
+	setPortAddr    = "port_addr"
+	setRangeTCP    = "range_tcp"
+	setRangeUDP    = "range_udp"
+	setTracked     = "tracked"
+	setOpen        = "open"
+	setLinks       = "links"
 )
 
 // Data types as the nft program numbers them; a concatenation is the numbers of
@@ -56,6 +63,9 @@ type setDef struct {
 	keyType, keyLen   uint32
 	dataType, dataLen uint32
 	counter           bool // of each element
+	// fields are the lengths of the parts of keys in a set of concatenated intervals,
+	// where each part has an interval of its own.
+	fields []uint32
 }
 
 // A chainDef is a chain; one with a hook is where packets come in.
@@ -69,10 +79,12 @@ type chainDef struct {
 }
 
 // An elem is an element of a set. An interval is two of them: the first key, and
-// the key behind the last one, with last set.
+// the key behind the last one, with last set. A concatenated interval is one, with
+// the last keys in end.
 type elem struct {
 	set     string
 	key     string
+	end     string
 	data    string
 	chain   string // that a verdict map jumps to
 	last    bool
@@ -94,12 +106,6 @@ func (f *family) sets() []setDef {
 		addr = "ipv6_addr"
 	}
 	const pp = "inet_proto . inet_service"
-	vmap := func(name string) setDef {
-		return setDef{
-			name: name, text: "ifname : verdict", flags: unix.NFT_SET_MAP,
-			keyType: typeIfname, keyLen: unix.IFNAMSIZ, dataType: typeVerdict,
-		}
-	}
 	ports := func(name string) setDef {
 		return setDef{
 			name: name, text: "inet_service : " + addr, flags: unix.NFT_SET_MAP | unix.NFT_SET_INTERVAL,
@@ -109,9 +115,31 @@ func (f *family) sets() []setDef {
 	names := func(name string) setDef {
 		return setDef{name: name, text: "ifname", keyType: typeIfname, keyLen: unix.IFNAMSIZ}
 	}
+	pairs := func(name string) setDef {
+		return setDef{
+			name: name, text: "ifname . ifname",
+			keyType: concat(typeIfname, typeIfname), keyLen: 2 * unix.IFNAMSIZ,
+		}
+	}
 	return []setDef{
-		names(setBridges), names(setIsolated), names(setClamp),
-		vmap(setIn), vmap(setOut), vmap(setPost), vmap(setHairpin), vmap(setSource),
+		names(setBridges), pairs(setWithin),
+		{name: setSubnets, text: addr, flags: unix.NFT_SET_INTERVAL, keyType: f.addrType, keyLen: f.addrLen},
+		names(setICC), names(setInternal), names(setIsolated), names(setRouted), names(setUnprotected), pairs(setTrusted),
+		{
+			name: setMarked, text: "ifname : verdict", flags: unix.NFT_SET_MAP,
+			keyType: typeIfname, keyLen: unix.IFNAMSIZ, dataType: typeVerdict,
+		},
+		{
+			name: setSources, text: "ifname . " + addr, flags: unix.NFT_SET_INTERVAL | setConcat,
+			keyType: concat(typeIfname, f.addrType), keyLen: unix.IFNAMSIZ + f.addrLen,
+			fields: []uint32{unix.IFNAMSIZ, f.addrLen},
+		},
+		names(setMasquerade), names(setHairpin),
+		{
+			name: setSNAT, text: "ifname : " + addr, flags: unix.NFT_SET_MAP,
+			keyType: typeIfname, keyLen: unix.IFNAMSIZ, dataType: f.addrType, dataLen: f.addrLen,
+		},
+		names(setClamp),
 		{
 			name: setPortAddr, text: addr + " . " + pp + " : " + addr + " . inet_service", flags: unix.NFT_SET_MAP,
 			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
@@ -145,8 +173,10 @@ func (f *family) base(guarded bool) []chainDef {
 		post = append(post, newRule("", ours("oifname", true), f.addr("saddr", true, f.loopback), masquerade()))
 	}
 	post = append(post,
-		newRule("", ifaceVmap("oifname", setHairpin)),
-		newRule("", ifaceVmap("iifname", setPost)))
+		newRule("", inSet("oifname", setHairpin), f.inSet("saddr", setSubnets), ctDNAT(), jump("hairpin")),
+		newRule("", ifaces("iifname . oifname", setWithin), ret()),
+		newRule("", inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), masquerade()),
+		newRule("", f.inSet("saddr", setSubnets), f.snat()))
 	output := newRule("", fibLocal(), jump("publish"))
 	if f.v6() {
 		// There is no route_localnet for IPv6: ::1 never leaves the loopback link.
@@ -160,6 +190,10 @@ func (f *family) base(guarded bool) []chainDef {
 			newRule("", l4proto("udp", unix.IPPROTO_UDP), f.dnatRange("udp", setRangeUDP)),
 		}},
 		{name: "pass", rules: []rule{newRule("", setMark(), accept())}},
+		{name: "member", rules: f.memberRules()},
+		{name: "enter", rules: f.enterRules()},
+		{name: "source", rules: f.sourceRules()},
+		{name: "hairpin", rules: hairpinRules()},
 		foreign,
 		{name: "mss", rules: []rule{
 			newRule("", inSet("iifname", setClamp), clampMSS()),
@@ -179,7 +213,7 @@ func (f *family) base(guarded bool) []chainDef {
 			rules: []rule{
 				newRule("", ours("iifname", true), f.addr("daddr", true, f.loopback), drop()),
 				newRule("", ours("iifname", true), f.addr("saddr", true, f.loopback), drop()),
-				newRule("", ifaceVmap("iifname", setSource)),
+				newRule("", inSet("iifname", setInternal), jump("source")),
 			},
 		},
 		{
@@ -206,8 +240,9 @@ func (f *family) base(guarded bool) []chainDef {
 				newRule("", ours("iifname", false), ours("oifname", false), goTo("foreign")),
 				newRule("", synAlone(), jump("mss")),
 				newRule("", ctState(), goTo("pass")),
-				newRule("", ifaceVmap("iifname", setIn)),
-				newRule("", ifaceVmap("oifname", setOut)),
+				newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
+				newRule("", inSet("iifname", setInternal), drop()),
+				newRule("", ours("oifname", true), goTo("enter")),
 				newRule("", goTo("pass")),
 			},
 		},
@@ -222,33 +257,6 @@ func part(n *model.FirewallNetwork, v6 bool) *model.FirewallFamily {
 		return n.V6
 	}
 	return n.V4
-}
-
-func chainIn(id string) string   { return "in_" + short(id) }
-func chainOut(id string) string  { return "out_" + short(id) }
-func chainPost(id string) string { return "post_" + short(id) }
-
-func chainHairpin(id string) string { return "hairpin_" + short(id) }
-func chainSource(id string) string  { return "source_" + short(id) }
-
-// networkElems returns the elements that lead to a network's chains.
-func networkElems(id, bridge string, more []string) []elem {
-	key := string(ifname(bridge))
-	elems := []elem{
-		{set: setBridges, key: key, comment: id},
-		{set: setIn, key: key, chain: chainIn(id), comment: id},
-		{set: setOut, key: key, chain: chainOut(id), comment: id},
-		{set: setPost, key: key, chain: chainPost(id), comment: id},
-		{set: setHairpin, key: key, chain: chainHairpin(id), comment: id},
-	}
-	for _, set := range more {
-		e := elem{set: set, key: key, comment: id}
-		if set == setSource {
-			e.chain = chainSource(id)
-		}
-		elems = append(elems, e)
-	}
-	return elems
 }
 
 // portElems returns the elements of a publication.
@@ -300,8 +308,8 @@ func (f *family) build(want Change, guarded bool) *ruleset {
 			continue
 		}
 		needed = true
-		rs.chains = append(rs.chains, f.network(n)...)
-		rs.elems = append(rs.elems, networkElems(n.ID, n.Bridge, memberSets(c))...)
+		rs.chains = append(rs.chains, network(n, c)...)
+		rs.elems = append(rs.elems, networkElems(n, c)...)
 	}
 	if !needed {
 		return nil
