@@ -12,7 +12,7 @@ type evaluator struct {
 	words   words
 	bridges map[string]*network
 	owners  map[netip.Addr]string // containers by their addresses
-	special map[socket][]special
+	special map[socket][]netip.Addr
 	states  map[known]PortState
 	rows    []Row
 }
@@ -41,12 +41,6 @@ type socket struct {
 	proto uint8
 	v6    bool
 	port  uint16
-}
-
-// special is a port of one address, which goes before that of all addresses.
-type special struct {
-	addr      netip.Addr
-	forwarded bool
 }
 
 // place is where a container is on a network in one family.
@@ -83,47 +77,38 @@ func (ev *evaluator) read(h Host) {
 					ev.owners[a.Addr()] = c.Name
 				}
 			case model.Port:
-				ev.note(o.Proto, o.Host, o.First, o.Last, false)
+				ev.note(o.Proto, o.Host, o.First, o.Last)
 			case model.Forward:
-				ev.note(o.Proto, o.Host.Addr(), o.Host.Port(), o.Host.Port(), true)
+				ev.note(o.Proto, o.Host.Addr(), o.Host.Port(), o.Host.Port())
 			}
 		}
 	}
 }
 
-// note remembers what goes before something else: ports of one address, and, before
-// forwards of one address, rules for all.
-func (ev *evaluator) note(proto uint8, host netip.Addr, first, last uint16, forwarded bool) {
-	if host.IsUnspecified() && (forwarded || host.Is4()) {
+// note remembers ports of one address, which go before those of all addresses.
+func (ev *evaluator) note(proto uint8, host netip.Addr, first, last uint16) {
+	if host.IsUnspecified() {
 		return
 	}
 	for p := int(first); p <= int(last); p++ {
 		at := socket{proto, host.Is6(), uint16(p)}
-		ev.special[at] = append(ev.special[at], special{host, forwarded})
+		ev.special[at] = append(ev.special[at], host)
 	}
 }
 
-// except are the addresses that have ports of these numbers of their own. A rule
-// does not make way for a forward.
+// except are the addresses that have ports of these numbers of their own.
 func (ev *evaluator) except(r *Row) {
 	if !r.Addr.IsUnspecified() {
 		return
 	}
 	for p := int(r.First); p <= int(r.Last); p++ {
 		for _, s := range ev.special[socket{r.Proto, r.Addr.Is6(), uint16(p)}] {
-			if (r.Forwarded || !s.forwarded) && !s.addr.IsUnspecified() {
-				r.Except = append(r.Except, netip.AddrPortFrom(s.addr, uint16(p)))
+			if r.Forwarded || s != netip.IPv6Loopback() { // which no rule leads anywhere
+				r.Except = append(r.Except, netip.AddrPortFrom(s, uint16(p)))
 			}
 		}
 	}
 	slices.SortFunc(r.Except, netip.AddrPort.Compare)
-}
-
-// shadowed says whether a rule for all addresses takes what a forward of one is for.
-func (ev *evaluator) shadowed(f model.Forward) bool {
-	host := f.Host.Addr()
-	return !host.IsUnspecified() && !host.IsLoopback() &&
-		slices.Contains(ev.special[socket{f.Proto, true, f.Host.Port()}], special{addr: netip.IPv6Unspecified()})
 }
 
 func (ev *evaluator) container(c *Container) {
@@ -349,7 +334,7 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	if s, ok := ev.states[known{o.Proto, host, o.Host.Port()}]; ok && !s.Held {
 		return // there is no socket to serve
 	}
-	if o.Beside && host != netip.IPv6Unspecified() || ev.shadowed(o) {
+	if o.Beside && host != netip.IPv6Unspecified() {
 		return
 	}
 	row := Row{

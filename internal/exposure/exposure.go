@@ -129,7 +129,7 @@ const (
 func Report(h Host) []Row {
 	ev := evaluator{
 		words: words{h.Backend, h.Table}, bridges: make(map[string]*network),
-		special: make(map[socket][]special), states: make(map[known]PortState),
+		special: make(map[socket][]netip.Addr), states: make(map[known]PortState),
 	}
 	ev.read(h)
 	for i := range h.Containers {

@@ -201,6 +201,7 @@ func TestReport(t *testing.T) {
 			w.joined("all", 2, n, "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80", "tcp 0.0.0.0 9000 9009 9000")
 			w.joined("one", 3, n, "tcp 192.0.2.1 8080 8080 80", "tcp 192.0.2.1 9005 9005 80")
 			w.joined("loop", 2, four, "tcp ::1 8080 8080 80")
+			w.joined("one6", 3, four, "tcp 2001:db8::1 8080 8080 80")
 		}},
 		{"ranges and SCTP", "ranges", func(w *world) {
 			w.joined("c1", 2, w.network(only4), "tcp 0.0.0.0 9000 9009 9000", "udp 0.0.0.0 9000 9009 80", "sctp 0.0.0.0 7 8 7", "tcp 192.0.2.1 9100 9109 9100")

@@ -24,7 +24,7 @@ func Cases() []Case {
 	links := Networks(Network(4, NoICC))
 	links.Links, links.LinkedPorts = Some().Links, Some().LinkedPorts
 	ports := Networks(Network(1))
-	ports.Ports, ports.Tracked = Ports(), Some().Tracked
+	ports.Ports, ports.Kept, ports.Tracked = Ports(), Some().Kept, Some().Tracked
 	return []Case{
 		{Name: "nothing"},
 		{Name: "ipv4", Want: Networks(v4)},

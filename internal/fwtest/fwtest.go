@@ -128,6 +128,7 @@ func Some() model.FirewallChange {
 		},
 		Tracked: Tracked("172.20.1.2", "fd00:1::2"),
 		Ports:   Ports(),
+		Kept:    []model.KeptPort{{Proto: 6, Host: netip.MustParseAddrPort("[2001:db8::1]:8080"), Owner: "e1"}},
 		OpenPorts: []model.OpenPort{
 			{Proto: 6, Addr: netip.MustParseAddr("172.20.3.2"), First: 80, Last: 80, Owner: "e3"},
 			{Proto: 17, Addr: netip.MustParseAddr("fd00:3::2"), First: 80, Last: 89, Owner: "e3"},
@@ -170,6 +171,9 @@ func Pieces(c model.FirewallChange) []model.FirewallChange {
 	}
 	for i := range c.Ports {
 		list = append(list, model.FirewallChange{Ports: c.Ports[i : i+1]})
+	}
+	for i := range c.Kept {
+		list = append(list, model.FirewallChange{Kept: c.Kept[i : i+1]})
 	}
 	for i := range c.OpenPorts {
 		list = append(list, model.FirewallChange{OpenPorts: c.OpenPorts[i : i+1]})

@@ -45,6 +45,11 @@ func check(c model.FirewallChange) error {
 			return fmt.Errorf("%s: %w", p.Key(), err)
 		}
 	}
+	for _, p := range c.Kept {
+		if err := checkPort(p.Proto, p.Owner, p.Host.Port(), p.Host.Port(), p.Host.Addr()); err != nil {
+			return fmt.Errorf("%s: %w", p.Key(), err)
+		}
+	}
 	for _, l := range c.Links {
 		if err := checkPort(l.Proto, l.Owner, l.Port, l.Port, l.Client, l.Target); err != nil {
 			return fmt.Errorf("%s: %w", l.Key(), err)

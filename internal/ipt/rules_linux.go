@@ -395,6 +395,12 @@ func (f *family) port(p *model.Port) []entry {
 	return list
 }
 
+// keptPort returns the entries of a port that is not translated.
+func (f *family) keptPort(p *model.KeptPort) []entry {
+	port := p.Host.Port()
+	return []entry{f.alone(chainAddress, p.Owner, "-d "+p.Host.Addr().String(), proto(p.Proto, "dport", port, port), "-j ACCEPT")}
+}
+
 // openPort returns the entries of a port of a member of a routed network.
 func (f *family) openPort(p *model.OpenPort) []entry {
 	return []entry{f.alone(chainOpen, p.Owner, "-d "+p.Addr.String(), proto(p.Proto, "dport", p.First, p.Last), f.pass())}
@@ -436,6 +442,11 @@ func (f *family) single(c model.FirewallChange) map[string][]entry {
 	for i := range c.Ports {
 		if p := &c.Ports[i]; p.Addr.Is6() == f.v6 {
 			list[tableNAT] = append(list[tableNAT], f.port(p)...)
+		}
+	}
+	for i := range c.Kept {
+		if f.v6 {
+			list[tableNAT] = append(list[tableNAT], f.keptPort(&c.Kept[i])...)
 		}
 	}
 	for i := range c.OpenPorts {

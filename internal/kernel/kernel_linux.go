@@ -65,12 +65,13 @@ type Kernel struct {
 	// forwards are those that run, by key; nil when closed.
 	forwards map[string]*forward.Forwarder
 	spaces   map[string]*netns.Namespace // nil when closed
-	// networks, published, counted, open, links, linked and guard are all that the
+	// networks, published, counted, open, kept, links, linked and guard are all that the
 	// firewall shall hold, for its repair.
 	networks  map[string]model.FirewallNetwork
 	published map[string]model.Ports // by owner
 	counted   map[string]model.Tracked
 	open      map[string]model.OpenPort
+	kept      map[string]model.KeptPort
 	links     map[string]model.Link
 	linked    map[string]model.LinkedPort
 	guard     model.FirewallGuard
@@ -91,6 +92,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Ports),
 		counted: make(map[string]model.Tracked), open: make(map[string]model.OpenPort),
+		kept:  make(map[string]model.KeptPort),
 		links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
 	}
 	defer func() {
@@ -373,6 +375,7 @@ func (k *Kernel) reconcile(ctx context.Context, want model.FirewallChange, g mod
 }
 
 func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {
+	kept := k.keptPorts()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var c model.FirewallChange
@@ -384,6 +387,7 @@ func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {
 	}
 	c.Tracked = slices.AppendSeq(c.Tracked, maps.Values(k.counted))
 	c.OpenPorts = slices.AppendSeq(c.OpenPorts, maps.Values(k.open))
+	c.Kept = without(kept, nil)
 	c.Links = slices.AppendSeq(c.Links, maps.Values(k.links))
 	c.LinkedPorts = slices.AppendSeq(c.LinkedPorts, maps.Values(k.linked))
 	return c, k.guard
@@ -414,6 +418,7 @@ func (k *Kernel) book(add, del model.FirewallChange) {
 	k.bookPorts(add.Ports, add.Ports)
 	bookByKey(k.counted, add.Tracked, del.Tracked)
 	bookByKey(k.open, add.OpenPorts, del.OpenPorts)
+	bookByKey(k.kept, add.Kept, del.Kept)
 	bookByKey(k.links, add.Links, del.Links)
 	bookByKey(k.linked, add.LinkedPorts, del.LinkedPorts)
 }

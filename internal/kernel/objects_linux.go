@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +55,8 @@ func change(objs []model.Object) (c model.FirewallChange, ok bool) {
 			c.Ports = append(c.Ports, o)
 		case model.OpenPort:
 			c.OpenPorts = append(c.OpenPorts, o)
+		case model.KeptPort:
+			c.Kept = append(c.Kept, o)
 		case model.Link:
 			c.Links = append(c.Links, o)
 		case model.LinkedPort:
@@ -103,12 +106,39 @@ func (k *Kernel) rewrite(ctx context.Context, add, del model.FirewallChange) err
 		return err
 	}
 	defer done()
+	had := k.keptPorts()
 	k.book(add, del)
-	err = k.repaired(ctx, k.firewall.Apply(ctx, add, del))
+	come, gone, has := add, del, k.keptPorts()
+	come.Kept, gone.Kept = without(has, had), without(had, has)
+	err = k.repaired(ctx, k.firewall.Apply(ctx, come, gone))
 	if err != nil {
 		k.book(del, add)
 	}
 	return err
+}
+
+// keptPorts are those that the rules know: they are of IPv6, which has rules as long as
+// it has networks.
+func (k *Kernel) keptPorts() map[string]model.KeptPort {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.kept) > 0 {
+		for _, n := range k.networks {
+			if n.V6 != nil {
+				return maps.Clone(k.kept)
+			}
+		}
+	}
+	return nil
+}
+
+func without(ports, others map[string]model.KeptPort) (list []model.KeptPort) {
+	for key, p := range ports {
+		if _, ok := others[key]; !ok {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // hasFamilies refuses networks of IPv6 where the kernel has none: each backend would
@@ -158,6 +188,11 @@ func stale(add model.FirewallChange) (filter conntrack.Filter) {
 	for _, p := range add.Ports {
 		if p.Proto != unix.IPPROTO_TCP {
 			filter.Ports = append(filter.Ports, p)
+		}
+	}
+	for _, p := range add.Kept {
+		if p.Proto != unix.IPPROTO_TCP {
+			filter.Ports = append(filter.Ports, model.Port{Proto: p.Proto, Host: p.Host.Addr(), First: p.Host.Port(), Last: p.Host.Port()})
 		}
 	}
 	return filter

@@ -17,8 +17,10 @@ type FirewallChange struct {
 	Networks []FirewallNetwork
 	Ports    []Port
 	// Tracked are addresses whose connections are counted, where the firewall can.
-	Tracked     []Tracked
-	OpenPorts   []OpenPort
+	Tracked   []Tracked
+	OpenPorts []OpenPort
+	// Kept are ports of a family that has networks.
+	Kept        []KeptPort
 	Links       []Link
 	LinkedPorts []LinkedPort
 }

@@ -27,6 +27,24 @@ func (f Forward) Key() string {
 // Order is the object's place in the order of creation.
 func (Forward) Order() Order { return OrderForward }
 
+// KeptPort is a port of one address of the host that stays there, for the Forward
+// that serves it: no [Port] of all addresses leads it to another container.
+type KeptPort struct {
+	// Proto is the IP protocol number: 6 TCP, 17 UDP.
+	Proto uint8
+	Host  netip.AddrPort
+	// Owner is the id of the sandbox.
+	Owner string
+}
+
+// Key identifies the port by what it takes of the host.
+func (p KeptPort) Key() string {
+	return "kept/" + strconv.Itoa(int(p.Proto)) + "/" + p.Host.String()
+}
+
+// Order is the object's place in the order of creation.
+func (KeptPort) Order() Order { return OrderPort }
+
 // The protocols that a process can carry.
 const (
 	protoTCP = 6
@@ -39,8 +57,11 @@ func (p Port) objects() []Object {
 	single := p.First == p.Last && (p.Proto == protoTCP || p.Proto == protoUDP)
 	all6 := p.Host == netip.IPv6Unspecified()
 	var out []Object
-	if !p.Forwarded() {
+	switch {
+	case !p.Forwarded():
 		out = append(out, p)
+	case single && !all6 && !p.Host.IsLoopback(): // loopback addresses are not translated
+		out = append(out, KeptPort{Proto: p.Proto, Host: netip.AddrPortFrom(p.Host, p.First), Owner: p.Owner})
 	}
 	if single && (p.Forwarded() || all6 || p.Proxy) {
 		out = append(out, Forward{

@@ -38,6 +38,11 @@ func check(c Change) error {
 			return fmt.Errorf("%s: bad open port", p.Key())
 		}
 	}
+	for _, p := range c.Kept {
+		if a := p.Host.Addr(); !knownProto(p.Proto) || !plain(a) || !a.Is6() || a.IsUnspecified() || p.Host.Port() == 0 {
+			return fmt.Errorf("%s: bad port", p.Key())
+		}
+	}
 	for _, l := range c.Links {
 		if !knownProto(l.Proto) || !plain(l.Client) || !plain(l.Target) || l.Client.Is6() != l.Target.Is6() || l.Port == 0 {
 			return fmt.Errorf("%s: bad link", l.Key())

@@ -119,7 +119,7 @@ func (f *family) enterRules() []rule {
 		newRule("", ifaces("iifname . oifname", setTrusted), goTo("pass")),
 		newRule("", inSet("oifname", setRouted), f.icmp(), goTo("pass")),
 		newRule("", ctDNAT(), goTo("pass")),
-		newRule("", inSet("oifname", setRouted), f.opened(), goTo("pass")),
+		newRule("", inSet("oifname", setRouted), f.to(setOpen), goTo("pass")),
 		newRule("", inSet("oifname", setUnprotected), goTo("pass")),
 		newRule("", drop()),
 	}
@@ -154,6 +154,12 @@ func openElems(p *model.OpenPort) []elem {
 		list = append(list, elem{set: setOpen, key: string(key), comment: p.Owner})
 	}
 	return list
+}
+
+// keptElem is the element of a port that is not translated.
+func keptElem(p *model.KeptPort) elem {
+	key := append(p.Host.Addr().AsSlice(), protoPortKey(p.Proto, p.Host.Port())...)
+	return elem{set: setKept, key: string(key), comment: p.Owner}
 }
 
 // protoPortKey is the part of a concatenation that holds protocol and port, each
@@ -200,13 +206,13 @@ func (f *family) icmp() stmt {
 	return l4proto("icmp", unix.IPPROTO_ICMP)
 }
 
-// opened asks whether the packet is for an open port of a member.
-func (f *family) opened() stmt {
-	return stmt{f.keyword + " daddr . meta l4proto . th dport @" + setOpen, []expr.Any{
+// to looks the packet's destination and port up in a set.
+func (f *family) to(set string) stmt {
+	return stmt{f.keyword + " daddr . meta l4proto . th dport @" + set, []expr.Any{
 		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: f.dst, Len: f.addrLen},
 		meta(expr.MetaKeyL4PROTO, reg0+f.addrLen/4),
 		dport(reg0 + f.addrLen/4 + 1),
-		&expr.Lookup{SourceRegister: reg0, SetName: setOpen},
+		&expr.Lookup{SourceRegister: reg0, SetName: set},
 	}}
 }
 

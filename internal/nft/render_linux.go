@@ -102,7 +102,7 @@ func (f *family) elemText(e elem, behind string) string {
 		key = addrText(key) + " counter"
 	case setPortAny:
 		key, data = protoPort(key), f.addrPort(e.data)
-	case setOpen:
+	case setOpen, setKept:
 		if len(key) < int(f.addrLen) {
 			return fmt.Sprintf("%x", key)
 		}

@@ -31,6 +31,7 @@ const (
 	setPortAddr    = "port_addr"
 	setRangeTCP    = "range_tcp"
 	setRangeUDP    = "range_udp"
+	setKept        = "kept"
 	setTracked     = "tracked"
 	setOpen        = "open"
 	setLinks       = "links"
@@ -121,7 +122,7 @@ func (f *family) sets() []setDef {
 			keyType: concat(typeIfname, typeIfname), keyLen: 2 * unix.IFNAMSIZ,
 		}
 	}
-	return []setDef{
+	list := []setDef{
 		names(setBridges), pairs(setWithin),
 		{name: setSubnets, text: addr, flags: unix.NFT_SET_INTERVAL, keyType: f.addrType, keyLen: f.addrLen},
 		names(setICC), names(setInternal), names(setIsolated), names(setRouted), names(setUnprotected), pairs(setTrusted),
@@ -158,6 +159,26 @@ func (f *family) sets() []setDef {
 		},
 		linkSet(setLinks, addr, f),
 	}
+	if f.v6() {
+		list = append(list, setDef{
+			name: setKept, text: addr + " . " + pp,
+			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
+		})
+	}
+	return list
+}
+
+// publishRules translate what is for a published port: first for those of one
+// address. What a process serves there is left to it (IPv4 has no such ports).
+func (f *family) publishRules() []rule {
+	rules := []rule{newRule("", f.dnatAddr())}
+	if f.v6() {
+		rules = append(rules, newRule("", f.to(setKept), ret()))
+	}
+	return append(rules,
+		newRule("", f.dnatAny()),
+		newRule("", l4proto("tcp", unix.IPPROTO_TCP), f.dnatRange("tcp", setRangeTCP)),
+		newRule("", l4proto("udp", unix.IPPROTO_UDP), f.dnatRange("udp", setRangeUDP)))
 }
 
 // base returns the chains that every table has.
@@ -183,12 +204,7 @@ func (f *family) base(guarded bool) []chainDef {
 		output = newRule("", f.addr("daddr", false, f.loopback), fibLocal(), jump("publish"))
 	}
 	return []chainDef{
-		{name: "publish", rules: []rule{
-			newRule("", f.dnatAddr()),
-			newRule("", f.dnatAny()),
-			newRule("", l4proto("tcp", unix.IPPROTO_TCP), f.dnatRange("tcp", setRangeTCP)),
-			newRule("", l4proto("udp", unix.IPPROTO_UDP), f.dnatRange("udp", setRangeUDP)),
-		}},
+		{name: "publish", rules: f.publishRules()},
 		{name: "pass", rules: []rule{newRule("", setMark(), accept())}},
 		{name: "member", rules: f.memberRules()},
 		{name: "enter", rules: f.enterRules()},
@@ -337,6 +353,11 @@ func (f *family) elems(c Change) []elem {
 	for i := range c.OpenPorts {
 		if c.OpenPorts[i].Addr.Is6() == f.v6() {
 			list = append(list, openElems(&c.OpenPorts[i])...)
+		}
+	}
+	for i := range c.Kept {
+		if f.v6() {
+			list = append(list, keptElem(&c.Kept[i]))
 		}
 	}
 	for i := range c.Links {

@@ -86,6 +86,48 @@ func testPortsBesideEachOther(t *testing.T, on backend) {
 			h.visit(lan(hostV4, ""), lan(hostV6, ""))
 		})
 	}
+	four := h.network(2, only4)
+	for _, order := range [][]string{{"all", "one"}, {"one", "all"}} {
+		t.Run("case 38 so does one IPv6 address that is forwarded, published "+strings.Join(order, " then "), func(*testing.T) {
+			cs := map[string]*container{}
+			for _, name := range order {
+				if name == "all" {
+					cs[name] = h.container(name, pair(""), n)
+				} else {
+					cs[name] = h.container(name, pair(hostV6), four)
+				}
+			}
+			h.visit(lan(hostV6, "one"), own(hostV6, "one"), lan(hostV4, "all"), own("::1", "all"))
+			h.remove(cs[order[0]])
+			if order[0] == "all" {
+				h.visit(lan(hostV6, "one"), lan(hostV4, ""))
+			} else {
+				h.visit(lan(hostV6, "all"), lan(hostV4, "all"))
+			}
+			h.remove(cs[order[1]])
+			h.visit(lan(hostV6, ""), lan(hostV4, ""))
+		})
+	}
+	t.Run("case 38 and the first network of IPv6 comes and goes beside it", func(t *testing.T) {
+		if err := n.Delete(); err != nil {
+			t.Fatal(err)
+		}
+		one := h.container("one", pair(hostV6), four)
+		h.visit(lan(hostV6, "one"))
+		n = h.network(1)
+		all := h.container("all", pair(""), n)
+		h.visit(lan(hostV6, "one"), own("::1", "all"))
+		h.remove(all)
+		if err := n.Delete(); err != nil {
+			t.Fatal(err)
+		}
+		h.visit(lan(hostV6, "one"))
+		h.remove(one)
+		n = h.network(1)
+		all = h.container("all", pair(""), n)
+		h.visit(lan(hostV6, "all"))
+		h.remove(all)
+	})
 	for _, order := range [][]string{{"tcp", "udp"}, {"udp", "tcp"}} {
 		t.Run("case 32 one protocol goes without the other, "+order[0]+" first", func(*testing.T) {
 			cs := map[string]*container{}
