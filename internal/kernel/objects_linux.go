@@ -238,7 +238,11 @@ func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) {
 	if !want {
 		set, what = k.firewall.RemoveForeignAccept, "removed our rule from the user hook of another firewall"
 	}
-	lines, err := set(ctx)
+	var lines []string
+	err := k.host.Do(func() (err error) { // programs are run, and they look where the thread is
+		lines, err = set(ctx)
+		return err
+	})
 	if err != nil {
 		k.log.Warn("user hook of another firewall", "err", err)
 	}

@@ -7,9 +7,11 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 )
@@ -26,40 +28,77 @@ type watch interface {
 // what was done to firewalld: "repair" when something was put back, "configure" when
 // its permanent configuration was changed, "warn" when it is in the way.
 func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
-	var links, firewall watch
-	err = k.host.Do(func() (err error) {
-		if links, err = rtnl.OpenWatch([]uint32{k.group}, lost); err != nil {
+	all := []watch{k.zone.watch(rules, foreign)}
+	err = k.host.Do(func() error {
+		links, err := rtnl.OpenWatch([]uint32{k.group}, lost)
+		if err != nil {
 			return err
 		}
-		firewall, err = k.watchRules(rules)
+		all = append(all, links)
+		firewall, err := k.watchRules(rules)
+		all = append(all, firewall...)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch the host's links and rules: %w", err)
 	}
-	zone := k.zone.watch(rules, foreign)
 	return func(ctx context.Context) error {
 		// When one cannot go on, the others end as well.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		var wg sync.WaitGroup
-		var errs [3]error
-		for i, w := range []watch{links, firewall, zone} {
+		errs := make([]error, len(all))
+		for i, w := range all {
 			wg.Go(func() {
 				defer cancel()
 				errs[i] = w.Run(ctx)
 			})
 		}
 		wg.Wait()
-		return errors.Join(errs[:]...)
+		return errors.Join(errs...)
 	}, nil
 }
 
-func (k *Kernel) watchRules(changed func()) (watch, error) {
+func (k *Kernel) watchRules(changed func()) ([]watch, error) {
 	if f, ok := k.firewall.(*ipt.Firewall); ok {
-		return f.Watch(changed)
+		w, err := f.Watch(changed)
+		return []watch{w}, err
 	}
-	return k.firewall.(*nft.Firewall).Watch(changed)
+	w, err := k.firewall.(*nft.Firewall).Watch(changed)
+	return []watch{w, &legacyWatch{k.host, changed}}, err
+}
+
+// legacyWatch looks every few seconds whether the rules for users have changed in the
+// legacy backend of iptables, which tells nobody: a Docker may have come.
+type legacyWatch struct {
+	host    *netns.Namespace
+	changed func()
+}
+
+const legacyPeriod = 5 * time.Second
+
+// Run looks until ctx ends.
+func (w *legacyWatch) Run(ctx context.Context) error {
+	look := func() (rules string) {
+		_ = w.host.Do(func() error { // fails with the kernel's other work, which says so
+			rules = nft.LegacyUserRules(ctx)
+			return nil
+		})
+		return rules
+	}
+	tick := time.NewTicker(legacyPeriod)
+	defer tick.Stop()
+	for last := look(); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if now := look(); now != last && ctx.Err() == nil {
+			last = now
+			w.changed()
+		}
+	}
 }
 
 // RepairRules makes the firewall what it shall be. It says whether it was not.

@@ -202,16 +202,40 @@ func (f *Firewall) isOurs(rule attrs) bool {
 	return mark && comment && accepts
 }
 
-// foreignLegacy works on the chain of the legacy backend, which only its own
-// program can change. It is run only where that backend has a filter table.
-func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) ([]string, error) {
+// LegacyUserRules returns the rules for users in the legacy backend of iptables, for both
+// families, as its program lists them; nothing where there are none. That backend tells
+// nobody of changes.
+func LegacyUserRules(ctx context.Context) string {
+	var all strings.Builder
+	for _, v6 := range []bool{false, true} {
+		fam := familyOf(v6)
+		if !fam.hasLegacy() {
+			continue
+		}
+		if program, err := exec.LookPath(iptables(fam, "legacy")); err == nil {
+			listed, _ := exec.CommandContext(ctx, program, "-w", "-S", foreignChain).Output()
+			all.Write(listed)
+		}
+	}
+	return all.String()
+}
+
+// hasLegacy says whether the legacy backend of iptables has a filter table in this
+// namespace. Its program would make one.
+func (f *family) hasLegacy() bool {
 	names := "/proc/thread-self/net/ip_tables_names"
-	if fam.v6() {
+	if f.v6() {
 		names = "/proc/thread-self/net/ip6_tables_names"
 	}
 	list, err := os.ReadFile(names)
-	if err != nil || !slices.Contains(strings.Fields(string(list)), foreignTable) {
-		return nil, nil // no legacy backend in this kernel
+	return err == nil && slices.Contains(strings.Fields(string(list)), foreignTable)
+}
+
+// foreignLegacy works on the chain of the legacy backend, which only its own
+// program can change. It is run only where that backend has a filter table.
+func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) ([]string, error) {
+	if !fam.hasLegacy() {
+		return nil, nil
 	}
 	program, err := exec.LookPath(iptables(fam, "legacy"))
 	if err != nil {

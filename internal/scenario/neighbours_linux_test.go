@@ -101,9 +101,6 @@ func TestUserRulesComeFirst(t *testing.T) {
 				}
 			},
 		} {
-			if on == nftables && kind == "legacy" && name == "Docker comes later" {
-				continue // legacy rules tell nobody that they have changed: it takes our next change of a network
-			}
 			t.Run("case 43 rules in DOCKER-USER come before ours: "+name+" ("+string(on)+" beside iptables-"+kind+")", func(t *testing.T) {
 				nstest.Require(t, backends()[on], backends()[backend("iptables-"+kind)])
 				testUserRules(t, on, kind, prepare)
