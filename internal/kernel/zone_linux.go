@@ -37,8 +37,8 @@ const (
 	zoneRetry = time.Second
 	zoneRest  = time.Minute
 	// keepPause is how long what comes is gathered, before it is written into the
-	// permanent configuration: nobody waits for that, and a reload in the meantime
-	// forgets it, as it did everything before.
+	// permanent configuration. Nobody waits for that; what a reload in the meantime
+	// forgets is put back.
 	keepPause = 300 * time.Millisecond
 	// zoneFarewell is how long the end waits for what has not been written yet.
 	zoneFarewell = time.Second
