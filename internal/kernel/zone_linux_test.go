@@ -346,6 +346,14 @@ func TestFirewalldKept(t *testing.T) {
 		}
 		equal(t, "zones", f.Zones(), nil)
 	})
+	t.Run("a bridge that somebody has taken out of it comes back with a reload", func(t *testing.T) {
+		f, w := begin(t)
+		f.Edit(w.zone, "interfaces", []string{})
+		f.Reload()
+		w.keeps(f, "br1")
+		equal(t, "members", f.Members(w.zone), []string{"br1"})
+		equal(t, "told", w.said(), []string{"repair firewalld zone ZONE interface br1"})
+	})
 	t.Run("a zone that somebody has removed comes back", func(t *testing.T) {
 		f, w := begin(t)
 		f.Delete(w.zone)
