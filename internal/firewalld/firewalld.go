@@ -11,9 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -164,139 +162,6 @@ func (c *Client) Process(ctx context.Context) (pid uint32, err error) {
 func (c *Client) Idle(ctx context.Context) error {
 	var zone string
 	return c.call(ctx, path, name+".getDefaultZone", []any{&zone})
-}
-
-// A Zone is a zone whose members may reach everything that others do not refuse, and
-// the policy that lets others reach them.
-type Zone struct {
-	Name, Policy string
-	// Description is the mark of what is ours.
-	Description string
-}
-
-// Longest is how long names may be: firewalld makes names of chains from them.
-const Longest = 17
-
-func (z Zone) zone() map[string]any {
-	return map[string]any{"target": "ACCEPT", "forward": true, "short": z.Name, "description": z.Description}
-}
-
-func (z Zone) policy() map[string]any {
-	return map[string]any{
-		"target": "ACCEPT", "priority": int32(-1), "short": z.Policy, "description": z.Description,
-		"ingress_zones": []string{"ANY"}, "egress_zones": []string{z.Name},
-	}
-}
-
-// kind is how zones and policies are asked for in the permanent configuration.
-type kind struct {
-	name                      string
-	list, add, find, settings string
-}
-
-var (
-	zones    = kind{"zone", ".config.getZoneNames", ".config.addZone2", ".config.getZoneByName", ".config.zone.getSettings2"}
-	policies = kind{"policy", ".config.getPolicyNames", ".config.addPolicy", ".config.getPolicyByName", ".config.policy.getSettings"}
-)
-
-func (c *Client) exists(ctx context.Context, k kind, what string) (bool, error) {
-	var names []string
-	err := c.call(ctx, configPath, name+k.list, []any{&names})
-	return slices.Contains(names, what), err
-}
-
-// Make adds the zone and the policy to the permanent configuration. One that is
-// there stays as it is. It returns what it has added.
-func (c *Client) Make(ctx context.Context, z Zone) (made []string, err error) {
-	for _, m := range []struct {
-		kind
-		name     string
-		settings map[string]any
-	}{{zones, z.Name, z.zone()}, {policies, z.Policy, z.policy()}} {
-		there, err := c.exists(ctx, m.kind, m.name)
-		if err != nil {
-			return made, err
-		}
-		if there {
-			continue
-		}
-		if err := c.call(ctx, configPath, name+m.add, nil, m.name, variants(m.settings)); err != nil && !is(err, "NAME_CONFLICT") {
-			return made, err
-		}
-		made = append(made, m.kind.name+" "+m.name)
-	}
-	return made, nil
-}
-
-func variants(settings map[string]any) map[string]dbus.Variant {
-	out := make(map[string]dbus.Variant, len(settings))
-	for key, v := range settings {
-		out[key] = dbus.MakeVariant(v)
-	}
-	return out
-}
-
-// Remove takes the policy and the zone from the permanent configuration, if they are
-// as Make has made them. It returns what it has removed, and what it has left since
-// somebody has changed it. The files get the suffix .old by firewalld.
-func (c *Client) Remove(ctx context.Context, z Zone) (removed, left []string, err error) {
-	for _, m := range []struct {
-		kind
-		name     string
-		settings map[string]any
-	}{{policies, z.Policy, z.policy()}, {zones, z.Name, z.zone()}} {
-		there, err := c.exists(ctx, m.kind, m.name)
-		if err != nil {
-			return removed, left, err
-		}
-		if !there {
-			continue
-		}
-		var at dbus.ObjectPath
-		if err := c.call(ctx, configPath, name+m.find, []any{&at}, m.name); err != nil {
-			return removed, left, err
-		}
-		// Paths are numbers that a reload gives anew: the object is looked at before it
-		// is removed.
-		var has map[string]dbus.Variant
-		if err := c.call(ctx, at, name+m.kind.settings, []any{&has}); err != nil {
-			return removed, left, err
-		}
-		if !same(m.settings, has) {
-			left = append(left, m.kind.name+" "+m.name)
-			continue
-		}
-		if err := c.call(ctx, at, name+".config."+m.kind.name+".remove", nil); err != nil {
-			return removed, left, err
-		}
-		removed = append(removed, m.kind.name+" "+m.name)
-	}
-	return removed, left, nil
-}
-
-// same says whether settings are those that were given, and nothing besides: what
-// was not given is empty.
-func same(given map[string]any, has map[string]dbus.Variant) bool {
-	for key, v := range has {
-		if _, ok := given[key]; !ok && !empty(reflect.ValueOf(v.Value())) {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(slices.Collect(maps.Keys(given)), func(key string) bool {
-		v, ok := has[key]
-		return !ok || !reflect.DeepEqual(v.Value(), given[key])
-	})
-}
-
-func empty(v reflect.Value) bool {
-	switch v.Kind() {
-	case reflect.Slice, reflect.Map:
-		return v.Len() == 0
-	case reflect.Invalid:
-		return true
-	default:
-		return v.IsZero()
-	}
 }
 
 // Loaded says whether the zone and the policy are in use: what is made is so only

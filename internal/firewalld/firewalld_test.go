@@ -107,6 +107,62 @@ func TestZone(t *testing.T) {
 	check("removed again", removed, []string(nil), err)
 }
 
+func TestKeep(t *testing.T) {
+	firewalldtest.Bus(t)
+	var f firewalldtest.Firewalld
+	f.Serve(t)
+	c, _ := dial(t)
+	ctx := t.Context()
+	listed := func(_ string, listed bool) bool { return listed }
+	keep := func(want map[string]string, links ...string) {
+		t.Helper()
+		elsewhere, err := c.Keep(ctx, "z", links, listed)
+		if diff := cmp.Diff(want, elsewhere); diff != "" || err != nil {
+			t.Errorf("keep %v: %v (-want +got):\n%s", links, err, diff)
+		}
+	}
+	has := func(what string, links []string, description string) {
+		t.Helper()
+		if diff := cmp.Diff(links, f.Kept("z")); diff != "" || f.Setting("z", "description") != description {
+			t.Errorf("%s: description %q, links (-want +got):\n%s", what, f.Setting("z", "description"), diff)
+		}
+	}
+	if _, err := c.Keep(ctx, "z", []string{"br1"}, listed); !errors.As(err, new(types.NotFoundError)) {
+		t.Errorf("in a zone that is not there: %T %v", err, err)
+	}
+	if _, err := c.Make(ctx, zone); err != nil {
+		t.Fatal(err)
+	}
+	keep(nil, "br1", "br2")
+	has("kept", []string{"br1", "br2"}, "ours Members: br1 br2")
+	keep(nil, "br2", "br1")
+	if got := f.Count("keep"); got != 1 {
+		t.Errorf("%d updates, though nothing was to be done", got-1)
+	}
+	f.Edit("z", "interfaces", []string{"br1", "theirs", "br2"})
+	keep(nil, "br1", "br3")
+	has("with one of somebody else", []string{"br1", "br3", "theirs"}, "ours Members: br1 br3")
+	f.Assign("internal", "br4")
+	keep(map[string]string{"br4": "internal"}, "br1", "br4", "br5")
+	has("with one that is elsewhere", []string{"br1", "br5", "theirs"}, "ours Members: br1 br5")
+	_, left, err := c.Remove(ctx, zone)
+	if diff := cmp.Diff([]string{"zone z"}, left); diff != "" || err != nil {
+		t.Errorf("left with one of somebody else: %v (-want +got):\n%s", err, diff)
+	}
+	f.Edit("z", "interfaces", []string{"br1", "br5"})
+	removed, left, err := c.Remove(ctx, zone)
+	if diff := cmp.Diff([]string{"zone z"}, removed); diff != "" || len(left) > 0 || err != nil {
+		t.Errorf("removed with ours: left %v, %v (-want +got):\n%s", left, err, diff)
+	}
+	f.ReadOnly(true)
+	if _, err := c.Make(ctx, zone); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Keep(ctx, "z", []string{"br1"}, listed); err == nil {
+		t.Error("one that is read-only has taken a member")
+	}
+}
+
 func TestStrictForwardPorts(t *testing.T) {
 	for _, tt := range []struct {
 		name       string

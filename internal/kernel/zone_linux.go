@@ -36,6 +36,12 @@ const (
 	// zoneRetry is the first pause after a failure; pauses grow until zoneRest.
 	zoneRetry = time.Second
 	zoneRest  = time.Minute
+	// keepPause is how long what comes is gathered, before it is written into the
+	// permanent configuration. Nobody waits for that; what a reload in the meantime
+	// forgets is put back.
+	keepPause = 300 * time.Millisecond
+	// zoneFarewell is how long the end waits for what has not been written yet.
+	zoneFarewell = time.Second
 	// busRest is the longest pause until a bus that is not there is looked for again.
 	busRest = 5 * time.Second
 )
@@ -100,14 +106,25 @@ type zoneKeeper struct {
 	reloaded, warned bool
 	members          map[string]bool   // that we have seen in the zone
 	others           map[string]string // bridges in a zone of somebody else's choice
-	failed           string            // the error that was logged
+	// kept are those that are members in the permanent configuration too, of which
+	// nothing is certain until checkedKept; waiting says that they will be written.
+	kept        map[string]bool
+	checkedKept bool
+	waiting     bool
+	// taken are bridges that another zone has in the permanent configuration, strange
+	// members of ours that are not ours.
+	taken     map[string]string
+	strange   map[string]bool
+	failed    string // the error that was logged
+	unwritten string // that of writing members
 }
 
 func newZoneKeeper(k *Kernel) *zoneKeeper {
 	return &zoneKeeper{
 		zone: Zone(k.cfg.DataDir), group: k.group, host: k.host, rt: k.rt, steps: k.cfg.Steps, log: k.log,
 		bridges: k.bridges, repairRules: k.RepairRules, wake: make(chan struct{}, 1), turned: make(chan struct{}),
-		members: make(map[string]bool), others: make(map[string]string),
+		members: make(map[string]bool), others: make(map[string]string), kept: make(map[string]bool),
+		taken: make(map[string]string), strange: make(map[string]bool),
 	}
 }
 
@@ -235,6 +252,7 @@ func (z *zoneKeeper) Run(ctx context.Context) error {
 		wait(ctx, pause)
 		pause = min(2*pause, busRest)
 	}
+	z.farewell(context.WithoutCancel(ctx))
 	return nil
 }
 
@@ -252,7 +270,9 @@ func wait(ctx context.Context, d time.Duration) {
 func (z *zoneKeeper) serve(ctx context.Context, c *firewalld.Client) {
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	pause := zoneRetry
+	keep := time.NewTimer(zoneRest)
+	defer keep.Stop()
+	pause, keepRetry := zoneRetry, zoneRetry
 	z.forget(c)
 	for {
 		select {
@@ -262,6 +282,15 @@ func (z *zoneKeeper) serve(ctx context.Context, c *firewalld.Client) {
 			return
 		case <-z.wake:
 		case <-retry.C:
+		case <-keep.C:
+			if z.keepMembers(ctx, c) {
+				keepRetry = zoneRetry
+			} else {
+				z.waiting = true
+				keep.Reset(keepRetry)
+				keepRetry = min(2*keepRetry, zoneRest)
+			}
+			continue
 		}
 		z.mu.Lock()
 		asked, news := z.asked, z.news
@@ -293,12 +322,16 @@ func (z *zoneKeeper) serve(ctx context.Context, c *firewalld.Client) {
 			z.settle(asked, z.running && err == nil)
 		}
 		z.mu.Unlock()
+		if !z.waiting && z.unkept() {
+			z.waiting = true
+			keep.Reset(keepPause)
+		}
 	}
 }
 
 // forget drops what is known of firewalld, since the bus is a new one.
 func (z *zoneKeeper) forget(c *firewalld.Client) {
-	z.running, z.reloaded = false, false
+	z.running, z.reloaded, z.waiting = false, false, false
 	z.mu.Lock()
 	z.lost, z.bus = true, c
 	z.mu.Unlock()

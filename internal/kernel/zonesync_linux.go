@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/firewalld"
 	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // sync makes the zone what it shall be. When firewalld has forgotten everything, the
@@ -51,7 +53,8 @@ func (z *zoneKeeper) sync(ctx context.Context, c *firewalld.Client) error {
 func (z *zoneKeeper) look(ctx context.Context, c *firewalld.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, zoneCall)
 	defer cancel()
-	z.running, z.loaded, z.checked, z.clean = false, false, false, false
+	z.running, z.loaded, z.checked, z.clean, z.checkedKept = false, false, false, false, false
+	clear(z.strange)
 	pid, err := c.Process(ctx)
 	if err != nil {
 		return err
@@ -105,6 +108,8 @@ func (z *zoneKeeper) load(ctx context.Context, c *firewalld.Client) (err error) 
 	if err := z.make(call, c); err != nil || z.reloaded {
 		return err
 	}
+	// So they come with the reload.
+	z.keepMembers(ctx, c)
 	z.reloaded = true
 	z.log.Warn("firewalld is reloaded, so that it knows our zone; what was changed in it at run time alone is lost", "zone", z.zone.Name)
 	z.tell(zoneConfigured, "firewalld reloaded")
@@ -208,7 +213,18 @@ func (z *zoneKeeper) arrange(ctx context.Context, c *firewalld.Client, want map[
 	}
 	maps.DeleteFunc(z.others, func(b, _ string) bool { return !want[b] })
 	for _, b := range have {
-		if want[b] || keep || !z.mine(ctx, b) {
+		if want[b] || keep {
+			continue
+		}
+		var mine bool
+		err := call(func(ctx context.Context) (err error) {
+			mine, err = z.mine(ctx, c, b)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !mine {
 			continue
 		}
 		if err := z.steps.Next("firewalld: drop " + b); err != nil {
@@ -232,12 +248,7 @@ func (z *zoneKeeper) enter(ctx context.Context, c *firewalld.Client, bridge stri
 		return err
 	}
 	if at != z.zone.Name {
-		if z.others[bridge] != at {
-			z.others[bridge] = at
-			z.log.Warn("a bridge of ours is in a zone of firewalld that somebody has chosen: it stays there, and what that zone refuses is refused",
-				"bridge", bridge, "zone", at)
-			z.tell(zoneWarned, "firewalld zone "+at+" has the bridge "+bridge)
-		}
+		z.elsewhere(z.others, bridge, at)
 		return nil
 	}
 	delete(z.others, bridge)
@@ -248,14 +259,36 @@ func (z *zoneKeeper) enter(ctx context.Context, c *firewalld.Client, bridge stri
 	return nil
 }
 
+// elsewhere tells once of a bridge that is in another zone.
+func (z *zoneKeeper) elsewhere(known map[string]string, bridge, at string) {
+	if z.others[bridge] != at && z.taken[bridge] != at {
+		z.log.Warn("a bridge of ours is in a zone of firewalld that somebody has chosen: it stays there, and what that zone refuses is refused",
+			"bridge", bridge, "zone", at)
+		z.tell(zoneWarned, "firewalld zone "+at+" has the bridge "+bridge)
+	}
+	known[bridge] = at
+}
+
 // mine says whether a member of the zone that is not wanted is ours to take out:
 // somebody else may have put something there.
-func (z *zoneKeeper) mine(ctx context.Context, bridge string) bool {
-	if z.members[bridge] {
-		return true
+func (z *zoneKeeper) mine(ctx context.Context, c *firewalld.Client, bridge string) (bool, error) {
+	switch {
+	case z.members[bridge] || z.kept[bridge]:
+		return true, nil
+	case z.strange[bridge]:
+		return false, nil
 	}
 	l, err := z.rt.Link(ctx, bridge)
-	return err != nil || l.Group == z.group
+	gone := err != nil
+	if !gone && l.Group == z.group {
+		return true, nil
+	}
+	links, ours, err := c.Kept(ctx, z.zone.Name)
+	mine := slices.Contains(ours, bridge) || gone && !slices.Contains(links, bridge)
+	if err == nil && !mine {
+		z.strange[bridge] = true
+	}
+	return mine, err
 }
 
 // cleanUp takes the zone and the policy out of the permanent configuration. Those in
@@ -268,6 +301,16 @@ func (z *zoneKeeper) cleanUp(ctx context.Context, c *firewalld.Client) error {
 		return err
 	}
 	removed, left, err := c.Remove(ctx, z.zone)
+	if err == nil && len(left) > 0 {
+		// It stays, if it does, without our bridges.
+		if _, err = c.Keep(ctx, z.zone.Name, nil, z.gone(ctx)); err == nil {
+			var more []string
+			more, left, err = c.Remove(ctx, z.zone)
+			removed = append(removed, more...)
+		} else if errors.As(err, new(types.NotFoundError)) {
+			err = nil // the policy alone was left
+		}
+	}
 	for _, r := range removed {
 		z.log.Info("removed from the permanent configuration of firewalld", "object", r)
 		z.tell(zoneConfigured, "firewalld "+r+" removed")
@@ -276,5 +319,10 @@ func (z *zoneKeeper) cleanUp(ctx context.Context, c *firewalld.Client) error {
 		z.log.Warn("somebody has changed what we made in firewalld's permanent configuration: it stays", "objects", strings.Join(left, ", "))
 	}
 	z.checked, z.clean = false, err == nil
+	if err == nil {
+		clear(z.kept)
+		clear(z.taken)
+		z.checkedKept = false
+	}
 	return err
 }

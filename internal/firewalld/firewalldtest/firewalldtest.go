@@ -8,9 +8,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -38,7 +40,10 @@ type Firewalld struct {
 	zones, policies     map[string]settings // the permanent ones
 	running, runningPol map[string]bool
 	members             map[string]string // zone by interface
+	elsewhere           map[string]string // permanent zone by interface, of zones that are not made
 	calls               []string
+	hold                <-chan struct{}
+	readOnly            bool
 }
 
 // Bus starts a bus and makes it that of the system for the test. It is skipped where
@@ -48,7 +53,11 @@ func Bus(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		t.Skip(err)
 	}
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "bus") //nolint:usetesting // the name of the test would make it too long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	address := "unix:path=" + filepath.Join(dir, "bus")
 	cmd := exec.CommandContext(context.Background(), "dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address", "--address", address)
 	out, err := cmd.StdoutPipe()
@@ -97,6 +106,7 @@ func (f *Firewalld) Serve(t *testing.T) (stop func()) {
 		{config, name + ".config", map[string]any{
 			"getZoneNames": func() ([]string, *dbus.Error) { return f.Zones(), nil }, "addZone2": f.adder("zone"), "getZoneByName": f.finder("zone"),
 			"getPolicyNames": func() ([]string, *dbus.Error) { return f.Policies(), nil }, "addPolicy": f.adder("policy"), "getPolicyByName": f.finder("policy"),
+			"getZoneOfInterface": f.permanentZoneOf,
 		}},
 		{config, "org.freedesktop.DBus.Properties", map[string]any{"Get": f.property}},
 	} {
@@ -112,8 +122,12 @@ func (f *Firewalld) Serve(t *testing.T) (stop func()) {
 
 func (f *Firewalld) load() {
 	f.running, f.runningPol, f.members = map[string]bool{"public": true, "internal": true}, make(map[string]bool), make(map[string]string)
-	for z := range f.zones {
+	maps.Copy(f.members, f.elsewhere)
+	for z, s := range f.zones {
 		f.running[z] = true
+		for _, link := range interfaces(s) {
+			f.members[link] = z
+		}
 	}
 	for p := range f.policies {
 		f.runningPol[p] = true
@@ -141,6 +155,20 @@ func (f *Firewalld) Edit(zone, key string, value any) {
 	f.zones[zone][key] = dbus.MakeVariant(value)
 }
 
+// Setting is one of a zone in the permanent configuration.
+func (f *Firewalld) Setting(zone, key string) any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.zones[zone][key].Value()
+}
+
+// Delete removes a zone from the permanent configuration.
+func (f *Firewalld) Delete(zone string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.zones, zone)
+}
+
 // Members are the interfaces of a zone.
 func (f *Firewalld) Members(zone string) []string {
 	f.mu.Lock()
@@ -162,11 +190,55 @@ func (f *Firewalld) Put(zone, link string) {
 	f.members[link] = zone
 }
 
+// Assign puts an interface into a zone, which was not made by us, in the permanent
+// configuration.
+func (f *Firewalld) Assign(zone, link string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.elsewhere == nil {
+		f.elsewhere = make(map[string]string)
+	}
+	f.elsewhere[link] = zone
+}
+
+// Hold has updates of zones wait until the function returned is called.
+func (f *Firewalld) Hold() (release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	hold := make(chan struct{})
+	f.hold = hold
+	return func() { close(hold) }
+}
+
+// ReadOnly says whether updates of zones fail.
+func (f *Firewalld) ReadOnly(is bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readOnly = is
+}
+
+// Kept are the interfaces of a zone in the permanent configuration.
+func (f *Firewalld) Kept(zone string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(slices.Values(interfaces(f.zones[zone])))
+}
+
 // Calls are those that have changed something.
 func (f *Firewalld) Calls() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.calls)
+}
+
+// Count is how many of these calls begin so.
+func (f *Firewalld) Count(prefix string) (n int) {
+	for _, call := range f.Calls() {
+		if strings.HasPrefix(call, prefix) {
+			n++
+		}
+	}
+	return n
 }
 
 func (f *Firewalld) names(of *map[string]bool) []string {
@@ -275,7 +347,7 @@ func (f *Firewalld) finder(kind string) func(string) (dbus.ObjectPath, *dbus.Err
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if _, ok := f.of(kind)[what]; !ok {
-			return "", failure("INVALID_"+kind, what)
+			return "", failure("INVALID_"+strings.ToUpper(kind), what)
 		}
 		return f.export(kind, what), nil
 	}
@@ -297,8 +369,49 @@ func (f *Firewalld) export(kind, what string) dbus.ObjectPath {
 		f.calls = append(f.calls, "remove "+kind+" "+what)
 		return nil
 	}
-	_ = f.conn.ExportMethodTable(map[string]any{"getSettings": get, "getSettings2": get, "remove": remove}, at, name+".config."+kind)
+	update := func(s settings) *dbus.Error { return f.update(what, s) }
+	_ = f.conn.ExportMethodTable(map[string]any{"getSettings": get, "getSettings2": get, "update2": update, "remove": remove}, at, name+".config."+kind)
 	return at
+}
+
+func interfaces(s settings) []string {
+	links, _ := s["interfaces"].Value().([]string)
+	return links
+}
+
+// update changes some settings of a zone.
+func (f *Firewalld) update(zone string, s settings) *dbus.Error {
+	f.mu.Lock()
+	hold := f.hold
+	f.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.readOnly {
+		return dbus.NewError("org.freedesktop.DBus.Error.Failed", []any{"[Errno 30] Read-only file system"})
+	}
+	for _, link := range interfaces(s) {
+		if f.elsewhere[link] != "" {
+			return failure("ZONE_CONFLICT", link)
+		}
+	}
+	f.zones[zone] = maps.Clone(f.zones[zone])
+	maps.Copy(f.zones[zone], s)
+	f.calls = append(f.calls, "keep "+strings.Join(interfaces(s), " "))
+	return nil
+}
+
+func (f *Firewalld) permanentZoneOf(link string) (string, *dbus.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for z, s := range f.zones {
+		if slices.Contains(interfaces(s), link) {
+			return z, nil
+		}
+	}
+	return f.elsewhere[link], nil
 }
 
 func (f *Firewalld) property(_, property string) (dbus.Variant, *dbus.Error) {
