@@ -68,8 +68,6 @@ type zoneKeeper struct {
 	wake        chan struct{}
 
 	mu sync.Mutex // guards the following; before that of the kernel
-	// want is what shall be in the zone, nil until somebody has said so.
-	want map[string]bool
 	// keep says that what is not wanted stays.
 	keep bool
 	// asked counts what was asked, done how much of it is done.
@@ -161,14 +159,22 @@ func (z *zoneKeeper) ask(keep bool) (number uint64) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.keep = z.keep || keep
-	z.want = make(map[string]bool)
-	// Asked for here, so that who comes last knows the latest.
-	for _, b := range z.bridges() {
-		z.want[b] = true
-	}
 	z.asked++
 	z.nudge()
 	return z.asked
+}
+
+// wanted are the bridges that shall be in the zone, nil before anybody has asked. They
+// are looked up when there is a firewalld to tell. The mutex is held.
+func (z *zoneKeeper) wanted() map[string]bool {
+	if z.asked == 0 {
+		return nil
+	}
+	want := make(map[string]bool)
+	for _, b := range z.bridges() {
+		want[b] = true
+	}
+	return want
 }
 
 func (z *zoneKeeper) nudge() {

@@ -18,7 +18,7 @@ import (
 // but those that somebody has put into another zone. With keep nothing is taken out.
 func (z *zoneKeeper) keeps() (want map[string]bool, keep bool) {
 	z.mu.Lock()
-	want, keep = maps.Clone(z.want), z.keep
+	want, keep = z.wanted(), z.keep
 	z.mu.Unlock()
 	maps.DeleteFunc(want, func(b string, _ bool) bool { return z.others[b] != "" })
 	return want, keep

@@ -18,7 +18,7 @@ import (
 // members are what counts, and come first.
 func (z *zoneKeeper) sync(ctx context.Context, c *firewalld.Client) error {
 	z.mu.Lock()
-	want, keep, lost := z.want, z.keep, z.lost
+	want, keep, lost := z.wanted(), z.keep, z.lost
 	z.lost = false
 	z.mu.Unlock()
 	if lost {
