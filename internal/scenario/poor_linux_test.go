@@ -95,9 +95,13 @@ func testReadOnlySettings(t *testing.T, on backend) {
 }
 
 func TestReadOnlyForwarding(t *testing.T) {
+	onEach(t, "forwarding that cannot be turned on is said", testReadOnlyForwarding)
+}
+
+func testReadOnlyForwarding(t *testing.T, on backend) {
 	for _, family := range []struct{ name, setting string }{{"IPv4", "ipv4/ip_forward"}, {"IPv6", "ipv6/conf/all/forwarding"}} {
-		t.Run("forwarding that cannot be turned on is said: "+family.name, func(t *testing.T) {
-			h := bareHost(t, forwards(nftables))
+		t.Run(family.name, func(t *testing.T) {
+			h := bareHost(t, on.option("EnableIPForwarding"))
 			for _, s := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 				h.sysctl(s, map[bool]string{true: "0", false: "1"}[s == family.setting])
 			}

@@ -25,7 +25,7 @@ func both(host net.IP, first, last uint16) []libnetwork.SandboxOption {
 }
 
 func TestScenario11Conflicts(t *testing.T) {
-	onEach(t, "scenario 11 a port that is taken is refused, and nothing remains", testScenario11Conflicts)
+	onEachBesideDocker(t, "scenario 11 a port that is taken is refused, and nothing remains", testScenario11Conflicts)
 }
 
 func testScenario11Conflicts(t *testing.T, on backend) {

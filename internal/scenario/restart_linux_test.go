@@ -105,7 +105,7 @@ type aDaemon struct {
 func (h *host) daemon(on backend, env ...string) *aDaemon {
 	h.t.Helper()
 	d := &aDaemon{cmd: exec.Command("/proc/self/exe", "-test.run=^$")}
-	d.cmd.Env = append(append(os.Environ(), daemonEnv+"="+h.data+":"+h.run+":"+string(on)), env...)
+	d.cmd.Env = append(append(os.Environ(), daemonEnv+"="+h.data+":"+h.run+":"+string(on.alone())), env...)
 	d.cmd.Stderr = os.Stderr
 	out, err := d.cmd.StdoutPipe()
 	if err == nil {
