@@ -77,7 +77,7 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	}
 	repaired, err = k.reconcile(ctx, want, g)
 	if err == nil && len(want.Networks) > 0 {
-		k.acceptedByOthers(ctx, true)
+		repaired = k.acceptedByOthers(ctx, true) || repaired
 	}
 	return repaired, err
 }
