@@ -108,7 +108,11 @@ func (h *host) lanServer() *server {
 }
 
 func TestScenario02Conflicts(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "scenario 2 a name, a subnet or a bridge that is taken is refused, and nothing remains", testScenario02Conflicts)
+}
+
+func testScenario02Conflicts(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n := h.network(1, func(c *netConfig) {
 		c.v4.PreferredPool, c.v6.PreferredPool = "10.98.0.0/16", "fd98::/48"
 	})

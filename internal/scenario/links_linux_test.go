@@ -169,7 +169,11 @@ func large(t *testing.T, from, server *netns.Namespace, to netip.AddrPort) {
 }
 
 func TestBadLinks(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "links that cannot be are refused, and nothing remains", testBadLinks)
+}
+
+func testBadLinks(t *testing.T, with backend) {
+	h := newHost(t, with.option())
 	off, on := h.network(1, label(labelICC, "false")), h.network(2)
 	elsewhere := h.container("elsewhere", nil, on)
 	before, store := machine(t), h.store()
