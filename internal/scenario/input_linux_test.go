@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -230,6 +231,41 @@ func TestBadContainers(t *testing.T) {
 			failed(t, err, tt.class, tt.text)
 			if err == nil {
 				_ = sb.Delete()
+			}
+			same(t, "the machine", before, func() string { return machine(t) })
+			same(t, "the store", store, h.store)
+		})
+	}
+}
+
+// TestOddLinkNames names links as Linux allows it and a firewall may misread it: as a
+// pattern, as an option or as the end of a word.
+func TestOddLinkNames(t *testing.T) {
+	onEach(t, "a link's name that a firewall could misread is refused, or no more than a name", testOddLinkNames)
+}
+
+func testOddLinkNames(t *testing.T, on backend) {
+	h := newHost(t, on.option())
+	before, store := machine(t), h.store()
+	for _, tt := range []struct{ what, label, name string }{
+		{"bridge", labelName, "br+"},
+		{"trusted interface", labelTrusted, "eth+"},
+		{"bridge", labelName, "br*"},
+		{"trusted interface", labelTrusted, "eth*"},
+		{"bridge", labelName, `br"`},
+		{"trusted interface", labelTrusted, "-eth0"},
+		{"bridge", labelName, "!br"},
+	} {
+		t.Run(tt.what+" "+tt.name, func(t *testing.T) {
+			defer h.within(t)()
+			n, err := h.tryNetwork(1, label(tt.label, tt.name))
+			if err != nil {
+				failed(t, err, "BadRequest", "net1", strings.Trim(strconv.Quote(tt.name), `"`))
+			} else {
+				c := h.container("c1", nil, n)
+				h.visitBy([]string{"tcp"}, append(to("host", h.own, c, "c1"), to("lan", h.lan, c, "")...)...)
+				h.remove(c)
+				h.drop(n)
 			}
 			same(t, "the machine", before, func() string { return machine(t) })
 			same(t, "the store", store, h.store)
