@@ -26,8 +26,10 @@ import (
 // listings are the programs that show the rules of each backend.
 var listings = map[kernel.Backend][][]string{
 	kernel.NFTables: {
-		{"sh", "-c", "nft -s list table ip $TABLE"}, {"sh", "-c", "nft -s list table ip6 $TABLE"},
-		{"iptables-nft-save"}, {"ip6tables-nft-save"}, // DOCKER-USER
+		{"sh", "-c", "nft -s list table ip $TABLE"},
+		{"sh", "-c", "nft -s list table ip6 $TABLE"},
+		{"iptables-nft-save"},
+		{"ip6tables-nft-save"}, // DOCKER-USER
 	},
 	kernel.IPTablesNFT:    {{"iptables-nft-save"}, {"ip6tables-nft-save"}},
 	kernel.IPTablesLegacy: {{"iptables-legacy-save"}, {"ip6tables-legacy-save"}},
