@@ -261,13 +261,11 @@ func testHeal(t *testing.T, on backend) {
 		for told := false; !told; {
 			select {
 			case ev := <-events:
-				told = ev.Action == "repair" && ev.Type == kind
+				// That of an earlier command, which took several repairs, may come late.
+				told = ev.Action == "repair" && ev.Type == kind && repairs(t, shown, counted) > before
 			case <-late:
-				t.Fatalf("no event tells of the repair after %s (-want +got):\n%s", command, cmp.Diff(wantRules, allRules(t, rules)))
+				t.Fatalf("no event tells of the repair after %s, or none is counted (-want +got):\n%s", command, cmp.Diff(wantRules, allRules(t, rules)))
 			}
-		}
-		if after := repairs(t, shown, counted); after <= before {
-			t.Errorf("after %s the metric of repairs, kind %s, is %v, and was %v before", command, counted, after, before)
 		}
 		t.Logf("%s: told of the repair after %v", command, time.Since(begun).Round(time.Millisecond))
 		whole(command)
