@@ -1,18 +1,15 @@
 package bench_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -118,28 +115,13 @@ func BenchmarkRestart(b *testing.B) {
 		b.Fatal(err)
 	}
 	dirs := filepath.Join(b.TempDir(), "d") + ":" + run
-	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
-	cmd.Env = append(os.Environ(), crowdEnv+"="+dirs)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
+	c := nstest.StartChild(b, crowdEnv+"="+dirs)
+	if c.Said != "ready" {
+		b.Fatalf("the first process says %q", c.Said)
+	}
+	if err := c.Kill(); err != nil {
 		b.Fatal(err)
 	}
-	defer in.Close() //nolint:errcheck // the process is killed
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		b.Fatalf("the first process says %q, %v", line, err)
-	}
-	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		b.Fatal(err)
-	}
-	_ = cmd.Wait() // killed
 
 	open := func() (_ *engine.Engine, release func() error, took, used time.Duration) {
 		var e *engine.Engine

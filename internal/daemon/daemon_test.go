@@ -16,25 +16,11 @@ import (
 	"github.com/libnetwork/libnetwork/internal/client"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
+	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/types"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
-
-// shortDir is a directory whose path leaves room for the name of a socket.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "d") //nolint:usetesting // the name of the test would make it too long
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // start runs a daemon until the test ends or stop is called, and returns once it
 // says that it is ready.
@@ -117,7 +103,7 @@ func dial(t *testing.T, host string) *client.Client {
 }
 
 func TestRun(t *testing.T) {
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	path := filepath.Join(dir, "sub", "dnet.sock")
 	host := "unix://" + path
 	stop := start(t, dir, host)
@@ -176,7 +162,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestControllerID(t *testing.T) {
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	host := "unix://" + filepath.Join(dir, "s")
 	var ids []string
 	for range 2 {
@@ -205,7 +191,7 @@ func TestControllerID(t *testing.T) {
 }
 
 func TestSocketPath(t *testing.T) {
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	t.Run("a file that is no socket", func(t *testing.T) {
 		if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/libnetwork/libnetwork/internal/api"
+	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -60,7 +61,7 @@ func get(t *testing.T, network, address, path string) (status int, body string) 
 }
 
 func TestMetrics(t *testing.T) {
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	shown := logged{quiet().Handler(), "metrics are served", "address", make(chan string, 1)}
 	startAs(t, dir, func(cfg *Config) {

@@ -21,26 +21,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/internal/unixsock"
 	"github.com/libnetwork/libnetwork/types"
 )
 
 const id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-// shortDir is a directory whose path leaves room for the name of a socket.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "k") //nolint:usetesting // the name of the test would make it too long
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // listen serves until the test ends.
 func listen(t *testing.T, dir string, setKey func(ctx context.Context, container, path string) error) *Server {
@@ -88,7 +74,7 @@ func say(t *testing.T, path string, texts ...string) string {
 
 func TestSocket(t *testing.T) {
 	t.Run("EXT-1 the socket is in the given directory and has mode 0600", func(t *testing.T) {
-		dir := filepath.Join(shortDir(t), "made")
+		dir := filepath.Join(nstest.ShortDir(t), "made")
 		s := listen(t, dir, accept)
 		if want := filepath.Join(dir, "0123456789ab.sock"); s.Path() != want {
 			t.Errorf("socket %s, want %s", s.Path(), want)
@@ -110,7 +96,7 @@ func TestSocket(t *testing.T) {
 		}
 	})
 	t.Run("EXT-1 the socket of a controller that has died is replaced", func(t *testing.T) {
-		dir := shortDir(t)
+		dir := nstest.ShortDir(t)
 		path, err := SocketPath(dir, id)
 		if err != nil {
 			t.Fatal(err)
@@ -129,7 +115,7 @@ func TestSocket(t *testing.T) {
 		}
 	})
 	t.Run("EXT-1 the socket of any controller that has died is removed, others stay", func(t *testing.T) {
-		dir := shortDir(t)
+		dir := nstest.ShortDir(t)
 		live := listen(t, dir, accept)
 		dead, other := filepath.Join(dir, "fedcba987654.sock"), filepath.Join(dir, "dnet.sock")
 		for _, path := range []string{dead, other} {
@@ -163,7 +149,7 @@ func TestSocket(t *testing.T) {
 		}
 	})
 	t.Run("EXT-1 Close removes the socket and ends connections that say nothing", func(t *testing.T) {
-		s := listen(t, shortDir(t), accept)
+		s := listen(t, nstest.ShortDir(t), accept)
 		c, err := net.Dial("unix", s.Path())
 		if err != nil {
 			t.Fatal(err)
@@ -187,7 +173,7 @@ func TestSocket(t *testing.T) {
 func TestProtocol(t *testing.T) {
 	var mu sync.Mutex // guards asked
 	var asked []string
-	s := listen(t, shortDir(t), func(_ context.Context, container, path string) error {
+	s := listen(t, nstest.ShortDir(t), func(_ context.Context, container, path string) error {
 		mu.Lock()
 		defer mu.Unlock()
 		asked = append(asked, container+" "+path)
@@ -245,7 +231,7 @@ func TestProtocol(t *testing.T) {
 		}
 	})
 	t.Run("EXT-2 who says nothing is refused when the time is over", func(t *testing.T) {
-		s := listenWith(t, Config{RunDir: shortDir(t), ID: id, SetKey: accept, readTime: time.Millisecond})
+		s := listenWith(t, Config{RunDir: nstest.ShortDir(t), ID: id, SetKey: accept, readTime: time.Millisecond})
 		if reply := say(t, s.Path()); !strings.Contains(reply, "in time") {
 			t.Errorf("reply %q", reply)
 		}
@@ -264,7 +250,7 @@ func TestProtocol(t *testing.T) {
 		}
 	})
 	t.Run("EXT-4 a reply that never comes is no success", func(t *testing.T) {
-		path := filepath.Join(shortDir(t), "s")
+		path := filepath.Join(nstest.ShortDir(t), "s")
 		l, err := net.Listen("unix", path)
 		if err != nil {
 			t.Fatal(err)
@@ -285,7 +271,7 @@ func TestProtocol(t *testing.T) {
 func TestReplyComesLast(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	var finished atomic.Bool
-	s := listen(t, shortDir(t), func(context.Context, string, string) error {
+	s := listen(t, nstest.ShortDir(t), func(context.Context, string, string) error {
 		close(begun)
 		<-goOn
 		finished.Store(true)
@@ -311,7 +297,7 @@ func TestManyHooks(t *testing.T) {
 	var running, most atomic.Int32
 	var once sync.Once
 	full, goOn := make(chan struct{}), make(chan struct{})
-	s := listen(t, shortDir(t), func(context.Context, string, string) error {
+	s := listen(t, nstest.ShortDir(t), func(context.Context, string, string) error {
 		n := running.Add(1)
 		defer running.Add(-1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
@@ -342,7 +328,7 @@ func TestManyHooks(t *testing.T) {
 
 func TestCloseBreaksOff(t *testing.T) {
 	begun := make(chan struct{})
-	s := listen(t, shortDir(t), func(ctx context.Context, _, _ string) error {
+	s := listen(t, nstest.ShortDir(t), func(ctx context.Context, _, _ string) error {
 		close(begun)
 		<-ctx.Done()
 		return ctx.Err()
@@ -360,7 +346,7 @@ func TestCloseBreaksOff(t *testing.T) {
 
 func TestHook(t *testing.T) {
 	var asked atomic.Value
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	listen(t, filepath.Join(dir, "libnetwork"), func(_ context.Context, container, path string) error {
 		asked.Store(container + " " + path)
 		if container == "refused" {

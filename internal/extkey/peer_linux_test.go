@@ -38,7 +38,7 @@ func sendAs(t *testing.T, uid uint32, path string) (string, error) {
 
 func TestOtherUsers(t *testing.T) {
 	nstest.Require(t, nstest.Root)
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	var asked atomic.Int32
 	s := listen(t, dir, func(context.Context, string, string) error {
 		asked.Add(1)

@@ -347,6 +347,10 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 	return nil
 }
 
+// tooShort is what the programs say of a rule's place in a chain that has become
+// shorter since it was listed. By the time that it is listed again it may be as before.
+const tooShort = "Index of insertion too big"
+
 // restore counts and runs a batch.
 func (f *Firewall) restore(ctx context.Context, i int, what, text string) error {
 	if f.fams[i].v6 && !hasIPv6() {
@@ -356,6 +360,9 @@ func (f *Firewall) restore(ctx context.Context, i int, what, text string) error 
 		return err
 	}
 	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
+	if err != nil && strings.Contains(err.Error(), tooShort) {
+		return fmt.Errorf("%w: %w", model.ErrFirewallTampered, err)
+	}
 	if err != nil && ctx.Err() == nil && f.variant == Legacy && !legacyLoaded(f.fams[i].v6) {
 		return types.NotImplementedErrorf("the kernel has no iptables: %w", err)
 	}
@@ -380,6 +387,9 @@ func (f *Firewall) undo(ctx context.Context, next [2]rules, cause error) error {
 		return errors.Join(cause, err)
 	}
 	for i := range now {
+		if now[i].place != f.have[i].place {
+			return fmt.Errorf("%w: %w", model.ErrFirewallTampered, cause)
+		}
 		for _, name := range tableNames() {
 			if t := now[i].rules[name]; !t.equal(f.have[i].rules[name]) && !t.equal(next[i][name]) {
 				return fmt.Errorf("%w: %w", model.ErrFirewallTampered, cause)

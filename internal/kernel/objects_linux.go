@@ -232,8 +232,8 @@ func (k *Kernel) uncount(ctx context.Context, list []model.Tracked) ([]netip.Add
 }
 
 // acceptedByOthers sees to it that a foreign forward chain lets through what
-// ours has accepted.
-func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) {
+// ours has accepted, and says whether anything was to be done.
+func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (changed bool) {
 	set, what := k.firewall.EnsureForeignAccept, "added a rule to the user hook of another firewall"
 	if !want {
 		set, what = k.firewall.RemoveForeignAccept, "removed our rule from the user hook of another firewall"
@@ -249,6 +249,7 @@ func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) {
 	for _, l := range lines {
 		k.log.Info(what, "rule", l)
 	}
+	return len(lines) > 0
 }
 
 func (k *Kernel) createOne(ctx context.Context, o model.Object) error {

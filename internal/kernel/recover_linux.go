@@ -198,19 +198,27 @@ func (k *Kernel) removeStrays(ctx context.Context, names, paths []string) error 
 	return errors.Join(errs...)
 }
 
-// reattach puts veths back to a bridge that had to be made again.
+// reattach gives bridges and veths that were there what somebody else has taken from
+// them: addresses, the veth's place at its bridge, which may have been made again, and
+// that they are up.
 func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []model.Object) error {
+	addrs, err := k.rt.Addresses(ctx)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, o := range want {
-		v, ok := o.(model.Veth)
-		if !ok {
-			continue
+		switch o := o.(type) {
+		case model.Bridge:
+			if l, ok := had[o.Name]; ok {
+				_, err := k.repairBridge(ctx, o, l, addrs)
+				errs = append(errs, err)
+			}
+		case model.Veth:
+			if l, ok := had[o.Host]; ok && !attached(l, had[o.Bridge]) {
+				errs = append(errs, k.rt.PutVeth(ctx, o))
+			}
 		}
-		l, ok := had[v.Host]
-		if !ok || l.Master != 0 && l.Up {
-			continue
-		}
-		errs = append(errs, k.rt.PutVeth(ctx, v))
 	}
 	return errors.Join(errs...)
 }

@@ -116,7 +116,7 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	}
 	repaired, err = k.reconcile(ctx, want, g)
 	if err == nil && len(want.Networks) > 0 {
-		k.acceptedByOthers(ctx, true)
+		repaired = k.acceptedByOthers(ctx, true) || repaired
 	}
 	return repaired, err
 }
@@ -150,20 +150,19 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 		switch o := o.(type) {
 		case model.Bridge:
 			l, ok := byName[o.Name]
-			if o.Adopted {
-				continue
-			}
-			if !ok {
-				fix(o, func() error { return k.createBridge(ctx, o) })
-				if l, err := k.rt.Link(ctx, o.Name); err == nil {
-					byName[o.Name] = l
+			if ok {
+				differs, err := k.repairBridge(ctx, o, l, addrs)
+				if differs {
+					fix(o, func() error { return err })
 				}
 				continue
 			}
-			if lacks := lacking(o, l, addrs); len(lacks) > 0 || !l.Up {
-				fix(o, func() error {
-					return errors.Join(k.rt.AddAddresses(ctx, o.Name, lacks...), k.rt.SetLinkUp(ctx, o.Name))
-				})
+			if o.Adopted {
+				continue
+			}
+			fix(o, func() error { return k.createBridge(ctx, o) })
+			if l, err := k.rt.Link(ctx, o.Name); err == nil {
+				byName[o.Name] = l
 			}
 		case model.Veth:
 			l, ok := byName[o.Host]
@@ -171,7 +170,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 			case !ok:
 				made = true
 				fix(o, func() error { return k.createVeth(ctx, o) })
-			case l.Master == 0 || l.Master != byName[o.Bridge].Index || !l.Up:
+			case !attached(l, byName[o.Bridge]):
 				fix(o, func() error { return k.rt.PutVeth(ctx, o) })
 			}
 		}
@@ -180,6 +179,24 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 		errs = append(errs, k.repairInside(ctx, want))
 	}
 	return repaired, errors.Join(errs...)
+}
+
+// repairBridge gives a bridge of ours the addresses that it has not, and puts it up. It
+// says whether anything was to be done.
+func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, addrs []rtnl.Address) (differs bool, err error) {
+	if b.Adopted {
+		return false, nil
+	}
+	lacks := lacking(b, l, addrs)
+	if len(lacks) == 0 && l.Up {
+		return false, nil
+	}
+	return true, errors.Join(k.rt.AddAddresses(ctx, b.Name, lacks...), k.rt.SetLinkUp(ctx, b.Name))
+}
+
+// attached says whether a veth is a port of its bridge, and up.
+func attached(veth, bridge rtnl.Link) bool {
+	return veth.Master != 0 && veth.Master == bridge.Index && veth.Up
 }
 
 // lacking are the addresses that a bridge shall have and has not.

@@ -65,3 +65,19 @@ func Require(t testing.TB, features ...Feature) {
 		t.Skipf("%s is not usable: %s", f, reason)
 	}
 }
+
+// ShortDir makes a directory for sockets, whose paths may have about 100 bytes: the
+// name of the test in it, as in those of [testing.TB.TempDir], would make it too long.
+func ShortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "t") //nolint:usetesting // see above
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}

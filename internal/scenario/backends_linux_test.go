@@ -60,13 +60,16 @@ func (b backend) alone() backend {
 	return backend(name)
 }
 
-// option is the configuration that chooses the backend.
-func (b backend) option() config.Option {
+// option is the configuration that chooses the backend, and turns on the settings of
+// these names.
+func (b backend) option(on ...string) config.Option {
 	name, docker := strings.CutSuffix(string(b), "+docker")
+	generic := map[string]any{"FirewallBackend": name}
+	for _, setting := range on {
+		generic[setting] = true
+	}
 	return func(c *config.Config) {
-		config.OptionDriverConfig("bridge", map[string]any{
-			netlabel.GenericData: map[string]any{"FirewallBackend": name},
-		})(c)
+		config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: generic})(c)
 		if docker {
 			c.Daemon.Labels = append(c.Daemon.Labels, besideDocker)
 		}

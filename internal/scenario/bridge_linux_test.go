@@ -4,12 +4,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/libnetwork/libnetwork"
 	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -108,7 +108,11 @@ func (h *host) lanServer() *server {
 }
 
 func TestScenario02Conflicts(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "scenario 2 a name, a subnet or a bridge that is taken is refused, and nothing remains", testScenario02Conflicts)
+}
+
+func testScenario02Conflicts(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n := h.network(1, func(c *netConfig) {
 		c.v4.PreferredPool, c.v6.PreferredPool = "10.98.0.0/16", "fd98::/48"
 	})
@@ -195,25 +199,13 @@ func (h *host) killed() {
 		c.close()
 	}
 	h.running = nil
-	cmd := exec.CommandContext(h.t.Context(), "/proc/self/exe", "-test.run=^$")
-	cmd.Env = append(os.Environ(), victimEnv+"="+h.data+":"+h.run+":"+string(h.backend()))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		h.t.Fatal(err)
+	c := nstest.StartChild(h.t, victimEnv+"="+h.data+":"+h.run+":"+string(h.backend()))
+	if c.Said != "ready" {
+		h.t.Errorf("the process that is to be killed says %q", c.Said)
 	}
-	if err := cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	buf := make([]byte, 16)
-	n, err := out.Read(buf)
-	if string(buf[:n]) != "ready\n" {
-		h.t.Errorf("the process that is to be killed says %q, %v", buf[:n], err)
-	}
-	if err := cmd.Process.Kill(); err != nil {
+	if err := c.Kill(); err != nil {
 		h.t.Error(err)
 	}
-	_ = cmd.Wait() // killed
 	h.start()
 }
 

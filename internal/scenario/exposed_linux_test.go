@@ -19,7 +19,6 @@ import (
 	"github.com/libnetwork/libnetwork/internal/exposure"
 	hosts "github.com/libnetwork/libnetwork/internal/host"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -31,9 +30,7 @@ func TestExposed(t *testing.T) {
 		testExposed(t, on, on.option())
 	})
 	t.Run("the list of what is exposed is what probes find with the userland proxy", func(t *testing.T) {
-		testExposed(t, nftables, config.OptionDriverConfig("bridge", map[string]any{
-			netlabel.GenericData: map[string]any{"EnableUserlandProxy": true},
-		}))
+		testExposed(t, nftables, nftables.option("EnableUserlandProxy"))
 	})
 }
 

@@ -13,23 +13,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
 )
 
 // The access paths that no rule of the kernel serves, beside those that it does,
 // with the userland proxy on and off.
 func TestScenario13Forwarded(t *testing.T) {
-	for _, proxy := range []struct {
-		name string
-		on   bool
-	}{{"proxy off", false}, {"proxy on", true}} {
-		t.Run(proxy.name, func(t *testing.T) {
-			h := newHost(t, config.OptionDriverConfig("bridge", map[string]any{
-				netlabel.GenericData: map[string]any{"EnableUserlandProxy": proxy.on},
-			}))
+	onEachBesideDocker(t, "scenario 13 ports that no rule serves are reached, and closed with their container", testScenario13Forwarded)
+}
+
+func testScenario13Forwarded(t *testing.T, on backend) {
+	for name, settings := range map[string][]string{"proxy off": nil, "proxy on": {"EnableUserlandProxy"}} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, on.option(settings...))
 			four, dual := h.network(1, only4), h.network(2)
 			sibling, stranger := h.container("sibling", nil, four), h.container("stranger", nil, dual)
 			t.Run("an IPv4 container on all addresses of the host", func(*testing.T) {
@@ -100,7 +97,11 @@ func TestScenario13Forwarded(t *testing.T) {
 // A port that somebody else has on IPv6 is refused as one on IPv4 is, and a free one
 // is found instead where it is ours to choose.
 func TestScenario11ForwardedConflict(t *testing.T) {
-	h := newHost(t)
+	onEachBesideDocker(t, "scenario 11 a port that is taken on IPv6 alone is refused, and another one found", testScenario11ForwardedConflict)
+}
+
+func testScenario11ForwardedConflict(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	four := h.network(1, only4)
 	l, err := net.Listen("tcp6", "[::1]:7001")
 	if err != nil {
@@ -124,7 +125,7 @@ func TestScenario11ForwardedConflict(t *testing.T) {
 // What the daemon itself carries to containers pauses with it: connections end, and
 // the next daemon carries again.
 func TestForwardsRestart(t *testing.T) {
-	onEach(t, "scenario 13 ports that no rule serves work again after a restart and a kill", testForwardsRestart)
+	onEachBesideDocker(t, "scenario 13 ports that no rule serves work again after a restart and a kill", testForwardsRestart)
 }
 
 func testForwardsRestart(t *testing.T, on backend) {
@@ -136,10 +137,10 @@ func testForwardsRestart(t *testing.T, on backend) {
 		{"a container of IPv4 alone", daemonEnv + "_FOUR=1", []string{"::1", hostV6}, []string{hostV6}},
 	} {
 		if tt.env == "" && on != nftables {
-			continue // the same but for the address, which no backend has to do with
+			continue // the same but for the address, which neither backend nor Docker has to do with
 		}
 		t.Run(tt.name, func(t *testing.T) {
-			h := bareHost(t)
+			h := bareHost(t, on.option())
 			d := h.daemon(on, tt.env)
 			ns, err := netns.Open(nil, d.key)
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -20,12 +21,16 @@ import (
 	"github.com/libnetwork/libnetwork/internal/metrics"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
-	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
 // listings are the programs that show the rules of each backend.
 var listings = map[kernel.Backend][][]string{
-	kernel.NFTables:       {{"sh", "-c", "nft -s list table ip $TABLE"}, {"sh", "-c", "nft -s list table ip6 $TABLE"}},
+	kernel.NFTables: {
+		{"sh", "-c", "nft -s list table ip $TABLE"},
+		{"sh", "-c", "nft -s list table ip6 $TABLE"},
+		{"iptables-nft-save"},
+		{"ip6tables-nft-save"}, // DOCKER-USER
+	},
 	kernel.IPTablesNFT:    {{"iptables-nft-save"}, {"ip6tables-nft-save"}},
 	kernel.IPTablesLegacy: {{"iptables-legacy-save"}, {"ip6tables-legacy-save"}},
 }
@@ -38,11 +43,20 @@ var legacyToo = regexp.MustCompile(`# Warning: \S+ tables present, use \S+ to se
 // that of their making.
 func allRules(t *testing.T, backend kernel.Backend) string {
 	t.Helper()
+	rules, err := listRules(backend)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rules
+}
+
+// listRules fails where there is no table of ours.
+func listRules(backend kernel.Backend) (string, error) {
 	var lines []string
 	for _, args := range listings[backend] {
 		out, err := run(args...)
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		for line := range strings.Lines(steady(legacyToo.ReplaceAllString(out, ""))) {
 			if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, ":") {
@@ -51,7 +65,7 @@ func allRules(t *testing.T, backend kernel.Backend) string {
 		}
 	}
 	slices.Sort(lines)
-	return strings.Join(lines, "")
+	return strings.Join(lines, ""), nil
 }
 
 // portSetting finds the settings of a port of a bridge that are ours.
@@ -61,9 +75,18 @@ var portSetting = regexp.MustCompile(`(hairpin|isolated) (on|off)`)
 // without what the kernel chooses.
 func hostLinks(t *testing.T) string {
 	t.Helper()
-	out, err := run("ip", "-br", "addr")
+	links, err := listLinks()
 	if err != nil {
 		t.Fatal(err)
+	}
+	return links
+}
+
+// listLinks fails where a link goes away meanwhile.
+func listLinks() (string, error) {
+	out, err := run("ip", "-br", "addr")
+	if err != nil {
+		return "", err
 	}
 	var lines []string
 	for line := range strings.Lines(out) {
@@ -73,7 +96,7 @@ func hostLinks(t *testing.T) string {
 			f = f[:2]
 			port, err := run("bridge", "-d", "link", "show", "dev", f[0])
 			if err != nil {
-				t.Fatal(err)
+				return "", err
 			}
 			_, master, _ := strings.Cut(port, "master ")
 			master, _, _ = strings.Cut(master, " ")
@@ -83,83 +106,149 @@ func hostLinks(t *testing.T) string {
 		lines = append(lines, strings.Join(f, " "))
 	}
 	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	return strings.Join(lines, "\n"), nil
 }
 
-// TestHeal has somebody else change what is ours, with each backend of the
-// firewall: it is put back, and said.
-func TestHeal(t *testing.T) {
-	for _, tt := range []struct {
-		backend  kernel.Backend
-		needs    []nstest.Feature
-		tampered [][]string
-	}{
-		{kernel.NFTables, []nstest.Feature{nstest.NFTables}, [][]string{
-			{"nft", "flush ruleset"},
-			{"sh", "-c", "nft flush table ip $TABLE"},
-			{"sh", "-c", "nft delete table ip6 $TABLE"},
-		}},
-		{kernel.IPTablesNFT, []nstest.Feature{nstest.NFTables}, [][]string{
-			{"nft", "flush ruleset"},
-			{"iptables-nft", "-F", "FORWARD"},
-			{"iptables-nft", "-t", "nat", "-F"},
-		}},
-		{kernel.IPTablesLegacy, nil, [][]string{
-			{"iptables-legacy", "-F", "FORWARD"},
-			{"iptables-legacy", "-t", "nat", "-F"},
-		}},
-	} {
-		t.Run(string(tt.backend), func(t *testing.T) {
-			nstest.Require(t, append(tt.needs, nstest.Bridge, nstest.Veth)...)
-			nstest.Leaks(t)
-			if err := standardTables(); err != nil {
-				t.Fatal(err)
-			}
-			healed(t, tt.backend, tt.tampered)
-			// The whole ruleset was flushed.
-			if err := standardTables(); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
-}
-
-func healed(t *testing.T, backend kernel.Backend, tampered [][]string) {
+// older saves the tables of iptables as they are, and returns what makes them that
+// again, as a reload of somebody's own rules does.
+func older(t *testing.T, kind string) (restore string) {
 	t.Helper()
 	dir := t.TempDir()
-	runDir, err := os.MkdirTemp("/run", "t") //nolint:usetesting // short
-	if err != nil {
+	var steps []string
+	for _, prog := range []string{"iptables-" + kind, "ip6tables-" + kind} {
+		out, err := exec.CommandContext(t.Context(), prog+"-save").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, prog)
+		if err := os.WriteFile(path, out, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, prog+"-restore -w < '"+path+"'")
+	}
+	return strings.Join(steps, " && ")
+}
+
+// tampering is what others do to our rules, as commands of a shell. Afterwards Docker's
+// are there again.
+func tampering(t *testing.T, on backend) []string {
+	t.Helper()
+	docker := on != on.alone()
+	if on.alone() == nftables {
+		restore := older(t, "nft")
+		list := []string{"nft flush ruleset; " + restore, "nft flush table ip $TABLE", "nft delete table ip6 $TABLE"}
+		if docker {
+			list = append(list, restore) // without our rule in DOCKER-USER
+		}
+		return list
+	}
+	four := string(on.alone())
+	kind := strings.TrimPrefix(four, "iptables-")
+	six, restore := "ip6tables-"+kind, older(t, kind)
+	list := []string{restore, four + " -w -t nat -F", six + " -w -F $CHAINS-FORWARD"}
+	if docker {
+		list = append(list, four+" -w -F FORWARD && "+four+" -w -A FORWARD -j DOCKER-USER")
+	} else {
+		list = append(list, four+" -w -F FORWARD", six+" -w -F && "+six+" -w -X")
+	}
+	if on.alone() == iptablesNFT {
+		list = append(list, "nft flush ruleset; "+restore)
+	}
+	return list
+}
+
+// TestHeal has somebody else change what is ours, while we run and while nobody of us
+// does: it is put back, and said by who runs.
+func TestHeal(t *testing.T) {
+	onEachBesideDocker(t, "case 44 what somebody else takes away is put back", testHeal)
+}
+
+func testHeal(t *testing.T, on backend) {
+	// The order of tables is that in which they are restored, from the first time on.
+	if err := standardTables(); err != nil {
 		t.Fatal(err)
 	}
-	e, release, err := assemble.Open(context.Background(), assemble.Options{
-		DataDir: filepath.Join(dir, "d"), RunDir: runDir, KeepAlive: true, SmallPools: true, Firewall: backend, NoTableOwner: true,
-		Logger: slog.New(slog.DiscardHandler),
+	if _, err := run("sh", "-c", "nft flush ruleset; "+older(t, "nft")); err != nil {
+		t.Fatal(err)
+	}
+	h := bareHost(t, on.option())
+	h.sysctl("ipv4/ip_forward", "1")
+	h.sysctl("ipv6/conf/all/forwarding", "1")
+	tampered, rules := tampering(t, on), kernel.Backend(on.alone())
+	t.Setenv("TABLE", kernel.Table(h.data))
+	t.Setenv("CHAINS", strings.ToUpper(kernel.Table(h.data)))
+	open := func() (e *engine.Engine, release func() error) {
+		t.Helper()
+		e, release, err := assemble.Open(context.Background(), assemble.Options{
+			DataDir: h.data, RunDir: h.run, KeepAlive: true, SmallPools: true, Firewall: rules, NoTableOwner: true,
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e, release
+	}
+	e, release := open()
+	t.Cleanup(func() {
+		var errs []error
+		for _, s := range e.Sandboxes() {
+			errs = append(errs, s.Delete(context.Background()))
+		}
+		for _, n := range e.Networks() {
+			errs = append(errs, n.Delete(context.Background()))
+		}
+		if err := errors.Join(append(errs, release(), netns.RemoveDir(nil, filepath.Join(h.run, "netns")))...); err != nil {
+			t.Error(err)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("TABLE", kernel.Table(filepath.Join(dir, "d")))
 	n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{
 		Driver: "bridge", Name: "web", IPv6: true, Options: map[string]string{"com.docker.network.bridge.enable_icc": "false"},
-		IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.5.0.0/24"}}, Conf6: []model.IPAMConf{{Pool: "fd00:5::/64"}}},
+		IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.99.1.0/24"}}, Conf6: []model.IPAMConf{{Pool: "fd99:0:0:1::/64"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, err := e.CreateContainer(t.Context(), engine.SandboxRequest{
-		ContainerID: "c1", Publish: []model.Publish{{Proto: 6, First: 8080, Last: 8080, Port: 80, PortLast: 80}},
+		ContainerID: "c1", Publish: []model.Publish{{Proto: 6, First: 7001, Last: 7001, Port: port, PortLast: port}},
 	}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ns, err := netns.Open(nil, s.Record().Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	srv, err := serve(ns, "c1", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.close()
 	bridge := n.Record().Bridge.Link
 	veth := s.View().Attached[0].Endpoint.Attached.Host
-	wantRules, wantLinks := allRules(t, backend), hostLinks(t)
-	_, events, cancel := engine.Subscribe(e, time.Time{}, func(ev engine.Event) engine.Event { return ev })
-	defer cancel()
+	wantRules, wantLinks := allRules(t, rules), hostLinks(t)
+	whole := func(after string) {
+		t.Helper()
+		// A repair of several things tells of each.
+		eventually(t, "the rules are not as before", func() bool { got, err := listRules(rules); return err == nil && got == wantRules })
+		eventually(t, "the links are not as before", func() bool { got, err := listLinks(); return err == nil && got == wantLinks })
+		h.visitBy([]string{"tcp"}, visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, visit{"lan", h.lan, at(hostV6, 7001), "c1", lanV6})
+		if t.Failed() {
+			t.Fatalf("after %s (-want +got):\n%s\n%s", after, cmp.Diff(wantRules, allRules(t, rules)), cmp.Diff(wantLinks, hostLinks(t)))
+		}
+	}
+	whole("the start")
+	links := []struct{ kind, command string }{
+		{"network", "ip addr flush dev " + bridge},
+		{"network", "ip link set " + bridge + " down"},
+		{"sandbox", "ip link set " + veth + " nomaster"},
+		{"sandbox", "ip link del " + veth},
+		{"network", "ip link del " + bridge},
+	}
 
+	_, events, cancel := engine.Subscribe(e, time.Time{}, func(ev engine.Event) engine.Event { return ev })
 	shown := metrics.New(e, "test", slog.New(slog.DiscardHandler))
-	tamper := func(kind string, args ...string) {
+	tamper := func(kind, command string) {
 		t.Helper()
 		counted := "firewall"
 		if kind != "firewall" {
@@ -167,45 +256,44 @@ func healed(t *testing.T, backend kernel.Backend, tampered [][]string) {
 		}
 		before := repairs(t, shown, counted)
 		begun := time.Now()
-		if out, err := run(args...); err != nil {
-			t.Fatalf("%v: %v: %s", args, err, out)
-		}
-		for ev := range events {
-			if ev.Action == "repair" && ev.Type == kind {
-				break
+		h.sh("sh", "-c", command)
+		late := time.After(patience)
+		for told := false; !told; {
+			select {
+			case ev := <-events:
+				// That of an earlier command, which took several repairs, may come late.
+				told = ev.Action == "repair" && ev.Type == kind && repairs(t, shown, counted) > before
+			case <-late:
+				t.Fatalf("no event tells of the repair after %s, or none is counted (-want +got):\n%s", command, cmp.Diff(wantRules, allRules(t, rules)))
 			}
 		}
-		if after := repairs(t, shown, counted); after <= before {
-			t.Errorf("after %v the metric of repairs, kind %s, is %v, and was %v before", args, counted, after, before)
+		t.Logf("%s: told of the repair after %v", command, time.Since(begun).Round(time.Millisecond))
+		whole(command)
+	}
+	for _, command := range tampered {
+		tamper("firewall", command)
+	}
+	healedBesideChanges(t, e, n, tampered)
+	whole("changes of rules beside our own")
+	for _, l := range links {
+		tamper(l.kind, l.command)
+	}
+	cancel()
+
+	dead := func(command string) {
+		t.Helper()
+		if err := release(); err != nil {
+			t.Fatal(err)
 		}
-		t.Logf("%s: told of the repair after %v", strings.Join(args, " "), time.Since(begun).Round(time.Millisecond))
-		// A repair of several things tells of each.
-		eventually(t, "the rules are not as before", func() bool { return allRules(t, backend) == wantRules })
-		eventually(t, "the links are not as before", func() bool { return hostLinks(t) == wantLinks })
-		if out, err := run("nsenter", "--net="+s.Record().Key, "ping", "-c1", "-W5", n.Record().Bridge.Gateway4.String()); err != nil {
-			t.Errorf("after %v the container does not reach its gateway: %s", args, out)
-		}
+		h.sh("sh", "-c", command)
+		e, release = open()
+		whole(command + ", while nobody was there")
 	}
-	for _, args := range tampered {
-		tamper("firewall", args...)
+	for _, command := range tampered {
+		dead(command)
 	}
-	healedBesideChanges(t, e, n, backend, tampered, wantRules)
-	tamper("network", "ip", "addr", "flush", "dev", bridge)
-	tamper("network", "ip", "link", "set", bridge, "down")
-	tamper("sandbox", "ip", "link", "set", veth, "nomaster")
-	tamper("sandbox", "ip", "link", "del", veth)
-	tamper("network", "ip", "link", "del", bridge)
-	if t.Failed() {
-		t.Logf("(-want +got):\n%s\n%s", cmp.Diff(wantRules, allRules(t, backend)), cmp.Diff(wantLinks, hostLinks(t)))
-	}
-	if err := s.Delete(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if err := n.Delete(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if err := errors.Join(release(), netns.RemoveDir(nil, filepath.Join(runDir, "netns")), os.RemoveAll(runDir)); err != nil {
-		t.Error(err)
+	for _, l := range links {
+		dead(l.command)
 	}
 }
 
@@ -228,16 +316,14 @@ func repairs(t *testing.T, m *metrics.Metrics, kind string) float64 {
 }
 
 // healedBesideChanges has somebody else change rules while we change them ourselves.
-func healedBesideChanges(
-	t *testing.T, e *engine.Engine, n *engine.Network, backend kernel.Backend, tampered [][]string, wantRules string,
-) {
+func healedBesideChanges(t *testing.T, e *engine.Engine, n *engine.Network, tampered []string) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for range 10 {
 			s, err := e.CreateContainer(t.Context(), engine.SandboxRequest{
-				ContainerID: "c2", Publish: []model.Publish{{Proto: 6, First: 8081, Last: 8081, Port: 80, PortLast: 80}},
+				ContainerID: "c2", Publish: []model.Publish{{Proto: 6, First: 7002, Last: 7002, Port: port, PortLast: port}},
 			}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c2"}}})
 			if err == nil {
 				err = s.Delete(t.Context())
@@ -248,12 +334,11 @@ func healedBesideChanges(
 		}
 	}()
 	for range 3 {
-		for _, args := range tampered {
-			_, _ = run(args...) // it fails where another one has just taken all away
+		for _, command := range tampered {
+			_, _ = run("sh", "-c", command) // it fails where another one has just taken all away
 		}
 	}
 	<-done
-	eventually(t, "the rules are not as before", func() bool { return allRules(t, backend) == wantRules })
 }
 
 // eventually waits for what comes about by itself.

@@ -1,9 +1,12 @@
 package scenario_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/libnetwork/libnetwork"
@@ -233,6 +236,77 @@ func TestBadContainers(t *testing.T) {
 			same(t, "the store", store, h.store)
 		})
 	}
+}
+
+// TestOddLinkNames names links as Linux allows it and a firewall may misread it: as a
+// pattern, as an option or as the end of a word.
+func TestOddLinkNames(t *testing.T) {
+	onEach(t, "a link's name that a firewall could misread is refused, or no more than a name", testOddLinkNames)
+}
+
+func testOddLinkNames(t *testing.T, on backend) {
+	h := newHost(t, on.option())
+	before, store := machine(t), h.store()
+	for _, tt := range []struct{ what, label, name string }{
+		{"bridge", labelName, "br+"},
+		{"trusted interface", labelTrusted, "eth+"},
+		{"bridge", labelName, "br*"},
+		{"trusted interface", labelTrusted, "eth*"},
+		{"bridge", labelName, `br"`},
+		{"trusted interface", labelTrusted, "-eth0"},
+		{"bridge", labelName, "!br"},
+	} {
+		t.Run(tt.what+" "+tt.name, func(t *testing.T) {
+			defer h.within(t)()
+			n, err := h.tryNetwork(1, label(tt.label, tt.name))
+			if err != nil {
+				failed(t, err, "BadRequest", "net1", strings.Trim(strconv.Quote(tt.name), `"`))
+			} else {
+				c := h.container("c1", nil, n)
+				h.visitBy([]string{"tcp"}, append(to("host", h.own, c, "c1"), to("lan", h.lan, c, "")...)...)
+				h.remove(c)
+				h.drop(n)
+			}
+			same(t, "the machine", before, func() string { return machine(t) })
+			same(t, "the store", store, h.store)
+		})
+	}
+}
+
+// TestFullBridge joins a container to a bridge that has all ports that Linux lets it
+// have: with ends of veths, since every kernel that runs us has these.
+func TestFullBridge(t *testing.T) {
+	onEach(t, "the 1024th port of a bridge is refused in words, and nothing remains", testFullBridge)
+}
+
+func testFullBridge(t *testing.T, on backend) {
+	h := newHost(t, on.option())
+	n := h.network(1)
+	const ports, group = 1023, "77"
+	var script strings.Builder
+	for i := range (ports + 1) / 2 {
+		fmt.Fprintf(&script, "link add a%d group %s master br1 type veth peer name b%d\n", i, group, i)
+		if i < ports/2 {
+			fmt.Fprintf(&script, "link set b%d group %s master br1\n", i, group)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "batch")
+	if err := os.WriteFile(path, []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.sh("ip", "-batch", path)
+	t.Cleanup(func() { h.sh("ip", "link", "del", "group", group) })
+	before, store := machine(t), h.store()
+	_, err := h.tryContainer("c1", both(nil, 7001, 0), n)
+	failed(t, err, "NoService", "c1", "bridge br1 is full", "1023")
+	same(t, "the machine", before, func() string { return machine(t) })
+	same(t, "the store", store, h.store)
+	for proto := range protocols {
+		listenable(t, proto, ":7001")
+	}
+	h.sh("ip", "link", "del", "a0")
+	h.container("c1", both(nil, 7001, 0), n)
+	h.visit(visit{who: "lan", from: h.lan, to: at(hostV4, 7001), want: "c1"}, visit{who: "lan", from: h.lan, to: at(hostV6, 7001), want: "c1"})
 }
 
 func TestBadConfig(t *testing.T) {

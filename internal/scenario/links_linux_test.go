@@ -169,9 +169,13 @@ func large(t *testing.T, from, server *netns.Namespace, to netip.AddrPort) {
 }
 
 func TestBadLinks(t *testing.T) {
-	h := newHost(t)
-	off, on := h.network(1, label(labelICC, "false")), h.network(2)
-	elsewhere := h.container("elsewhere", nil, on)
+	onEach(t, "links that cannot be are refused, and nothing remains", testBadLinks)
+}
+
+func testBadLinks(t *testing.T, on backend) {
+	h := newHost(t, on.option())
+	off, icc := h.network(1, label(labelICC, "false")), h.network(2)
+	elsewhere := h.container("elsewhere", nil, icc)
 	before, store := machine(t), h.store()
 	for name, id := range map[string]string{"unknown endpoint": "nobody", "endpoint of another network": elsewhere.eps[0].ID()} {
 		t.Run("6 "+name, func(t *testing.T) {
@@ -191,7 +195,7 @@ func TestBadLinks(t *testing.T) {
 		})
 	}
 	t.Run("6 with ICC links change nothing", func(*testing.T) {
-		c := h.container("c2", links(nil, []string{"nobody"}), on)
+		c := h.container("c2", links(nil, []string{"nobody"}), icc)
 		h.visit(append(to("c2", c.ns, elsewhere, "elsewhere"), to("elsewhere", elsewhere.ns, c, "c2")...)...)
 	})
 }

@@ -370,9 +370,13 @@ func ipv6Alone(t *testing.T, on backend, how netOption) {
 }
 
 func TestInterfaceNames(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "links have the names that are asked for, and one that is taken is refused", testInterfaceNames)
+}
+
+func testInterfaceNames(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n1, n2 := h.network(1, label(labelPrefix, "lan")), h.network(2)
-	c := h.container("c1", nil, n1, n2)
+	c := h.container("c1", both(nil, 7001, 0), n1, n2)
 	fixed := func(n libnetwork.Network, name string) (libnetwork.Endpoint, error) {
 		return n.CreateEndpoint("fixed"+name, libnetwork.EndpointOptionGeneric(map[string]any{labelIfName: name}))
 	}
@@ -403,12 +407,16 @@ func TestInterfaceNames(t *testing.T) {
 }
 
 func TestSysctls(t *testing.T) {
-	h := newHost(t)
+	onEach(t, "an endpoint has the settings that are asked for, and bad ones undo its join", testSysctls)
+}
+
+func testSysctls(t *testing.T, on backend) {
+	h := newHost(t, on.option())
 	n := h.network(1)
 	endpoint := func(name, list string) (libnetwork.Endpoint, error) {
 		return n.CreateEndpoint(name, libnetwork.EndpointOptionGeneric(map[string]any{labelSysctls: list}))
 	}
-	sb, err := h.ctl.NewSandbox("c1")
+	sb, err := h.ctl.NewSandbox("c1", both(nil, 7001, 0)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/nstest"
-	"github.com/libnetwork/libnetwork/netlabel"
 )
 
 // docker makes what Docker makes of the forward chain, with one of the programs.
@@ -200,18 +198,12 @@ func TestIPTablesFollowsDocker(t *testing.T) {
 	}
 }
 
-func forwards(b backend) config.Option {
-	return config.OptionDriverConfig("bridge", map[string]any{
-		netlabel.GenericData: map[string]any{"EnableIPForwarding": true, "FirewallBackend": string(b)},
-	})
-}
-
 func TestForwardingTurnedOn(t *testing.T) {
 	onEach(t, "forwarding that is turned on makes no router of the host", testForwardingTurnedOn)
 }
 
 func testForwardingTurnedOn(t *testing.T, on backend) {
-	h := bareHost(t, forwards(on))
+	h := bareHost(t, on.option("EnableIPForwarding"))
 	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 		h.sysctl(name, "0")
 	}
@@ -309,7 +301,7 @@ func TestForwardingOnBefore(t *testing.T) {
 }
 
 func testForwardingOnBefore(t *testing.T, on backend) {
-	h := newHost(t, forwards(on))
+	h := newHost(t, on.option("EnableIPForwarding"))
 	h.lanServer()
 	other := h.anotherMachine("other", 3)
 	n := h.network(1)

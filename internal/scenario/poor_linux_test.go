@@ -55,7 +55,7 @@ func readOnlySettings(t *testing.T) (end func()) {
 }
 
 func TestReadOnlySettings(t *testing.T) {
-	onEach(t, "a read-only /proc/sys is in the way only where a setting has to change", testReadOnlySettings)
+	onEachBesideDocker(t, "a read-only /proc/sys is in the way only where a setting has to change", testReadOnlySettings)
 }
 
 func testReadOnlySettings(t *testing.T, on backend) {
@@ -95,9 +95,13 @@ func testReadOnlySettings(t *testing.T, on backend) {
 }
 
 func TestReadOnlyForwarding(t *testing.T) {
+	onEach(t, "forwarding that cannot be turned on is said", testReadOnlyForwarding)
+}
+
+func testReadOnlyForwarding(t *testing.T, on backend) {
 	for _, family := range []struct{ name, setting string }{{"IPv4", "ipv4/ip_forward"}, {"IPv6", "ipv6/conf/all/forwarding"}} {
-		t.Run("forwarding that cannot be turned on is said: "+family.name, func(t *testing.T) {
-			h := bareHost(t, forwards(nftables))
+		t.Run(family.name, func(t *testing.T) {
+			h := bareHost(t, on.option("EnableIPForwarding"))
 			for _, s := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 				h.sysctl(s, map[bool]string{true: "0", false: "1"}[s == family.setting])
 			}
@@ -284,19 +288,23 @@ func TestPoorKernel(t *testing.T) {
 		{"without IPv6 the other family works, and IPv6 is refused", nftables, noIPv6, "notImplemented", ""},
 		{"without IPv6 the other family works, and IPv6 is refused", iptablesNFT, noIPv6, "notImplemented", ""},
 		{"without IPv6 the other family works, and IPv6 is refused", iptablesLegacy, noIPv6, "notImplemented", ""},
+		{"without IPv6 the other family works, and IPv6 is refused", nftables + "+docker", noIPv6, "notImplemented", ""},
+		{"without IPv6 the other family works, and IPv6 is refused", iptablesNFT + "+docker", noIPv6, "notImplemented", ""},
+		{"without IPv6 the other family works, and IPv6 is refused", iptablesLegacy + "+docker", noIPv6, "notImplemented", ""},
 		{"without nftables legacy iptables is found", "auto", noNFTables, "<nil>", ""},
 		{"without nftables legacy iptables works", iptablesLegacy, noNFTables, "<nil>", ""},
+		{"without nftables legacy iptables works", iptablesLegacy + "+docker", noNFTables, "<nil>", ""},
 		{"without nftables it cannot be asked for", nftables, noNFTables, "", "NotImplemented"},
 		{"without nftables it cannot be asked for", iptablesNFT, noNFTables, "", "NotImplemented"},
 	} {
 		t.Run(tt.name+" ("+string(tt.on)+")", func(t *testing.T) {
-			h := bareHost(t)
+			h := bareHost(t, tt.on.option())
 			h.sysctl("ipv4/ip_forward", "1")
 			h.sysctl("ipv6/conf/all/forwarding", "1")
 			if tt.lacks == noIPv6 {
 				withoutIPv6(t)
 			}
-			said, stop := h.poor(t, tt.on, tt.lacks)
+			said, stop := h.poor(t, tt.on.alone(), tt.lacks)
 			defer func() {
 				stop()
 				if err := errors.Join(netns.RemoveDir(nil, h.run+"/netns"), os.RemoveAll(h.run)); err != nil {

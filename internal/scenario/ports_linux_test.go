@@ -25,7 +25,7 @@ func both(host net.IP, first, last uint16) []libnetwork.SandboxOption {
 }
 
 func TestScenario11Conflicts(t *testing.T) {
-	onEach(t, "scenario 11 a port that is taken is refused, and nothing remains", testScenario11Conflicts)
+	onEachBesideDocker(t, "scenario 11 a port that is taken is refused, and nothing remains", testScenario11Conflicts)
 }
 
 func testScenario11Conflicts(t *testing.T, on backend) {
@@ -455,35 +455,44 @@ func testForeignRules(t *testing.T, on backend) {
 	if on == nftables {
 		programs = []string{"nft", string(iptablesNFT)}
 	}
-	for _, prog := range programs {
-		rule := strings.Fields("-t nat -A PREROUTING -p tcp -m tcp --dport 7001 -j DNAT --to-destination 10.9.9.9:80")
-		gone := strings.Fields("-t nat -D PREROUTING -p tcp -m tcp --dport 7001 -j DNAT --to-destination 10.9.9.9:80")
-		if prog == "nft" {
-			rule = []string{"add table ip other; add chain ip other pre { type nat hook prerouting priority -90; }; add rule ip other pre tcp dport 7001 dnat to 10.9.9.9:80"}
-			gone = []string{"delete table ip other"}
-		}
-		h.sh(append([]string{prog}, rule...)...)
-		before, store := machine(t), h.store()
-		var err error
-		// The rules of others are read again when the kernel, or a look every two
-		// seconds, has told of a change.
-		eventually(t, "the foreign rule is not seen", func() bool {
-			var c *container
-			if c, err = h.tryContainer("c1", both(nil, 7001, 0), n); err == nil {
+	for _, family := range []struct{ name, to, host string }{
+		{"ip", "10.9.9.9:80", hostV4}, {"ip6", "[fd00:9::9]:80", hostV6},
+	} {
+		for _, prog := range programs {
+			t.Run(family.name+" "+prog, func(t *testing.T) {
+				defer h.within(t)()
+				prog := strings.Replace(prog, "ip", family.name, 1)
+				rule := strings.Fields("PREROUTING -p tcp -m tcp --dport 7001 -j DNAT --to-destination " + family.to)
+				add, gone := append([]string{prog, "-w", "-t", "nat", "-A"}, rule...), append([]string{prog, "-w", "-t", "nat", "-D"}, rule...)
+				if prog == "nft" {
+					table := family.name + " other"
+					add = []string{prog, "add table " + table + "; add chain " + table + " pre { type nat hook prerouting priority -90; }; add rule " + table + " pre tcp dport 7001 dnat to " + family.to}
+					gone = []string{prog, "delete table " + table}
+				}
+				h.sh(add...)
+				before, store := machine(t), h.store()
+				var err error
+				// The rules of others are read again when the kernel, or a look every two
+				// seconds, has told of a change.
+				eventually(t, "the foreign rule is not seen", func() bool {
+					var c *container
+					if c, err = h.tryContainer("c1", both(nil, 7001, 0), n); err == nil {
+						h.remove(c)
+					}
+					return err != nil
+				})
+				failed(t, err, "Forbidden", "c1", "7001", "chain")
+				same(t, "the machine", before, func() string { return machine(t) })
+				same(t, "the store", store, h.store)
+				h.sh(gone...)
+				var c *container
+				eventually(t, "the foreign rule is still seen", func() bool {
+					c, err = h.tryContainer("c1", both(nil, 7001, 0), n)
+					return err == nil
+				})
+				h.visit(visit{who: "lan", from: h.lan, to: at(family.host, 7001), want: c.name})
 				h.remove(c)
-			}
-			return err != nil
-		})
-		failed(t, err, "Forbidden", "c1", "7001", "chain")
-		same(t, "the machine", before, func() string { return machine(t) })
-		same(t, "the store", store, h.store)
-		h.sh(append([]string{prog}, gone...)...)
-		var c *container
-		eventually(t, "the foreign rule is still seen", func() bool {
-			c, err = h.tryContainer("c1", both(nil, 7001, 0), n)
-			return err == nil
-		})
-		h.visit(visit{who: "lan", from: h.lan, to: at(hostV4, 7001), want: c.name})
-		h.remove(c)
+			})
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package scenario_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"sync"
@@ -28,6 +26,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nlevents"
+	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
 // daemonEnv holds the data and run directories and the backend of a process that
@@ -97,50 +96,33 @@ func makeContainer(ctx context.Context, e *engine.Engine) (*engine.Sandbox, erro
 
 // aDaemon is a process that runs as a daemon.
 type aDaemon struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
+	*nstest.Child
 	key string
 }
 
 func (h *host) daemon(on backend, env ...string) *aDaemon {
 	h.t.Helper()
-	d := &aDaemon{cmd: exec.Command("/proc/self/exe", "-test.run=^$")}
-	d.cmd.Env = append(append(os.Environ(), daemonEnv+"="+h.data+":"+h.run+":"+string(on)), env...)
-	d.cmd.Stderr = os.Stderr
-	out, err := d.cmd.StdoutPipe()
-	if err == nil {
-		d.in, err = d.cmd.StdinPipe()
-	}
-	if err == nil {
-		err = d.cmd.Start()
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() { _ = d.cmd.Process.Kill() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	key, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
+	c := nstest.StartChild(h.t, append(env, daemonEnv+"="+h.data+":"+h.run+":"+string(on.alone()))...)
+	key, ok := strings.CutPrefix(c.Said, "ready ")
 	if !ok {
-		h.t.Fatalf("the daemon says %q, %v", line, err)
+		h.t.Fatalf("the daemon says %q", c.Said)
 	}
-	d.key = key
-	return d
+	return &aDaemon{c, key}
 }
 
 // stop ends the daemon in peace, kill without.
 func (d *aDaemon) stop(t *testing.T) {
 	t.Helper()
-	if err := errors.Join(d.in.Close(), d.cmd.Wait()); err != nil {
+	if err := d.Stop(); err != nil {
 		t.Error(err)
 	}
 }
 
 func (d *aDaemon) kill(t *testing.T) {
 	t.Helper()
-	if err := d.cmd.Process.Kill(); err != nil {
+	if err := d.Kill(); err != nil {
 		t.Error(err)
 	}
-	_ = d.cmd.Wait() // killed
 }
 
 // echo answers what it gets, in a namespace, until the function returned is called.

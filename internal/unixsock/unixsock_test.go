@@ -8,16 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/internal/unixsock"
 	"github.com/libnetwork/libnetwork/types"
 )
 
 func TestListen(t *testing.T) {
-	dir, err := os.MkdirTemp("", "u") //nolint:usetesting // the name of the test would make it too long
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := nstest.ShortDir(t)
 	path := filepath.Join(dir, "s")
 	private := func(path string) error { return os.Chmod(path, 0o600) }
 	empty := func(t *testing.T) {
