@@ -138,7 +138,9 @@ func tampering(t *testing.T, on backend) []string {
 		restore := older(t, "nft")
 		list := []string{"nft flush ruleset; " + restore, "nft flush table ip $TABLE", "nft delete table ip6 $TABLE"}
 		if docker {
-			list = append(list, restore) // without our rule in DOCKER-USER
+			empty := "iptables-nft -w -F DOCKER-USER && iptables-nft -w -A DOCKER-USER -j RETURN"
+			list = append(list, restore, // without our rule in DOCKER-USER
+				empty+" && "+strings.ReplaceAll(empty, "iptables", "ip6tables"))
 		}
 		return list
 	}
