@@ -40,6 +40,7 @@ func TestGoldenSettings(t *testing.T) {
 
 // parts cuts what belongs to the network out of its tables, by kind.
 func parts(t *testing.T, tables string) map[string]string {
+	t.Helper()
 	kindOf := map[string]string{
 		"bridges": "every", "within": "every", "subnets": "every",
 		"icc": "members", "internal": "members", "sources": "members",

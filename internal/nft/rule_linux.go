@@ -108,13 +108,6 @@ func ifaceKey(word string) expr.MetaKey {
 	return expr.MetaKeyOIFNAME
 }
 
-// iface compares the name of the link; word is iifname or oifname.
-func iface(word, name string) stmt {
-	return stmt{word + " \"" + name + "\"", []expr.Any{
-		meta(ifaceKey(word), reg0), compare(expr.CmpOpEq, ifname(name)),
-	}}
-}
-
 // ours asks whether the link is one of the bridges.
 func ours(word string, yes bool) stmt {
 	op := ""
