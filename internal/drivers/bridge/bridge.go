@@ -273,6 +273,10 @@ func (d Driver) Network(n *model.Network) []model.Object {
 			Internal: n.Internal, ICC: b.ICC, Trusted: trusted, TrustedMark: b.TrustedMark, ClampMSS: b.ClampMSS,
 		}
 	}
+	if n.Internal && fw.V4 == nil && !b.Adopted {
+		// No setting keeps the host from IPv4 on a link, so the rules do.
+		fw.V4 = &model.FirewallFamily{Mode: model.ModeIsolated, Internal: true, ICC: b.ICC}
+	}
 	link := model.Bridge{
 		Name: b.Link, Group: d.Group, Alias: fmt.Sprintf("network %s %s", n.Name, n.ID), MAC: hardwareAddr(n.ID),
 		Addrs: b.Addrs, IPv6: len(n.IPAM.Pools6) > 0 && b.Mode6 != model.ModeIsolated,
