@@ -269,6 +269,10 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 	}
 	raw := []entry{f.rule(chainRaw, n.ID, in, drop)}
 	if c.Internal {
+		if f.v6 {
+			// The host would send its answer to :: by the default route.
+			raw = append(raw, f.rule(chainSource, n.ID, in, "-s ::/128 -p ipv6-icmp -m icmp6 --icmpv6-type 128", drop))
+		}
 		for _, p := range append(slices.Clone(c.Subnets), f.unrouted()...) {
 			raw = append(raw, f.rule(chainSource, n.ID, in, "-s "+p.String(), "-j RETURN"))
 		}

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -294,6 +298,26 @@ func TestList(t *testing.T) {
 		}
 		if len(got) != len(want) { // chains come in another order
 			t.Errorf("List:\n%s\nRender:\n%s", got, want)
+		}
+	})
+}
+
+// TestListingLoads has the nft program read what it prints: people keep rules so, and
+// read single sets by their names, of which its own words are none.
+func TestListingLoads(t *testing.T) {
+	nstest.Run(t, func() {
+		f := open(t, nft.Config{NoOwner: true}) // old programs do not know the flags
+		for _, want := range []nft.Change{fwtest.Some(), fwtest.Modes()} {
+			reconcile(t, f, want, nft.Guard{V4: true}, true)
+			listing := nstest.Command(t, "nft", "list", "ruleset")
+			file := filepath.Join(t.TempDir(), "listing.nft")
+			if err := os.WriteFile(file, []byte("flush ruleset\n"+listing), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			nstest.Command(t, "nft", "-f", file)
+			if diff := cmp.Diff(listing, nstest.Command(t, "nft", "list", "ruleset")); diff != "" {
+				t.Errorf("the listing of the listing (-want +got):\n%s", diff)
+			}
 		}
 	})
 }

@@ -45,7 +45,7 @@ func parts(t *testing.T, tables string) map[string]string {
 		"bridges": "every", "within": "every", "subnets": "every",
 		"icc": "members", "internal": "members", "sources": "members",
 		"routed": "enter", "unprotected": "enter", "trusted": "enter", "marked": "enter", "marked_000000000001": "enter",
-		"masquerade": "sources", "snat": "sources", "hairpin": "sources",
+		"masqueraded": "sources", "source_addr": "sources", "hairpin": "sources",
 		"isolated": "rest", "clamp": "rest",
 	}
 	out := make(map[string]string)

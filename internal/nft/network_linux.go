@@ -129,9 +129,15 @@ func (f *family) enterRules() []rule {
 // members may have are its own, and those that are never routed.
 func (f *family) sourceRules() []rule {
 	var rules []rule
-	for _, s := range f.unrouted {
-		rules = append(rules, newRule("", f.addr("saddr", true, s), ret()))
+	none := netip.PrefixFrom(netip.IPv4Unspecified(), 32)
+	if f.v6() {
+		none = netip.PrefixFrom(netip.IPv6Unspecified(), 128)
+		// The host would send its answer to :: by the default route.
+		rules = append(rules,
+			newRule("", f.addr("saddr", true, none), echoRequest(), drop()),
+			newRule("", f.addr("saddr", true, netip.MustParsePrefix("fe80::/10")), ret()))
 	}
+	rules = append(rules, newRule("", f.addr("saddr", true, none), ret()))
 	return append(rules, newRule("", f.notSource(), drop()))
 }
 
@@ -144,6 +150,13 @@ func hairpinRules() []rule {
 		newRule("", ifaces("iifname . oifname", setWithin), masquerade()),
 		newRule("", ours("iifname", false), masquerade()),
 	}
+}
+
+func echoRequest() stmt {
+	icmp := l4proto("ipv6-icmp", unix.IPPROTO_ICMPV6)
+	return stmt{icmp.text + " icmpv6 type echo-request", append(icmp.exprs,
+		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+		compare(expr.CmpOpEq, []byte{128}))}
 }
 
 // openElems returns the elements of an opening.

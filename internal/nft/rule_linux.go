@@ -60,7 +60,6 @@ type family struct {
 	keyword   string
 	loopback  netip.Prefix
 	multicast netip.Prefix
-	unrouted  []netip.Prefix // sources of those who have no address yet, and of the link
 	addrLen   uint32
 	src, dst  uint32 // offsets in the network header
 	addrType  uint32
@@ -72,7 +71,6 @@ func familyOf(v6 bool) *family {
 			num: unix.NFPROTO_IPV6, keyword: "ip6",
 			loopback:  netip.MustParsePrefix("::1/128"),
 			multicast: netip.MustParsePrefix("ff00::/8"),
-			unrouted:  []netip.Prefix{netip.MustParsePrefix("::/128"), netip.MustParsePrefix("fe80::/10")},
 			addrLen:   16, src: 8, dst: 24, addrType: typeIP6Addr,
 		}
 	}
@@ -80,7 +78,6 @@ func familyOf(v6 bool) *family {
 		num: unix.NFPROTO_IPV4, keyword: "ip",
 		loopback:  netip.MustParsePrefix("127.0.0.0/8"),
 		multicast: netip.MustParsePrefix("224.0.0.0/4"),
-		unrouted:  []netip.Prefix{netip.MustParsePrefix("0.0.0.0/32")},
 		addrLen:   4, src: 12, dst: 16, addrType: typeIPAddr,
 	}
 }

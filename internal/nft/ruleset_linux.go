@@ -10,7 +10,8 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 )
 
-// Names of sets and maps.
+// Names of sets and maps, which may be no words of the nft program: it could not read what
+// it has listed.
 const (
 	setBridges     = "bridges"
 	setWithin      = "within"
@@ -23,8 +24,8 @@ const (
 	setTrusted     = "trusted"
 	setMarked      = "marked"
 	setSources     = "sources"
-	setMasquerade  = "masquerade"
-	setSNAT        = "snat"
+	setMasquerade  = "masqueraded"
+	setSNAT        = "source_addr"
 	setHairpin     = "hairpin"
 	setClamp       = "clamp"
 	setPortAny     = "port_any"

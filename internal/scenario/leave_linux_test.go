@@ -42,6 +42,11 @@ func testNothingLeaves(t *testing.T, on backend) {
 		h.in(h.lan.Path(), "ip", "addr", "add", a, "dev", "eth0", "nodad")
 		t.Cleanup(func() { h.in(h.lan.Path(), "ip", "addr", "del", a, "dev", "eth0") })
 	}
+	// Answers to anybody find a way, also those to the unspecified address.
+	for _, gateway := range []string{lanV4, lanV6} {
+		h.sh("ip", "route", "add", "default", "via", gateway)
+		t.Cleanup(func() { h.sh("ip", "route", "del", "default", "via", gateway) })
+	}
 	foreign, _ := h.foreignPair("virbr8")
 	open := h.container("open", nil, h.network(9))
 	words := [][]byte{[]byte(secret)}
@@ -51,6 +56,7 @@ func testNothingLeaves(t *testing.T, on backend) {
 	closed := []*closedNetwork{
 		{num: 1, opts: []netOption{inside}},
 		{num: 2, opts: []netOption{inside, mode("isolated")}},
+		{num: 4, opts: []netOption{inside, label(labelIPv4, "false"), func(c *netConfig) { c.v4 = nil }}},
 	}
 	for _, c := range closed {
 		words = append(words, netip.MustParsePrefix(fmt.Sprintf("fd99:0:0:%d::/64", c.num)).Addr().AsSlice()[:8])
@@ -81,7 +87,7 @@ func testNothingLeaves(t *testing.T, on backend) {
 		c.create(h, n)
 	}
 	n.rounds(t, 2)
-	useSockets(h, closed, targets)
+	useSockets(h, closed[:2], targets)
 	// A router for multicast is no way out either.
 	for _, group := range []string{"239.9.9.9", "ff0e::9"} {
 		g := netip.MustParseAddr(group)
@@ -304,6 +310,7 @@ func (n *noise) frames(num int) [][]byte {
 			list = append(list, carried(mac, mac2, netip.AddrPortFrom(own[v6], 4000), netip.AddrPortFrom(dst, port), secret))
 			for _, src := range sources {
 				list = append(list, carried(mac, mac2, netip.AddrPortFrom(netip.MustParseAddr(src), 4000), netip.AddrPortFrom(dst, port), secret))
+				list = append(list, echoRequest(mac, mac2, netip.MustParseAddr(src), dst, secret))
 			}
 		}
 	}
@@ -342,12 +349,30 @@ func solicitation(mac net.HardwareAddr, from, who netip.Addr) []byte {
 	body = append(append(body, 1, 1), mac...)
 	w := who.As16()
 	group := netip.AddrFrom16([16]byte{0xff, 2, 11: 1, 12: 0xff, 13: w[13], 14: w[14], 15: w[15]})
-	pseudo := append(from.AsSlice(), group.AsSlice()...)
+	return icmp6(mac, groupMAC(group), from, group, body)
+}
+
+func icmp6(mac, to net.HardwareAddr, from, dst netip.Addr, body []byte) []byte {
+	pseudo := append(from.AsSlice(), dst.AsSlice()...)
 	pseudo = append(pseudo, 0, 0, 0, byte(len(body)), 0, 0, 0, unix.IPPROTO_ICMPV6)
 	binary.BigEndian.PutUint16(body[2:], checksum(append(pseudo, body...)))
 	ip := []byte{0x60, 0, 0, 0, 0, byte(len(body)), unix.IPPROTO_ICMPV6, 255}
-	ip = append(append(ip, from.AsSlice()...), group.AsSlice()...)
-	return ethernet(mac, groupMAC(group), unix.ETH_P_IPV6, append(ip, body...))
+	ip = append(append(ip, from.AsSlice()...), dst.AsSlice()...)
+	return ethernet(mac, to, unix.ETH_P_IPV6, append(ip, body...))
+}
+
+// echoRequest is what everybody answers to whom it says that it comes from (RFC 792,
+// RFC 4443).
+func echoRequest(mac, to net.HardwareAddr, from, dst netip.Addr, text string) []byte {
+	if dst.Is6() {
+		return icmp6(mac, to, from, dst, append([]byte{128, 0, 0, 0, 0, 1, 0, 1}, text...))
+	}
+	body := append([]byte{8, 0, 0, 0, 0, 1, 0, 1}, text...)
+	binary.BigEndian.PutUint16(body[2:], checksum(body))
+	ip := []byte{0x45, 0, 0, byte(20 + len(body)), 0, 0, 0, 0, 64, unix.IPPROTO_ICMP, 0, 0}
+	ip = append(append(ip, from.AsSlice()...), dst.AsSlice()...)
+	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
+	return ethernet(mac, to, unix.ETH_P_IP, append(ip, body...))
 }
 
 // useSockets has members with routes to everywhere do as programs do.

@@ -261,6 +261,7 @@ func overlap(n, o *model.Network, pools, others []model.Pool) error {
 func (d Driver) Network(n *model.Network) []model.Object {
 	b := n.Bridge
 	fw := model.FirewallNetwork{ID: n.ID, Bridge: b.Link}
+	trusted := slices.Compact(slices.Sorted(slices.Values(b.Trusted))) // a name may have been given twice
 	for _, p := range slices.Concat(n.IPAM.Pools4, n.IPAM.Pools6) {
 		v6 := p.Prefix.Addr().Is6()
 		f, source := &fw.V4, b.Source4
@@ -269,8 +270,12 @@ func (d Driver) Network(n *model.Network) []model.Object {
 		}
 		*f = &model.FirewallFamily{
 			Subnets: []netip.Prefix{p.Prefix}, Mode: n.Mode(v6), Masquerade: b.Masquerade, MasqueradeTo: source,
-			Internal: n.Internal, ICC: b.ICC, Trusted: b.Trusted, TrustedMark: b.TrustedMark, ClampMSS: b.ClampMSS,
+			Internal: n.Internal, ICC: b.ICC, Trusted: trusted, TrustedMark: b.TrustedMark, ClampMSS: b.ClampMSS,
 		}
+	}
+	if n.Internal && fw.V4 == nil && !b.Adopted {
+		// No setting keeps the host from IPv4 on a link, so the rules do.
+		fw.V4 = &model.FirewallFamily{Mode: model.ModeIsolated, Internal: true, ICC: b.ICC}
 	}
 	link := model.Bridge{
 		Name: b.Link, Group: d.Group, Alias: fmt.Sprintf("network %s %s", n.Name, n.ID), MAC: hardwareAddr(n.ID),

@@ -240,6 +240,23 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// TestTrustedTwice wants each trusted link once: an element that is wanted twice is
+// there once, so the rules would never be as they should.
+func TestTrustedTwice(t *testing.T) {
+	n := network(map[string]string{"com.docker.network.bridge.trusted_host_interfaces": "wg0:eth0:wg0"})
+	if err := d.Prepare(n, model.Env{Link: noLinks}); err != nil {
+		t.Fatal(err)
+	}
+	n.IPAM.Pools4 = []model.Pool{pool("10.2.0.0/24", "10.2.0.1")}
+	fw, ok := d.Network(n)[0].(model.FirewallNetwork)
+	if !ok {
+		t.Fatalf("the first object is a %T", d.Network(n)[0])
+	}
+	if diff := cmp.Diff([]string{"eth0", "wg0"}, fw.V4.Trusted); diff != "" {
+		t.Errorf("trusted links (-want +got):\n%s", diff)
+	}
+}
+
 func TestSize(t *testing.T) {
 	for _, tt := range []struct {
 		name, given    string
