@@ -63,7 +63,8 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 	return nil
 }
 
-// relaxForwarding turns off what we turned on when no network is left.
+// relaxForwarding turns off what we turned on when no network is left, also none of
+// another data directory.
 func (e *Engine) relaxForwarding(ctx context.Context) {
 	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
 	if err != nil {
@@ -80,6 +81,10 @@ func (e *Engine) relaxForwarding(ctx context.Context) {
 	e.mu.RUnlock()
 	if left > 0 || !had.on() {
 		return
+	}
+	if shared, err := e.kernel.Shared(ctx); err != nil || shared {
+		e.logErr("look for networks of others", recordForwarding, err)
+		return // with the guard; the next network of ours that goes, or start, looks again
 	}
 	for _, f := range []struct{ v6, on bool }{{false, had.V4}, {true, had.V6}} {
 		if f.on {

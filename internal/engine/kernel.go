@@ -48,6 +48,8 @@ type Kernel interface {
 	// Forward turns forwarding of a family on, or off and back what was changed for
 	// the links.
 	Forward(ctx context.Context, v6, on bool, links []string) error
+	// Shared says whether another data directory has networks on this host.
+	Shared(ctx context.Context) (bool, error)
 	// Guard tells the firewall to drop what would only pass through the host,
 	// since we, not the user, made it a router.
 	Guard(ctx context.Context, v4, v6 bool) error

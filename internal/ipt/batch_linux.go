@@ -132,8 +132,8 @@ func (f *family) change(have rules, add, del model.FirewallChange, guard bool) c
 		}
 	}
 	if guard != f.guarded(have) {
-		forward := f.base(guard)[tableFilter].chains[f.chain(chainForward)]
-		c[place{tableFilter, f.chain(chainForward), ""}] = forward[""]
+		rules := f.base(guard)[tableFilter].chains[f.chain(chainGuard)]
+		c[place{tableFilter, f.chain(chainGuard), ""}] = rules[""]
 	}
 	return c
 }

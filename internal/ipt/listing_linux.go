@@ -175,7 +175,7 @@ func (f *family) networks(rs rules) map[string]bool {
 	return ids
 }
 
-// guarded says whether the forward chain drops what is not for us.
+// guarded says whether what is for no network is dropped.
 func (f *family) guarded(rs rules) bool {
 	guard := f.guardRule()
 	return slices.ContainsFunc(rs[tableFilter].chains[guard.chain][""], func(e entry) bool { return e.comment == guard.comment })

@@ -35,6 +35,7 @@ const (
 	chainLeave   = "LEAVE"  // from a network to the outside
 	chainPass    = "PASS"   // marks and accepts
 	chainInput   = "INPUT"  // from a network to the host
+	chainGuard   = "GUARD"  // what is for no network at all, where we made the host a router
 
 	chainPublish = "PUBLISH" // connections to addresses of the host
 	chainAddress = "ADDRESS" // ports of one address
@@ -117,7 +118,7 @@ func (f *family) chain(c string) string { return f.name + "-" + c }
 func chains() map[string][]string {
 	return map[string][]string{
 		tableFilter: {
-			chainForward, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput,
+			chainForward, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainGuard,
 		},
 		tableNAT: {chainPublish, chainAddress, chainAny, chainPost},
 		tableRaw: {chainRaw, chainSource},
@@ -192,6 +193,8 @@ func (f *family) base(guarded bool) rules {
 	}
 	filter.hook(f, true, chainForward, f.to(chainForward))
 	filter.hook(f, true, chainInput, f.to(chainInput))
+	// After all that accepts, also in the name of another data directory.
+	filter.hook(f, false, chainForward, f.to(chainGuard))
 	nat.add(
 		f.rule(chainPublish, "", f.to(chainAddress)),
 		f.rule(chainPublish, "", f.to(chainAny)),
@@ -221,8 +224,11 @@ func (t *table) hook(f *family, first bool, chain string, words ...string) {
 	t.hooks = append(t.hooks, hook{f.entry(chain, "", words), first})
 }
 
-// guardRule drops what is not for us at all.
-func (f *family) guardRule() entry { return f.rule(chainForward, "", drop) }
+// guardRule drops what is not for us at all. What another backend has accepted for
+// another data directory carries the mark.
+func (f *family) guardRule() entry {
+	return f.rule(chainGuard, "", fmt.Sprintf("-m mark ! --mark %#x/%#x", model.FirewallMark, model.FirewallMark), drop)
+}
 
 // part is the network's configuration for one family, nil without it.
 func part(n *model.FirewallNetwork, v6 bool) *model.FirewallFamily {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -324,6 +325,14 @@ func (k *Kernel) rule(ctx context.Context) (done func(), err error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("change the firewall: %w", ctx.Err())
 	}
+}
+
+// Shared says whether another data directory has bridges in this namespace.
+func (k *Kernel) Shared(ctx context.Context) (bool, error) {
+	links, err := k.rt.Links(ctx)
+	return slices.ContainsFunc(links, func(l rtnl.Link) bool {
+		return l.Kind == "bridge" && l.Group != 0 && l.Group != k.group && strings.HasPrefix(l.Alias, "network ")
+	}), err
 }
 
 // Guard makes the firewall drop, in the families given, what would only pass

@@ -217,7 +217,7 @@ func (f *Firewall) loadOnce(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
 		}
-		guarded := len(rules["foreign"]) > 0
+		guarded := len(rules[chainGuard]) > 0
 		if fam.v6() {
 			f.guard.V6 = guarded
 		} else {
@@ -408,10 +408,10 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 	}
 	f.elems(b, unix.NFT_MSG_NEWSETELEM, fam, add)
 	if on := g.Of(fam.v6()); on != f.guard.Of(fam.v6()) {
-		b.flushChain(fam.num, f.table, "foreign")
+		b.flushChain(fam.num, f.table, chainGuard)
 		if on {
 			r := guardRule()
-			return b.newRule(fam.num, f.table, "foreign", r.comment(), r.exprs, 0)
+			return b.newRule(fam.num, f.table, chainGuard, r.comment(), r.exprs, 0)
 		}
 	}
 	return nil

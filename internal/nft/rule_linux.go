@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"strings"
 
@@ -205,6 +206,15 @@ func setMark() stmt {
 			Mask: native32(^uint32(MarkBit)), Xor: native32(MarkBit),
 		},
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg0},
+	}}
+}
+
+// unmarked asks whether no forward chain of ours has accepted the packet.
+func unmarked() stmt {
+	return stmt{fmt.Sprintf("meta mark & %#08x == 0", MarkBit), []expr.Any{
+		meta(expr.MetaKeyMARK, reg0),
+		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: native32(MarkBit), Xor: native32(0)},
+		compare(expr.CmpOpEq, native32(0)),
 	}}
 }
 

@@ -38,6 +38,9 @@ const (
 	setLinks       = "links"
 )
 
+// chainGuard is empty where we have not made the host a router.
+const chainGuard = "guard"
+
 // Data types as the nft program numbers them; a concatenation is the numbers of
 // its parts in six bits each.
 const (
@@ -184,7 +187,9 @@ func (f *family) publishRules() []rule {
 
 // base returns the chains that every table has.
 func (f *family) base(guarded bool) []chainDef {
-	foreign := chainDef{name: "foreign"}
+	// What others' tables accept is known when this comes: also that of another data
+	// directory.
+	foreign := chainDef{name: chainGuard, kind: "filter", hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: 5}
 	if guarded {
 		foreign.rules = []rule{guardRule()}
 	}
@@ -254,7 +259,7 @@ func (f *family) base(guarded bool) []chainDef {
 		{
 			name: "forward", kind: "filter", hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: -5,
 			rules: []rule{
-				newRule("", ours("iifname", false), ours("oifname", false), goTo("foreign")),
+				newRule("", ours("iifname", false), ours("oifname", false), accept()),
 				newRule("", synAlone(), jump("mss")),
 				newRule("", ctState(), goTo("pass")),
 				newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
@@ -266,7 +271,11 @@ func (f *family) base(guarded bool) []chainDef {
 	}
 }
 
-func guardRule() rule { return newRule("", drop()) }
+// guardRule drops what neither comes from a network nor goes to one, be it of another
+// data directory.
+func guardRule() rule {
+	return newRule("", ours("iifname", false), ours("oifname", false), unmarked(), drop())
+}
 
 // part is the network's configuration for one family, nil without it.
 func part(n *model.FirewallNetwork, v6 bool) *model.FirewallFamily {

@@ -229,6 +229,9 @@ func (k *Kernel) ForeignDNAT(_ context.Context, ports []model.Port) (found []mod
 	return found, nil
 }
 
+// Shared is false.
+func (k *Kernel) Shared(context.Context) (bool, error) { return false, nil }
+
 // Guard does nothing.
 func (k *Kernel) Guard(context.Context, bool, bool) error { return nil }
 

@@ -1,0 +1,68 @@
+package scenario_test
+
+import (
+	"testing"
+
+	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/nstest"
+)
+
+// TestSharedHost has two data directories on a host that one of them made a router: it
+// guards the host, and is in nobody's way.
+func TestSharedHost(t *testing.T) {
+	for _, pair := range [][2]backend{
+		{nftables, nftables}, {iptablesNFT, iptablesNFT}, {iptablesLegacy, iptablesLegacy}, {nftables, iptablesNFT}, {iptablesLegacy, nftables},
+	} {
+		t.Run("two data directories do not touch each other: "+string(pair[0])+" and "+string(pair[1]), func(t *testing.T) {
+			nstest.Require(t, backends()[pair[0]], backends()[pair[1]])
+			testSharedHost(t, pair)
+		})
+	}
+}
+
+func testSharedHost(t *testing.T, pair [2]backend) {
+	t.Helper()
+	h := bareHost(t, pair[0].option("EnableIPForwarding"))
+	families := []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"}
+	for _, name := range families {
+		h.sysctl(name, "0")
+	}
+	for _, name := range []string{"all", "default", "eth0", "lo"} {
+		h.sysctl("ipv6/conf/"+name+"/accept_ra", "0")
+	}
+	forwards := func(want string) {
+		t.Helper()
+		for _, name := range families {
+			if got := h.readSysctl(name); got != want {
+				t.Errorf("%s is %s, want %s", name, got, want)
+			}
+		}
+	}
+	h.lanServer()
+	h.start()
+	o := &host{t: t, data: h.data + "2", run: h.run + "2", opts: []config.Option{pair[1].option()}, own: h.own, lan: h.lan}
+	t.Cleanup(o.clear)
+	o.start()
+	n, theirs := h.network(1), o.network(2)
+	c, other := h.container("c1", both(nil, 7001, 0), n), o.container("c2", both(nil, 7002, 0), theirs)
+	reach := func(c *container, number uint16) {
+		t.Helper()
+		for _, f := range [][2]string{{hostV4, lanV4}, {hostV6, lanV6}} {
+			h.visit(
+				visit{who: "lan", from: h.lan, to: at(f[0], number), want: c.name},
+				visit{c.name, c.ns, at(f[1], port), "lan", f[0]},
+			)
+		}
+	}
+	forwards("1")
+	reach(c, 7001)
+	reach(other, 7002)
+	h.remove(c)
+	h.drop(n)
+	forwards("1") // the other one needs it
+	reach(other, 7002)
+	o.remove(other)
+	o.drop(theirs)
+	h.drop(h.network(1))
+	forwards("0")
+}
