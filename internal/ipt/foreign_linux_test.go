@@ -90,7 +90,7 @@ func TestDockerStartsLater(t *testing.T) {
 			words := strings.Fields(line)
 			order = append(order, words[len(words)-1])
 		}
-		if diff := cmp.Diff([]string{"ACCEPT", "DOCKER-USER", "LIBNETWORK-FORWARD", "DOCKER-FORWARD"}, order); diff != "" {
+		if diff := cmp.Diff([]string{"ACCEPT", "DOCKER-USER", "LIBNETWORK-FORWARD", "DOCKER-FORWARD", "LIBNETWORK-GUARD"}, order); diff != "" {
 			t.Errorf("rules of FORWARD (-want +got):\n%s", diff)
 		}
 	})

@@ -62,7 +62,7 @@ func (f *family) parse(out []byte) listing {
 				break
 			}
 			if len(t.hooks) > hooks {
-				if overtaken {
+				if overtaken && targetOf(text) == f.chain(chainForward) {
 					t.hooks[hooks].comment = misplaced
 				}
 				break
