@@ -34,6 +34,7 @@ func TestGoldenSettings(t *testing.T) {
 		{Name: "ENTER", Says: "what comes from outside", Depends: fwtest.Outsiders},
 		{Name: "LEAVE", Says: "what goes outside", Depends: fwtest.Inside},
 		{Name: "INPUT", Says: "what goes to the host", Depends: fwtest.Isolated},
+		{Name: "OUTPUT", Says: "what the host has to say", Depends: fwtest.Isolated},
 		{Name: "POST", Says: "the source address of what goes outside, or to a published port of the network", Depends: fwtest.Sources},
 		{Name: "RAW", Says: "loopback addresses", Depends: fwtest.Always},
 		{Name: "SOURCE", Says: "the addresses that a member may send from", Depends: fwtest.Inside},

@@ -35,6 +35,7 @@ const (
 	chainLeave   = "LEAVE"  // from a network to the outside
 	chainPass    = "PASS"   // marks and accepts
 	chainInput   = "INPUT"  // from a network to the host
+	chainOutput  = "OUTPUT" // from the host to a network that it has no address of
 	chainGuard   = "GUARD"  // what is for no network at all, where we made the host a router
 
 	chainPublish = "PUBLISH" // connections to addresses of the host
@@ -118,7 +119,7 @@ func (f *family) chain(c string) string { return f.name + "-" + c }
 func chains() map[string][]string {
 	return map[string][]string{
 		tableFilter: {
-			chainForward, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainGuard,
+			chainForward, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainOutput, chainGuard,
 		},
 		tableNAT: {chainPublish, chainAddress, chainAny, chainPost},
 		tableRaw: {chainRaw, chainSource},
@@ -193,6 +194,7 @@ func (f *family) base(guarded bool) rules {
 	}
 	filter.hook(f, true, chainForward, f.to(chainForward))
 	filter.hook(f, true, chainInput, f.to(chainInput))
+	filter.hook(f, true, chainOutput, "-p "+f.icmp, f.to(chainOutput))
 	// After all that accepts, also in the name of another data directory.
 	filter.hook(f, false, chainForward, f.to(chainGuard))
 	nat.add(
@@ -272,6 +274,12 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 	}
 	if c.Mode == model.ModeIsolated {
 		add(chainInput, in, drop)
+		// What the host has to say to a member, as that a packet is too old, would leave.
+		for _, p := range c.Subnets {
+			for _, e := range f.icmpErrors() {
+				add(chainOutput, "-d "+p.Masked().String(), "! "+out, e, drop)
+			}
+		}
 	}
 	raw := []entry{f.rule(chainRaw, n.ID, in, drop)}
 	if c.Internal {
@@ -289,6 +297,19 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		tableNAT:    f.post(n.ID, out, c),
 		tableRaw:    raw,
 	}
+}
+
+// icmpErrors match the errors of ICMP (RFC 792; RFC 4443, 2.1).
+func (f *family) icmpErrors() []string {
+	types, format := []int{3, 4, 5, 11, 12}, "-p icmp -m icmp --icmp-type %d"
+	if f.v6 {
+		types, format = []int{1, 2, 3, 4}, "-p ipv6-icmp -m icmp6 --icmpv6-type %d"
+	}
+	var list []string
+	for _, n := range types {
+		list = append(list, fmt.Sprintf(format, n))
+	}
+	return list
 }
 
 // unrouted are sources that a member may have beside those of its subnet: none yet,

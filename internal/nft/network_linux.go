@@ -141,6 +141,30 @@ func (f *family) sourceRules() []rule {
 	return append(rules, newRule("", f.notSource(), drop()))
 }
 
+// outputRules drop errors of ICMP for members that do not go to our bridges.
+func (f *family) outputRules() []rule {
+	list := [][2]byte{{3, 5}, {11, 12}} // RFC 792
+	if f.v6() {
+		list = [][2]byte{{1, 4}} // RFC 4443, 2.1
+	}
+	var rules []rule
+	for _, types := range list {
+		rules = append(rules, newRule("", f.icmpType(types[0], types[1]), f.inSet("daddr", setSubnets), ours("oifname", false), drop()))
+	}
+	return rules
+}
+
+// icmpType asks for a range of types.
+func (f *family) icmpType(first, last byte) stmt {
+	icmp, word := f.icmp(), "icmp"
+	if f.v6() {
+		word = "icmpv6"
+	}
+	return stmt{fmt.Sprintf("%s %s type %d-%d", icmp.text, word, first, last), append(icmp.exprs,
+		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+		compare(expr.CmpOpGte, []byte{first}), compare(expr.CmpOpLte, []byte{last}))}
+}
+
 // hairpinRules are for what a published port has led to a network and comes from one
 // of its addresses: from a member, which reaches another one, or itself. The answer
 // must come back here to be translated, not straight by the bridge. Frames that stay on

@@ -227,6 +227,12 @@ func (f *family) base(guarded bool) []chainDef {
 			rules: []rule{newRule("", inSet("iifname", setIsolated), drop())},
 		},
 		{
+			// Of an isolated network the host has no address, and what it has to say
+			// to a member of one, as that a packet is too old, would leave.
+			name: "output", kind: "filter", hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: -5,
+			rules: f.outputRules(),
+		},
+		{
 			// Loopback addresses are routed on our bridges (route_localnet), for
 			// ports published on 127.0.0.1; so they are stopped here. So is what a
 			// member of an internal network sends in the name of somebody elsewhere: the

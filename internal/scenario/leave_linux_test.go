@@ -307,7 +307,8 @@ func (n *noise) frames(num int) [][]byte {
 			to = append(to, groupMAC(dst))
 		}
 		for _, mac2 := range to {
-			list = append(list, carried(mac, mac2, netip.AddrPortFrom(own[v6], 4000), netip.AddrPortFrom(dst, port), secret))
+			mine := carried(mac, mac2, netip.AddrPortFrom(own[v6], 4000), netip.AddrPortFrom(dst, port), secret)
+			list = append(list, mine, dying(mine))
 			for _, src := range sources {
 				list = append(list, carried(mac, mac2, netip.AddrPortFrom(netip.MustParseAddr(src), 4000), netip.AddrPortFrom(dst, port), secret))
 				list = append(list, echoRequest(mac, mac2, netip.MustParseAddr(src), dst, secret))

@@ -156,6 +156,19 @@ func carried(mac, to net.HardwareAddr, src, dst netip.AddrPort, text string) []b
 	return ethernet(mac, to, kind, datagram(src, dst, text))
 }
 
+// dying is a frame whose packet has but one hop left.
+func dying(frame []byte) []byte {
+	f := slices.Clone(frame)
+	ip := f[14:]
+	if ip[0]>>4 == 6 {
+		ip[7] = 1
+		return f
+	}
+	ip[8], ip[10], ip[11] = 1, 0, 0
+	binary.BigEndian.PutUint16(ip[10:], checksum(ip[:20]))
+	return f
+}
+
 // groupMAC is the address of the frames to a multicast group (RFC 1112, RFC 2464).
 func groupMAC(group netip.Addr) net.HardwareAddr {
 	b := group.AsSlice()

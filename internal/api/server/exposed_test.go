@@ -27,7 +27,7 @@ func TestExposed(t *testing.T) {
 	want := `[` +
 		`{"container":"c1","network":"web","from":"neighbour","protocol":"all","address":"10.8.0.2","port":1,"port_end":65535,` +
 		`"ip":"10.8.0.2","container_port":1,"container_port_end":65535,"through":"kernel","why":"containers of web reach each other",` +
-		`"rules":[{"show":"nft list chain ip libnetwork in_` + n.ID[:12] + `","text":"oifname \"` + n.Bridge + `\" goto pass"}],"warnings":[]},` +
+		`"rules":[{"show":"nft list set ip libnetwork icc","text":"\"` + n.Bridge + `\""}],"warnings":[]},` +
 		`{"container":"c1","network":"web","from":"host","protocol":"all","address":"10.8.0.2","port":1,"port_end":65535,` +
 		`"ip":"10.8.0.2","container_port":1,"container_port_end":65535,"through":"kernel","why":"the host reaches its containers","rules":[],"warnings":[]},` +
 		`{"container":"c1","network":"web","from":"host","protocol":"tcp","address":"127.0.0.1","port":8080,"port_end":8080,` +
