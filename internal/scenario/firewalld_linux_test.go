@@ -218,10 +218,17 @@ func (h *host) rules() string {
 func (h *host) ours(on backend) string {
 	h.t.Helper()
 	h.t.Setenv("TABLE", kernel.Table(h.data))
+	programs := listings[kernel.Backend(on)]
+	if on == nftables {
+		programs = programs[:2] // those of our own tables
+	}
 	all := ""
 	eventually(h.t, "the rules do not come to rest", func() bool {
 		before := all
-		all = allRules(h.t, kernel.Backend(on))
+		var err error
+		if all, err = linesOf(programs); err != nil {
+			h.t.Fatal(err)
+		}
 		return all == before
 	})
 	if on == nftables {

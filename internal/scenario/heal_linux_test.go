@@ -51,9 +51,12 @@ func allRules(t *testing.T, backend kernel.Backend) string {
 }
 
 // listRules fails where there is no table of ours.
-func listRules(backend kernel.Backend) (string, error) {
+func listRules(backend kernel.Backend) (string, error) { return linesOf(listings[backend]) }
+
+// linesOf are the lines of rules that programs show, sorted.
+func linesOf(programs [][]string) (string, error) {
 	var lines []string
-	for _, args := range listings[backend] {
+	for _, args := range programs {
 		out, err := run(args...)
 		if err != nil {
 			return "", err
