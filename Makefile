@@ -17,7 +17,7 @@ TEST_COMMANDS := nft iptables ip conntrack ps ping gcc runc busybox dbus-daemon 
 # The systems for which every package must build.
 OTHER_OS := windows darwin freebsd
 
-TEST_FLAGS ?= -race -shuffle=on -timeout 20m
+TEST_FLAGS ?= -race -shuffle=on -timeout 24m
 FUZZ_TIME  ?= 30s
 BENCH      ?= .
 BENCH_FLAGS ?= -benchtime=300x

@@ -323,7 +323,8 @@ func (e *Engine) commit(ctx context.Context, ops ...store.Op) error {
 	return nil
 }
 
-func (e *Engine) env(ctx context.Context, driver string) model.Env {
+// env is what a driver may know, without the other networks.
+func (e *Engine) env(ctx context.Context) model.Env {
 	return model.Env{
 		Link: func(name string) (model.HostLink, bool) {
 			l, ok, err := e.kernel.Link(ctx, name)
@@ -332,7 +333,6 @@ func (e *Engine) env(ctx context.Context, driver string) model.Env {
 			}
 			return l, ok
 		},
-		Others: e.networksOf(driver),
 		EgressMTU: func() int {
 			mtu, err := e.kernel.EgressMTU(ctx)
 			if err != nil {
@@ -343,13 +343,7 @@ func (e *Engine) env(ctx context.Context, driver string) model.Env {
 	}
 }
 
-// networksOf returns the networks of a driver, those being made included.
-func (e *Engine) networksOf(driver string) []*model.Network {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	return e.networksOfLocked(driver)
-}
-
+// networksOfLocked returns the networks of a driver, those being made included.
 func (e *Engine) networksOfLocked(driver string) []*model.Network {
 	return slices.DeleteFunc(e.recordsLocked(), func(r *model.Network) bool { return r.Driver != driver })
 }

@@ -158,7 +158,7 @@ func (e *Engine) admit(drv model.Driver, name string) error {
 
 // plan settles a new network's options and addresses, and lists it as planned.
 func (e *Engine) plan(ctx context.Context, drv model.Driver, rec *model.Network, undo *undoList) error {
-	env := e.env(ctx, rec.Driver)
+	env := e.env(ctx)
 	if err := drv.Prepare(rec, env); err != nil {
 		return err
 	}

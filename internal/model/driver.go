@@ -40,7 +40,8 @@ type Traits struct {
 
 // Env is what a driver may know of the world when it plans a network.
 type Env struct {
-	// Others are the networks of the same driver, those being made included.
+	// Others are the networks of the same driver, those being made included. Only Plan
+	// knows them.
 	Others []*Network
 	// Link looks up a link of the host by name.
 	Link func(name string) (HostLink, bool)
