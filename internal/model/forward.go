@@ -61,7 +61,8 @@ func (p Port) objects() []Object {
 	case !p.Forwarded():
 		out = append(out, p)
 	case single && !all6 && !p.Host.IsLoopback(): // loopback addresses are not translated
-		out = append(out, KeptPort{Proto: p.Proto, Host: netip.AddrPortFrom(p.Host, p.First), Owner: p.Owner})
+		host := p.Host.WithZone("") // rules know no zones
+		out = append(out, KeptPort{Proto: p.Proto, Host: netip.AddrPortFrom(host, p.First), Owner: p.Owner})
 	}
 	if single && (p.Forwarded() || all6 || p.Proxy) {
 		out = append(out, Forward{

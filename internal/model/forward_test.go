@@ -22,6 +22,7 @@ func TestPortObjects(t *testing.T) {
 		{"::1", "::1", "fd00::2", 6, 80, false, []string{"forward/6/[::1]:80"}},
 		{"IPv6 to IPv4", "::", "10.0.0.2", 6, 80, false, []string{"forward/6/[::]:80"}},
 		{"one IPv6 address to IPv4", "fd00::1", "10.0.0.2", 6, 80, false, []string{"kept/6/[fd00::1]:80", "forward/6/[fd00::1]:80"}},
+		{"one of a link to IPv4", "fe80::1%eth0", "10.0.0.2", 6, 80, false, []string{"kept/6/[fe80::1]:80", "forward/6/[fe80::1%eth0]:80"}},
 		{"a range has its rule alone", "::", "fd00::2", 6, 90, true, []string{"port/6/[::]:80-90"}},
 		{"SCTP has its rule alone", "::", "fd00::2", 132, 80, true, []string{"port/132/[::]:80-80"}},
 	} {
