@@ -111,7 +111,10 @@ type Kind struct {
 // What a kind may depend on.
 
 // Members are the settings for what goes between members, and out of a network.
-func Members(s Setting) string { return words(name("icc", s.ICC), is("internal", s.Internal)) }
+func Members(s Setting) string { return words(ICC(s), Inside(s)) }
+
+// ICC is the setting for what goes between members alone.
+func ICC(s Setting) string { return name("icc", s.ICC) }
 
 // Outsiders are those for what comes in from outside.
 func Outsiders(s Setting) string {

@@ -28,9 +28,10 @@ func TestRenderGolden(t *testing.T) {
 
 func TestGoldenSettings(t *testing.T) {
 	kinds := []fwtest.Kind{
+		{Name: "CLOSED", Says: "between the network and all else", Depends: fwtest.Inside},
 		{Name: "MSS", Says: "the size of segments", Depends: fwtest.Clamped},
 		{Name: "CT", Says: "established connections", Depends: fwtest.Always},
-		{Name: "MEMBER", Says: "between members, and what internal networks must not", Depends: fwtest.Members},
+		{Name: "MEMBER", Says: "between members", Depends: fwtest.ICC},
 		{Name: "ENTER", Says: "what comes from outside", Depends: fwtest.Outsiders},
 		{Name: "LEAVE", Says: "what goes outside", Depends: fwtest.Inside},
 		{Name: "INPUT", Says: "what goes to the host", Depends: fwtest.Isolated},

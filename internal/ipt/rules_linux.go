@@ -26,10 +26,11 @@ func tableNames() []string { return []string{tableFilter, tableNAT, tableRaw} }
 // goes through those of the table filter in this order.
 const (
 	chainForward = "FORWARD"
+	chainClosed  = "CLOSED" // between an internal network and all else
 	chainMSS     = "MSS"    // lowers the size of segments
 	chainCT      = "CT"     // established connections of our networks
 	chainLink    = "LINK"   // between members that are linked
-	chainMember  = "MEMBER" // between members, and what internal networks must not
+	chainMember  = "MEMBER" // between members
 	chainEnter   = "ENTER"  // from outside into a network
 	chainOpen    = "OPEN"   // ports of members in routed networks
 	chainLeave   = "LEAVE"  // from a network to the outside
@@ -119,7 +120,7 @@ func (f *family) chain(c string) string { return f.name + "-" + c }
 func chains() map[string][]string {
 	return map[string][]string{
 		tableFilter: {
-			chainForward, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainOutput, chainGuard,
+			chainForward, chainClosed, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainOutput, chainGuard,
 		},
 		tableNAT: {chainPublish, chainAddress, chainAny, chainPost},
 		tableRaw: {chainRaw, chainSource},
@@ -180,6 +181,9 @@ func (f *family) base(guarded bool) rules {
 	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
 	filter, nat, raw := rs[tableFilter], rs[tableNAT], rs[tableRaw]
 	filter.add(
+		// Before what is established: a connection with an address of the host is, and goes
+		// on where a route leads when the host has that address no more.
+		f.rule(chainForward, "", f.to(chainClosed)),
 		f.rule(chainForward, "", syn, f.to(chainMSS)),
 		f.rule(chainForward, "", "-m conntrack --ctstate RELATED,ESTABLISHED", f.to(chainCT)),
 		f.rule(chainForward, "", f.to(chainLink)),
@@ -265,9 +269,9 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		add(chainMSS, in, syn, clamp)
 		add(chainMSS, out, syn, clamp)
 	}
-	if c.Internal || c.Mode == model.ModeIsolated {
-		add(chainMember, in, drop)
-		add(chainMember, out, drop)
+	if c.Internal {
+		add(chainClosed, in, "! "+out, drop)
+		add(chainClosed, "! "+in, out, drop)
 	} else {
 		filter = append(filter, f.enter(n.ID, out, c)...)
 		add(chainLeave, in, f.pass())

@@ -73,6 +73,9 @@ type Bridge struct {
 	// RouteLocalnet lets 127.0.0.0/8 be a source or destination on this link,
 	// which a port published on 127.0.0.1 needs.
 	RouteLocalnet bool
+	// StrictSource has the kernel drop IPv4 packets from members whose answer would
+	// leave by another link (rp_filter=1, RFC 3704, 2.2).
+	StrictSource bool
 	// Adopted marks a bridge of somebody else: it is used as it is, never
 	// created, changed or deleted.
 	Adopted bool

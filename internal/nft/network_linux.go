@@ -114,7 +114,6 @@ func (f *family) memberRules() []rule {
 // enterRules are for packets that come to a network from outside.
 func (f *family) enterRules() []rule {
 	return []rule{
-		newRule("", inSet("oifname", setInternal), drop()),
 		newRule("", ifaceVmap("oifname", setMarked)),
 		newRule("", ifaces("iifname . oifname", setTrusted), goTo("pass")),
 		newRule("", inSet("oifname", setRouted), f.icmp(), goTo("pass")),
@@ -226,6 +225,13 @@ func ifaces(words, set string) stmt {
 		meta(expr.MetaKeyIIFNAME, reg0), meta(expr.MetaKeyOIFNAME, reg0+unix.IFNAMSIZ/4),
 		&expr.Lookup{SourceRegister: reg0, SetName: set},
 	}}
+}
+
+// notWithin asks whether the packet goes from one link to another one.
+func notWithin() stmt {
+	s := ifaces("iifname . oifname", setWithin)
+	return stmt{"iifname . oifname != @" + setWithin, append(s.exprs[:2:2],
+		&expr.Lookup{SourceRegister: reg0, SetName: setWithin, Invert: true})}
 }
 
 func mark(m model.Mark) stmt {

@@ -266,10 +266,13 @@ func (f *family) base(guarded bool) []chainDef {
 			name: "forward", kind: "filter", hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: -5,
 			rules: []rule{
 				newRule("", ours("iifname", false), ours("oifname", false), accept()),
+				// Before what is established: a connection with an address of the host is,
+				// and goes on where a route leads when the host has that address no more.
+				newRule("", inSet("iifname", setInternal), notWithin(), drop()),
+				newRule("", inSet("oifname", setInternal), notWithin(), drop()),
 				newRule("", synAlone(), jump("mss")),
 				newRule("", ctState(), goTo("pass")),
 				newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
-				newRule("", inSet("iifname", setInternal), drop()),
 				newRule("", ours("oifname", true), goTo("enter")),
 				newRule("", goTo("pass")),
 			},

@@ -73,9 +73,16 @@ func (s *Socket) furnishBridge(ctx context.Context, b model.Bridge) error {
 		set.m.bytes(unix.IFLA_IFALIAS, clip(b.Alias)...)
 	}
 	set.m.nest(unix.IFLA_AF_SPEC, func() {
-		if b.RouteLocalnet {
+		if b.RouteLocalnet || b.StrictSource {
 			set.m.nest(unix.AF_INET, func() {
-				set.m.nest(inetConf, func() { set.m.u32(confRouteLocal, 1) })
+				set.m.nest(inetConf, func() {
+					if b.RouteLocalnet {
+						set.m.u32(confRouteLocal, 1)
+					}
+					if b.StrictSource {
+						set.m.u32(confRPFilter, 1)
+					}
+				})
 			})
 		}
 		if b.IPv6 {

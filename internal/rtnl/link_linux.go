@@ -18,6 +18,7 @@ import (
 const (
 	vethInfoPeer     = 1  // VETH_INFO_PEER
 	inetConf         = 1  // IFLA_INET_CONF
+	confRPFilter     = 8  // IPV4_DEVCONF_RP_FILTER
 	confRouteLocal   = 26 // IPV4_DEVCONF_ROUTE_LOCALNET
 	addrGenModeNone  = 1  // IN6_ADDR_GEN_MODE_NONE
 	extMaskSkipStats = 8  // RTEXT_FILTER_SKIP_STATS

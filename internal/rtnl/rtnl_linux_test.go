@@ -60,7 +60,7 @@ func prefixes(s ...string) []netip.Prefix {
 func testBridge() model.Bridge {
 	return model.Bridge{
 		Name: "br0", Group: 77, Alias: "net one", MAC: "02:42:00:00:00:01", MTU: 1400,
-		Addrs: prefixes("10.9.0.1/24", "fd00:9::1/64"), IPv6: true, RouteLocalnet: true,
+		Addrs: prefixes("10.9.0.1/24", "fd00:9::1/64"), IPv6: true, RouteLocalnet: true, StrictSource: true,
 	}
 }
 
@@ -113,12 +113,14 @@ func TestCreateBridge(t *testing.T) {
 		{
 			"both families", func(*model.Bridge) {},
 			[]string{"10.9.0.1/24", "fd00:9::1/64", "fe80::1/64"},
-			map[string]string{"ipv6/conf/br0/disable_ipv6": "0", "ipv6/conf/br0/accept_ra": "0", "ipv4/conf/br0/route_localnet": "1"},
+			map[string]string{"ipv6/conf/br0/disable_ipv6": "0", "ipv6/conf/br0/accept_ra": "0", "ipv4/conf/br0/route_localnet": "1", "ipv4/conf/br0/rp_filter": "1"},
 		},
 		{
-			"IPv4 alone", func(b *model.Bridge) { b.IPv6, b.RouteLocalnet, b.Addrs = false, false, b.Addrs[:1] },
+			"IPv4 alone", func(b *model.Bridge) {
+				b.IPv6, b.RouteLocalnet, b.StrictSource, b.Addrs = false, false, false, b.Addrs[:1]
+			},
 			[]string{"10.9.0.1/24"},
-			map[string]string{"ipv6/conf/br0/disable_ipv6": "1", "ipv4/conf/br0/route_localnet": "0"},
+			map[string]string{"ipv6/conf/br0/disable_ipv6": "1", "ipv4/conf/br0/route_localnet": "0", "ipv4/conf/br0/rp_filter": "0"},
 		},
 		{
 			"fe80::1 given", func(b *model.Bridge) { b.Addrs = prefixes("fe80::1/64") },

@@ -28,6 +28,9 @@ const (
 	secret           = "not for you"
 )
 
+// Addresses that the host has for a time; then a route leads there, by the default.
+const passingV4, passingV6 = "198.51.100.203", "2001:db8:7::203"
+
 // TestNothingLeaves has members of an internal and of an isolated network try all
 // that a container can to get a frame out, also while their networks come and go, the
 // controller restarts and the rules are flushed.
@@ -50,13 +53,14 @@ func testNothingLeaves(t *testing.T, on backend) {
 	foreign, _ := h.foreignPair("virbr8")
 	open := h.container("open", nil, h.network(9))
 	words := [][]byte{[]byte(secret)}
-	for _, a := range []string{quietV4, quietV6, voidV4, voidV6} {
+	for _, a := range []string{quietV4, quietV6, voidV4, voidV6, passingV4, passingV6} {
 		words = append(words, netip.MustParseAddr(a).AsSlice())
 	}
 	closed := []*closedNetwork{
 		{num: 1, opts: []netOption{inside}},
 		{num: 2, opts: []netOption{inside, mode("isolated")}},
 		{num: 4, opts: []netOption{inside, label(labelIPv4, "false"), func(c *netConfig) { c.v4 = nil }}},
+		{num: 5, opts: []netOption{inside, label(labelInhibit, "true")}},
 	}
 	for _, c := range closed {
 		words = append(words, netip.MustParsePrefix(fmt.Sprintf("fd99:0:0:%d::/64", c.num)).Addr().AsSlice()[:8])
@@ -82,12 +86,22 @@ func testNothingLeaves(t *testing.T, on backend) {
 		spies = append(spies, h.spy(at.where, at.ns, at.link, words...))
 	}
 	targets := []netip.Addr{open.v4, open.v6, netip.MustParseAddr("10.88.0.2"), netip.MustParseAddr("fd88::2")}
+	passing := func(op string) {
+		for _, a := range []string{passingV4 + "/32", passingV6 + "/128"} {
+			h.sh("ip", "addr", op, a, "dev", "lo")
+		}
+	}
+	passing("add")
+	t.Cleanup(func() { passing("del") })
 	n := newNoise(t, targets)
 	for _, c := range closed {
 		c.create(h, n)
 	}
 	n.rounds(t, 2)
 	useSockets(h, closed[:2], targets)
+	passing("del")
+	n.rounds(t, 1)
+	passing("add")
 	// A router for multicast is no way out either.
 	for _, group := range []string{"239.9.9.9", "ff0e::9"} {
 		g := netip.MustParseAddr(group)
@@ -314,6 +328,11 @@ func (n *noise) frames(num int) [][]byte {
 				list = append(list, echoRequest(mac, mac2, netip.MustParseAddr(src), dst, secret))
 			}
 		}
+	}
+	// The host answers, so that connection tracking takes these for established.
+	for _, dst := range []string{hostV4, hostV6, passingV4, passingV6} {
+		a := netip.MustParseAddr(dst)
+		list = append(list, echoRequest(mac, bridge, own[a.Is6()], a, secret))
 	}
 	for _, ask := range []string{quietV4, voidV4} {
 		for _, as := range []string{own[false].String(), lanV4, "10.99.9.2"} {

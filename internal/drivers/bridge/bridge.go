@@ -281,6 +281,8 @@ func (d Driver) Network(n *model.Network) []model.Object {
 		Name: b.Link, Group: d.Group, Alias: fmt.Sprintf("network %s %s", n.Name, n.ID), MAC: hardwareAddr(n.ID),
 		Addrs: b.Addrs, IPv6: len(n.IPAM.Pools6) > 0 && b.Mode6 != model.ModeIsolated,
 		RouteLocalnet: !d.NoFirewall && len(n.IPAM.Pools4) > 0, Adopted: b.Adopted, MTU: b.MTU,
+		// Where the host has no address of the subnet, its answers would leave.
+		StrictSource: n.Internal,
 	}
 	if d.NoFirewall {
 		return []model.Object{link}
