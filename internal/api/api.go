@@ -224,6 +224,17 @@ type Container struct {
 	// Endpoints are in the order that decides which of them gives the default route.
 	Endpoints []Endpoint `json:"endpoints"`
 	Ports     []Port     `json:"ports"`
+	// Open are the ports that others reach at the container's own addresses, on routed
+	// networks.
+	Open []OpenPort `json:"open,omitempty"`
+}
+
+// OpenPort is a port, or a range of ports, of a container at its own address.
+type OpenPort struct {
+	Protocol string     `json:"protocol"`
+	IP       netip.Addr `json:"ip"`
+	Port     uint16     `json:"port"`
+	PortEnd  uint16     `json:"port_end"`
 }
 
 // NetworkConnect connects a container to the network of the path.

@@ -52,23 +52,32 @@ func (a *app) containerCreate() *cobra.Command {
 // network with a way out may be connected later.
 func (a *app) warnUnpublished(wishes []api.Publish, k api.Container) {
 	for _, w := range wishes {
-		if slices.ContainsFunc(k.Ports, func(p api.Port) bool { return meets(p, w) }) {
+		if slices.ContainsFunc(k.Ports, func(p api.Port) bool { return meets(p, w) }) ||
+			slices.ContainsFunc(k.Open, func(p api.OpenPort) bool { return opens(p, w) }) {
 			continue
 		}
-		over := ""
+		needs := "with a way out"
 		if host, err := netip.ParseAddr(w.HostIP); err == nil {
-			over = " over IPv4"
+			needs = "that publishes at IPv4 addresses of the host"
 			if host.Is6() {
-				over = " over IPv6"
+				needs = "that publishes at IPv6 addresses of the host"
 			}
 		}
-		fmt.Fprintf(a.Stderr, "dnet: warning: %s is not published: container %s is on no network with a way out%s\n", w, k.ID, over)
+		fmt.Fprintf(a.Stderr, "dnet: warning: %s is not published: container %s is on no network %s\n", w, k.ID, needs)
 	}
 }
 
 func meets(p api.Port, w api.Publish) bool {
 	host, err := netip.ParseAddr(w.HostIP)
 	return p.Protocol == cmp.Or(w.Protocol, "tcp") && p.Port <= w.Port && w.Port <= p.PortEnd && (err != nil || host == p.HostIP)
+}
+
+// opens says whether a wish has opened a port of a routed network; one for a certain
+// address of the host opens none.
+func opens(p api.OpenPort, w api.Publish) bool {
+	host, err := netip.ParseAddr(w.HostIP)
+	return p.Protocol == cmp.Or(w.Protocol, "tcp") && p.Port <= w.Port && w.Port <= p.PortEnd &&
+		(err != nil || host.IsUnspecified() && host.Is6() == p.IP.Is6())
 }
 
 func (a *app) containerRemove() *cobra.Command {
@@ -119,6 +128,10 @@ func (a *app) containerPort() *cobra.Command {
 				}
 				fmt.Fprintf(a.Stdout, "%s -> %s\n", inside, outside)
 			}
+			for _, p := range k.Open {
+				inside, outside := portText(openPort(p))
+				fmt.Fprintf(a.Stdout, "%s -> %s (open, routed)\n", inside, outside)
+			}
 			return err
 		}),
 	}
@@ -137,6 +150,14 @@ func kept(how string) string {
 		return "taken by another program"
 	}
 	return how
+}
+
+// openPort is what a port that is open at the container's own address looks like among
+// those that are published: both sides are the same.
+func openPort(p api.OpenPort) api.Port {
+	return api.Port{
+		Protocol: p.Protocol, HostIP: p.IP, HostPort: p.Port, HostPortEnd: p.PortEnd, IP: p.IP, Port: p.Port, PortEnd: p.PortEnd,
+	}
 }
 
 // portText shows both sides of a published port.

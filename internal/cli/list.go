@@ -188,6 +188,10 @@ func rowOfContainer(k api.Container, o *output) containerRow {
 		inside, outside := portText(p)
 		ports = append(ports, outside+"->"+inside)
 	}
+	for _, p := range k.Open {
+		_, outside := portText(openPort(p))
+		ports = append(ports, outside+"/"+p.Protocol)
+	}
 	id := k.ID
 	if api.IsID(id) {
 		id = o.id(id)

@@ -38,10 +38,11 @@ func compareExposed(a, b Expose) int {
 	return cmp.Or(cmp.Compare(a.Proto, b.Proto), cmp.Compare(a.Port, b.Port))
 }
 
-// openPorts appends, for the families in which the sandbox's way out is a routed
-// network, the ports to be opened. A wish for one certain address of the host opens
-// nothing: it asks for less than everybody.
-func (v View) openPorts(objs []Object) []Object {
+// OpenPorts are the ports to be opened, in the families in which the sandbox's way out
+// is a routed network. A wish for one certain address of the host opens nothing: it asks
+// for less than everybody.
+func (v View) OpenPorts() []OpenPort {
+	var all []OpenPort
 	for _, v6 := range []bool{false, true} {
 		a := v.Provider(v6)
 		if a == nil || a.Network.Mode(v6) != ModeRouted || !a.Driver.Traits().Ports {
@@ -56,11 +57,9 @@ func (v View) openPorts(objs []Object) []Object {
 				Proto: p.Proto, Addr: a.addr(v6).Addr(), First: p.Port, Last: p.PortLast, Owner: v.Sandbox.ID,
 			})
 		}
-		for _, p := range merge(open) {
-			objs = append(objs, p)
-		}
+		all = append(all, merge(open)...)
 	}
-	return objs
+	return all
 }
 
 // merge sorts ranges of ports and joins those that overlap.

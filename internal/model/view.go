@@ -198,7 +198,9 @@ func (v View) Objects() []Object {
 	for p := range sb.Published.All() {
 		objs = append(objs, p.objects()...)
 	}
-	objs = v.openPorts(objs)
+	for _, p := range v.OpenPorts() {
+		objs = append(objs, p)
+	}
 	if wired {
 		objs = append(objs, v.connectivity()...)
 	}

@@ -97,5 +97,8 @@ func viewContainer(sb *engine.Sandbox) api.Container {
 			IP: p.Addr, Port: p.Port, PortEnd: p.Port + (p.Last - p.First), Kept: string(q.How),
 		})
 	}
+	for _, p := range sb.View().OpenPorts() {
+		v.Open = append(v.Open, api.OpenPort{Protocol: types.Protocol(p.Proto).String(), IP: p.Addr, Port: p.First, PortEnd: p.Last})
+	}
 	return v
 }
