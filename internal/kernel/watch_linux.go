@@ -39,10 +39,7 @@ func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action
 		all = append(all, firewall...)
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("watch the host's links and rules: %w", err)
-	}
-	return func(ctx context.Context) error {
+	run = func(ctx context.Context) error {
 		// When one cannot go on, the others end as well.
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -56,16 +53,28 @@ func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action
 		}
 		wg.Wait()
 		return errors.Join(errs...)
-	}, nil
+	}
+	if err != nil {
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		return nil, fmt.Errorf("watch the host's links and rules: %w", errors.Join(err, run(over))) // closes those that are open
+	}
+	return run, nil
 }
 
 func (k *Kernel) watchRules(changed func()) ([]watch, error) {
 	if f, ok := k.firewall.(*ipt.Firewall); ok {
 		w, err := f.Watch(changed)
-		return []watch{w}, err
+		if err != nil {
+			return nil, err
+		}
+		return []watch{w}, nil
 	}
 	w, err := k.firewall.(*nft.Firewall).Watch(changed)
-	return []watch{w, &legacyWatch{k.host, changed}}, err
+	if err != nil {
+		return nil, err
+	}
+	return []watch{w, &legacyWatch{k.host, changed}}, nil
 }
 
 // legacyWatch looks every few seconds whether the rules for users have changed in the
