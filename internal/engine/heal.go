@@ -44,9 +44,10 @@ type healer struct {
 	// repairs counts repairs by kind.
 	repairs map[string]uint64
 
-	// feuds is by what is repaired again and again. It belongs to the healer's
-	// goroutine.
-	feuds map[string]*feud
+	// What follows belongs to the healer's goroutine: feuds is by what is repaired again
+	// and again, behind says that the last repair of the firewall has failed.
+	feuds  map[string]*feud
+	behind bool
 }
 
 // feud is the account of something that another program keeps undoing.
@@ -91,17 +92,13 @@ func (h *healer) nudge() {
 	}
 }
 
-// take returns what is to be looked at and is not at rest, and when the rest of it
-// is due.
-func (h *healer) take(now time.Time) (links []string, rules, all bool, next time.Time) {
+// take returns what is to be looked at and is not at rest.
+func (h *healer) take(now time.Time) (links []string, rules, all bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all, h.all = h.all, false
 	for name := range h.lost {
 		if f := h.feuds[name]; f != nil && f.until.After(now) {
-			if next.IsZero() || f.until.Before(next) {
-				next = f.until
-			}
 			continue
 		}
 		delete(h.lost, name)
@@ -112,7 +109,35 @@ func (h *healer) take(now time.Time) (links []string, rules, all bool, next time
 		}
 	}
 	slices.Sort(links)
-	return links, rules || all, all, next
+	return links, rules || all, all
+}
+
+// due is when the first of what rests is to be looked at, zero if nothing does.
+func (h *healer) due() (next time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name := range h.lost {
+		if f := h.feuds[name]; f != nil && (next.IsZero() || f.until.Before(next)) {
+			next = f.until
+		}
+	}
+	return next
+}
+
+// failed enters a repair of the firewall that has failed: it is tried again after a
+// pause.
+func (h *healer) failed(now time.Time) {
+	f := h.feuds[rulesLost]
+	if f == nil {
+		f = &feud{}
+		h.feuds[rulesLost] = f
+	}
+	f.last, f.until = now, now.Add(min(time.Second<<min(f.count, 10), longest))
+	f.count++
+	h.behind = true
+	h.mu.Lock()
+	h.lost[rulesLost] = true
+	h.mu.Unlock()
 }
 
 // repaired enters a repair. When there have been too many of them it says how long
@@ -168,12 +193,12 @@ func (e *Engine) heal() {
 			continue
 		case <-timer.C:
 		}
-		links, rules, all, next := h.take(time.Now())
+		links, rules, all := h.take(time.Now())
 		if rules {
 			e.healRules()
 		}
 		e.healLinks(links, all)
-		if due = next; !due.IsZero() {
+		if due = h.due(); !due.IsZero() {
 			timer.Reset(max(time.Until(due), healDelay))
 		}
 	}
@@ -185,6 +210,15 @@ func (e *Engine) healRules() {
 		return
 	}
 	e.logErr("repair", "firewall", err)
+	switch {
+	case err != nil:
+		e.healer.failed(time.Now())
+	case e.healer.behind:
+		// No link was made as long as there were no rules for it.
+		e.healer.behind = false
+		delete(e.healer.feuds, rulesLost)
+		e.healer.tell("")
+	}
 	if repaired {
 		e.noteRepair(rulesLost, "firewall", Event{Type: "firewall", Action: "repair", Scope: "local"})
 	}

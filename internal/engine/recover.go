@@ -82,6 +82,9 @@ func (e *Engine) recover(ctx context.Context) error {
 	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) || isDriver(o.Order()) })
 	kept, err := e.kernel.Recover(ctx, want, keep)
 	e.logErr("recover", "kernel", err)
+	if err != nil {
+		e.healer.tell("") // tries again
+	}
 	if err := e.recordUnowned(ctx, l.unowned, kept); err != nil {
 		return err
 	}

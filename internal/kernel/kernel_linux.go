@@ -77,6 +77,9 @@ type Kernel struct {
 	linked    map[string]model.LinkedPort
 	guard     model.FirewallGuard
 	recovered bool
+	// unruled is why the firewall could not be brought to hold all that it shall; until
+	// it does, no link of a network is made.
+	unruled error
 }
 
 // New opens what the kernel is talked to with. It changes nothing but the
@@ -372,7 +375,8 @@ func (k *Kernel) repaired(ctx context.Context, err error) error {
 // the rules in the middle of it.
 const repairTries = 5
 
-// reconcile makes the firewall hold what is wanted, and says whether it did not.
+// reconcile makes the firewall hold what is wanted, and says whether it did not. Who
+// calls it has the token.
 func (k *Kernel) reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error) {
 	for range repairTries {
 		changed, err = k.firewall.Reconcile(ctx, want, g)
@@ -380,7 +384,28 @@ func (k *Kernel) reconcile(ctx context.Context, want model.FirewallChange, g mod
 			break
 		}
 	}
+	k.mu.Lock()
+	k.unruled = err
+	k.mu.Unlock()
 	return changed, err
+}
+
+// ruled fails as long as the firewall does not hold what it shall, and tries to bring it
+// there: a link without rules would be open to everybody.
+func (k *Kernel) ruled(ctx context.Context) error {
+	if k.isRuled() {
+		return nil
+	}
+	if _, err := k.RepairRules(ctx); err != nil {
+		return types.InternalErrorf("the firewall does not hold the rules of all networks, so nothing is connected: %w", err)
+	}
+	return nil
+}
+
+func (k *Kernel) isRuled() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.unruled == nil
 }
 
 func (k *Kernel) wanted() (model.FirewallChange, model.FirewallGuard) {

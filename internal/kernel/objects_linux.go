@@ -110,7 +110,12 @@ func (k *Kernel) rewrite(ctx context.Context, add, del model.FirewallChange) err
 	k.book(add, del)
 	come, gone, has := add, del, k.keptPorts()
 	come.Kept, gone.Kept = without(has, had), without(had, has)
-	err = k.repaired(ctx, k.firewall.Apply(ctx, come, gone))
+	if k.isRuled() {
+		err = k.repaired(ctx, k.firewall.Apply(ctx, come, gone))
+	} else {
+		want, g := k.wanted()
+		_, err = k.reconcile(ctx, want, g)
+	}
 	if err != nil {
 		k.book(del, add)
 	}
@@ -347,6 +352,9 @@ func (k *Kernel) adopt(ns *netns.Namespace, n model.Namespace) error {
 }
 
 func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
+	if err := k.ruled(ctx); err != nil {
+		return err
+	}
 	ns, err := k.space(v.Netns)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,14 +46,15 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 	for _, l := range links {
 		byName[l.Name] = l
 	}
+	ruled := k.isRuled()
 	missing := slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
 		switch o := o.(type) {
 		case model.Bridge:
 			_, ok := byName[o.Name]
-			return ok
+			return ok || !ruled
 		case model.Veth:
 			_, ok := byName[o.Host]
-			return ok
+			return ok || !ruled
 		case model.Namespace:
 			return netns.IsNamespace(o.Path)
 		default:
@@ -65,7 +67,10 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 		k.log.Info("missing in the kernel, made again", "object", o.Key())
 		errs = append(errs, k.createOne(ctx, o))
 	}
-	errs = append(errs, k.reattach(ctx, byName, want), k.repairInside(ctx, want))
+	if ruled {
+		errs = append(errs, k.reattach(ctx, byName, want))
+	}
+	errs = append(errs, k.repairInside(ctx, want))
 	return kept, errors.Join(errs...)
 }
 
@@ -117,9 +122,9 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 	k.book(rules(want), model.FirewallChange{})
 	k.book(model.FirewallChange{Tracked: dead}, model.FirewallChange{})
 	all, g := k.wanted()
-	changed, err := k.firewall.Reconcile(ctx, all, g)
+	changed, err := k.reconcile(ctx, all, g)
 	if err != nil {
-		return err
+		return fmt.Errorf("the firewall does not hold the rules of all networks, so no link is made: %w", err)
 	}
 	if changed && len(all.Networks) > 0 {
 		k.log.Info("firewall tables were not as wanted and have been replaced")

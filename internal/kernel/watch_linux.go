@@ -120,12 +120,16 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	}
 	defer done()
 	want, g := k.wanted()
-	if len(want.Networks)+len(want.Ports)+len(want.Tracked) == 0 && g == (model.FirewallGuard{}) {
+	late := !k.isRuled()
+	if !late && len(want.Networks)+len(want.Ports)+len(want.Tracked) == 0 && g == (model.FirewallGuard{}) {
 		return false, nil
 	}
 	repaired, err = k.reconcile(ctx, want, g)
 	if err == nil && len(want.Networks) > 0 {
 		repaired = k.acceptedByOthers(ctx, true) || repaired
+	}
+	if err == nil && late {
+		err = k.retireOthers(ctx)
 	}
 	return repaired, err
 }
@@ -135,6 +139,9 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 // that were not. What is right is not touched; what else is among the objects helps
 // to furnish a link that had to be made again.
 func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error) {
+	if err := k.ruled(ctx); err != nil {
+		return nil, err
+	}
 	links, err := k.rt.Links(ctx)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,103 @@
+package kernel_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/nstest"
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// Where the firewall does not take the rules, no link is made, which would be open to
+// everybody; as soon as it does, all is.
+func TestNoLinksWithoutRules(t *testing.T) {
+	for backend, feature := range map[kernel.Backend]nstest.Feature{
+		kernel.NFTables: nstest.NFTables, kernel.IPTablesNFT: nstest.IPTablesNFT, kernel.IPTablesLegacy: nstest.IPTablesLegacy,
+	} {
+		t.Run(string(backend), func(t *testing.T) {
+			nstest.Require(t, feature, nstest.Bridge, nstest.Veth)
+			noLinksWithoutRules(t, backend)
+		})
+	}
+}
+
+func noLinksWithoutRules(t *testing.T, backend kernel.Backend) {
+	t.Helper()
+	var refuses atomic.Bool
+	refuses.Store(true)
+	cfg := kernel.Config{DataDir: t.TempDir(), RunDir: "/run/unruled", Firewall: backend}
+	cfg.Steps = step.New(func(_ int, name string) error {
+		if refuses.Load() && (strings.HasPrefix(name, "nft: ") || strings.HasPrefix(name, "ipt: ")) {
+			return step.ErrInjected
+		}
+		return nil
+	})
+	ctx := context.WithoutCancel(t.Context()) // it removes all at the end
+	k, err := kernel.New(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, path := kernel.Group(cfg.DataDir), cfg.RunDir+"/netns/c1"
+	subnet := netip.MustParsePrefix("10.99.1.0/24")
+	rules := model.FirewallNetwork{ID: "n1", Bridge: "br9", V4: &model.FirewallFamily{Subnets: []netip.Prefix{subnet}}}
+	bridge := model.Bridge{Name: "br9", Group: group, Addrs: []netip.Prefix{netip.MustParsePrefix("10.99.1.1/24")}}
+	veth := model.Veth{Host: "veth9", Netns: path, Name: "eth0", Bridge: "br9", Group: group, Addrs: []netip.Prefix{netip.MustParsePrefix("10.99.1.2/24")}}
+	want := []model.Object{rules, bridge, model.Namespace{Path: path}}
+	there := func(link string) bool {
+		_, ok, err := k.Link(ctx, link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if _, err := k.Recover(ctx, want, false); !errors.Is(err, step.ErrInjected) {
+		t.Errorf("the start: %v", err)
+	}
+	if there("br9") {
+		t.Error("a bridge without rules was made")
+	}
+	if !netns.IsNamespace(path) {
+		t.Error("the namespace is missing")
+	}
+	for name, err := range map[string]error{
+		"network":  k.Create(ctx, []model.Object{model.FirewallNetwork{ID: "n2", Bridge: "br8", V4: rules.V4}}),
+		"endpoint": k.Create(ctx, []model.Object{veth}),
+	} {
+		if !errors.Is(err, step.ErrInjected) {
+			t.Errorf("%s without rules: %v", name, err)
+		}
+	}
+	if err := k.Create(ctx, []model.Object{veth}); !errors.As(err, new(types.InternalError)) {
+		t.Errorf("endpoint without rules: %v is no InternalError", err)
+	}
+	if _, err := k.RepairLinks(ctx, want); !errors.Is(err, step.ErrInjected) || there("br9") {
+		t.Errorf("repairing links without rules: %v", err)
+	}
+	refuses.Store(false)
+	if keys, err := k.RepairLinks(ctx, want); err != nil || len(keys) != 1 || !there("br9") {
+		t.Errorf("repairing links: %v, %v", keys, err)
+	}
+	if repaired, err := k.RepairRules(ctx); err != nil || repaired {
+		t.Errorf("the rules were not complete: %t, %v", repaired, err)
+	}
+	if err := k.Create(ctx, []model.Object{veth}); err != nil {
+		t.Error(err)
+	}
+	if _, err := k.Recover(ctx, nil, false); err != nil {
+		t.Error(err)
+	}
+	if there("br9") || there("veth9") {
+		t.Error("links are left")
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+}
