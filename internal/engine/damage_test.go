@@ -15,6 +15,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/store"
 )
@@ -250,4 +251,59 @@ func FuzzRecover(f *testing.F) {
 			t.Errorf("audit: %+v, %v", a.Findings, err)
 		}
 	})
+}
+
+// The address that a published port leads to is given to the next container when the
+// record of its endpoint is lost.
+func TestPortsOfLostEndpoint(t *testing.T) {
+	data, run := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "run")
+	k := &enginetest.Kernel{}
+	start := func() *engine.Engine {
+		t.Helper()
+		e, err := engine.Open(t.Context(), engine.Config{
+			DataDir: data, RunDir: run, BootID: "boot", Kernel: k, KeepAlive: true,
+			Drivers: []model.Driver{bridge.Driver{Group: enginetest.Group}}, IPAM: managers(t),
+			ResolvConf: filepath.Join(data, "none"), Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	e := start()
+	n := need(e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: bridge.Type, Name: "web"}))(t)
+	container(t, e, n, n.Record().IPAM.Pools4[0].Prefix.Addr().Next().Next().Next())
+	lost := n.Endpoints()[0].ID()
+	if len(e.Sandboxes()[0].Published()) == 0 {
+		t.Fatal("nothing is published")
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, data, run, store.Op{Kind: "endpoint", ID: lost, Value: []byte(`[]`)})
+	for _, when := range []string{"the start that drops them", "the next one"} {
+		e = start()
+		s := e.Sandboxes()[0]
+		if p := s.Published(); len(p) > 0 {
+			t.Errorf("after %s published are %v", when, p)
+		}
+		for _, o := range s.View().Objects() {
+			if p, ok := o.(model.Port); ok {
+				t.Errorf("after %s wanted is %s", when, p.Key())
+			}
+		}
+		if when == "the next one" {
+			// They come back with a network.
+			ep := need(e.Networks()[0].CreateEndpoint(t.Context(), engine.EndpointRequest{Name: "again"}))(t)
+			if err := ep.Join(t.Context(), s, engine.JoinRequest{}); err != nil {
+				t.Error(err)
+			}
+			if len(s.Published()) == 0 {
+				t.Error("the ports do not come back")
+			}
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -328,6 +328,7 @@ func (e *Engine) restoreEndpoints(l *loaded) (ended map[string]bool) {
 		if ended[sb.ID] {
 			continue
 		}
+		sb = e.dropPorts(l, sb, attached[sb.ID])
 		s := &Sandbox{e: e}
 		view := s.newView(sb, attached[sb.ID])
 		s.view.Store(&view)
@@ -336,6 +337,27 @@ func (e *Engine) restoreEndpoints(l *loaded) (ended map[string]bool) {
 		e.noteLinks(s)
 	}
 	return ended
+}
+
+// dropPorts returns the record of a sandbox without the published ports that lead to an
+// address of none of its endpoints, since the endpoint could not be restored: somebody
+// else may have that address next. They come back, at another address, when the sandbox
+// joins a network.
+func (e *Engine) dropPorts(l *loaded, sb *model.Sandbox, attached []model.Attachment) *model.Sandbox {
+	left := sb.Published.Without(func(p model.Port) bool {
+		return !slices.ContainsFunc(attached, func(a model.Attachment) bool {
+			return p.Addr == a.Endpoint.V4.Addr() || p.Addr == a.Endpoint.V6.Addr()
+		})
+	})
+	if left.Len() == sb.Published.Len() {
+		return sb
+	}
+	e.log.Error("published ports are dropped: their endpoint is lost",
+		"container", sb.ContainerID, "id", sb.ID, "ports", sb.Published.Len()-left.Len())
+	sb = clone(sb)
+	sb.Published = left
+	l.ops = append(l.ops, store.Op{Kind: kindSandbox, ID: sb.ID, Value: model.Encode(sb)})
+	return sb
 }
 
 // forgotten makes those who remember an endpoint that does not go on forget it: its
