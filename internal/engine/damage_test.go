@@ -253,6 +253,39 @@ func FuzzRecover(f *testing.F) {
 	})
 }
 
+// Containers that go on keep their network, also the default one of the driver.
+func TestDefaultBridgeGoesOn(t *testing.T) {
+	data, run := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "run")
+	for _, keep := range []bool{true, false} {
+		start := func() *engine.Engine {
+			t.Helper()
+			return need(engine.Open(t.Context(), engine.Config{
+				DataDir: data, RunDir: run, BootID: "boot", Kernel: &enginetest.Kernel{}, KeepAlive: keep,
+				Drivers: []model.Driver{bridge.Driver{Group: enginetest.Group}}, IPAM: managers(t),
+				ResolvConf: filepath.Join(data, "none"), Logger: slog.New(slog.DiscardHandler),
+			}))(t)
+		}
+		e := start()
+		n := need(e.CreateNetwork(t.Context(), engine.NetworkRequest{
+			Driver: bridge.Type, Name: "web", Options: map[string]string{"com.docker.network.bridge.default_bridge": "true"},
+		}))(t)
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		e = start()
+		if again, err := e.NetworkByID(n.ID()); keep != (err == nil) {
+			t.Errorf("with containers that go on %t the network after a start: %v", keep, err)
+		} else if keep {
+			if err := again.Delete(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The address that a published port leads to is given to the next container when the
 // record of its endpoint is lost.
 func TestPortsOfLostEndpoint(t *testing.T) {

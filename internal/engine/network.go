@@ -159,8 +159,14 @@ func (e *Engine) admit(drv model.Driver, name string) error {
 // plan settles a new network's options and addresses, and lists it as planned.
 func (e *Engine) plan(ctx context.Context, drv model.Driver, rec *model.Network, undo *undoList) error {
 	env := e.env(ctx)
+	asked := rec.Transient
 	if err := drv.Prepare(rec, env); err != nil {
 		return err
+	}
+	if e.cfg.KeepAlive {
+		// The driver's default network is made anew at each start by who ends his
+		// containers with it; those that go on need it.
+		rec.Transient = asked
 	}
 	if drv.Traits().Addresses {
 		if err := e.allocate(rec, undo); err != nil {
