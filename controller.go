@@ -200,7 +200,7 @@ func (c *controller) NewNetwork(networkType, name string, options ...NetworkOpti
 			o(n)
 		}
 	}
-	if err := cmp.Or(n.err, n.readTyped()); err != nil {
+	if err := cmp.Or(n.err, n.readBridge()); err != nil {
 		return nil, err
 	}
 	made, err := c.e.CreateNetwork(c.ctx(), n.req)

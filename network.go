@@ -77,6 +77,8 @@ type network struct {
 	req engine.NetworkRequest
 	// typed are the driver's options if they came as a map of any values.
 	typed map[string]any
+	// given are the labels that came as options of the network.
+	given []string
 	err   error
 }
 

@@ -362,6 +362,12 @@ func TestNetworkOptions(t *testing.T) {
 			libnetwork.NetworkOptionEnableIPv6(true), libnetwork.NetworkOptionEnableIPv6(false),
 			libnetwork.NetworkOptionDriverOpts(map[string]string{"a": "1"}), libnetwork.NetworkOptionDriverOpts(map[string]string{"b": "2"}),
 		}, result{Options: map[string]string{"b": "2"}}},
+		{"OPT IPv6 as an option of the network wins over the driver's", []libnetwork.NetworkOption{
+			libnetwork.NetworkOptionDriverOpts(map[string]string{netlabel.EnableIPv6: "true"}), libnetwork.NetworkOptionEnableIPv6(false),
+		}, result{Options: map[string]string{}}},
+		{"OPT IPv6 as an option of the driver", []libnetwork.NetworkOption{
+			libnetwork.NetworkOptionDriverOpts(map[string]string{netlabel.EnableIPv6: "true"}),
+		}, result{IPv6: true, Options: map[string]string{netlabel.EnableIPv6: "true"}}},
 		{"OPT nil driver options", []libnetwork.NetworkOption{
 			libnetwork.NetworkOptionDriverOpts(map[string]string{"a": "1"}), libnetwork.NetworkOptionDriverOpts(nil),
 		}, result{Options: map[string]string{}}},

@@ -32,10 +32,12 @@ func (n *network) setGeneric(label string, v any) {
 	switch label {
 	case netlabel.EnableIPv6:
 		n.req.IPv6, ok = v.(bool)
+		n.wins(label)
 	case bridge.LabelIPv4:
 		var v4 bool
 		v4, ok = v.(bool)
 		n.req.NoIPv4 = !v4
+		n.wins(label)
 	case netlabel.Internal:
 		n.req.Internal, ok = v.(bool)
 	case netlabel.GenericData:
@@ -53,6 +55,10 @@ func (n *network) setGeneric(label string, v any) {
 	}
 }
 
+// wins takes down that a label was given as an option of the network, which says more
+// than the same label among the options of the bridge driver.
+func (n *network) wins(label string) { n.given = append(n.given, label) }
+
 // keep keeps an option for a driver that registers itself.
 func (n *network) keep(label string, v any) {
 	if n.req.Generic == nil {
@@ -61,16 +67,25 @@ func (n *network) keep(label string, v any) {
 	n.req.Generic[label] = v
 }
 
-// readTyped has the bridge driver read options that did not come as text.
-func (n *network) readTyped() error {
-	if n.req.Driver != bridge.Type || n.typed == nil {
+// readBridge has the bridge driver read options that did not come as text, and drops
+// those that the network's own options overrule.
+func (n *network) readBridge() error {
+	if n.req.Driver != bridge.Type {
 		return nil
 	}
-	opts, internal, err := bridge.Typed(n.req.Name, n.typed)
-	n.req.Options = opts
-	n.req.Internal = n.req.Internal || internal
-	delete(n.req.Generic, netlabel.GenericData)
-	return err
+	if n.typed != nil {
+		opts, internal, err := bridge.Typed(n.req.Name, n.typed)
+		if err != nil {
+			return err
+		}
+		n.req.Options = opts
+		n.req.Internal = n.req.Internal || internal
+		delete(n.req.Generic, netlabel.GenericData)
+	}
+	for _, label := range n.given {
+		delete(n.req.Options, label)
+	}
+	return nil
 }
 
 // driverOptions reads a driver's options from the kinds of maps that callers
@@ -97,7 +112,7 @@ func NetworkOptionPersist(persist bool) NetworkOption {
 
 // NetworkOptionEnableIPv6 says whether endpoints get IPv6 addresses.
 func NetworkOptionEnableIPv6(enableIPv6 bool) NetworkOption {
-	return func(n *network) { n.req.IPv6 = enableIPv6 }
+	return func(n *network) { n.setGeneric(netlabel.EnableIPv6, enableIPv6) }
 }
 
 // NetworkOptionInternalNetwork makes a network that leads nowhere but to its

@@ -184,11 +184,20 @@ var bridgeOptions = []string{
 	"host_binding_ipv4", "host_binding_ipv6", "inhibit_ipv4", "name", "trusted_host_interfaces",
 }
 
+// networkFields are labels that a request has fields for, with their flags: among the
+// driver's options they would be read too late, or not at all.
+var networkFields = map[string]string{
+	netlabel.EnableIPv6: "ipv6 (--ipv6)", netlabel.Prefix + ".enable_ipv4": "no_ipv4 (--ipv4=false)", netlabel.Internal: "internal (--internal)",
+}
+
 // checkBridgeOptions refuses options in the name space of the bridge driver that
 // it does not know: a mistyped enable_icc must not leave a network open. Their
 // values are checked by the driver.
 func checkBridgeOptions(network string, options map[string]string) error {
 	for key := range options {
+		if flag := networkFields[key]; flag != "" {
+			return types.BadRequestErrorf("network %s: %s is no option of the driver: use the network's own %s", network, key, flag)
+		}
 		name, ok := strings.CutPrefix(key, bridgePrefix)
 		if ok && !slices.Contains(bridgeOptions, name) {
 			return types.BadRequestErrorf("network %s: option %s is not known to the bridge driver, which has %s{%s} and %s",

@@ -77,6 +77,11 @@ func TestNetworkCheck(t *testing.T) {
 			"10.1.2.0/24",
 		},
 		{
+			"a label that is a field",
+			api.NetworkCreate{Name: "web", Options: map[string]string{"com.docker.network.internal": "true"}},
+			"internal (--internal)",
+		},
+		{
 			"bad, unknown option of the bridge driver",
 			api.NetworkCreate{Name: "web", Options: map[string]string{"com.docker.network.bridge.enable_ic": "false"}},
 			"com.docker.network.bridge.enable_ic",

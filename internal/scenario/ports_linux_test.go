@@ -470,6 +470,8 @@ func testForeignRules(t *testing.T, on backend) {
 					gone = []string{prog, "delete table " + table}
 				}
 				h.sh(add...)
+				// The link of the last container goes a moment after it.
+				eventually(t, "a container's link is left", func() bool { return !strings.Contains(h.sh("ip", "-o", "link"), ": veth") })
 				before, store := machine(t), h.store()
 				var err error
 				// The rules of others are read again when the kernel, or a look every two
