@@ -91,8 +91,10 @@ func noLinksWithoutRules(t *testing.T, backend kernel.Backend) {
 	if err := k.Create(ctx, []model.Object{veth}); err != nil {
 		t.Error(err)
 	}
-	if _, err := k.Recover(ctx, nil, false); err != nil {
-		t.Error(err)
+	for _, o := range []model.Object{veth, want[2], bridge, rules} {
+		if err := k.Delete(ctx, []model.Object{o}); err != nil {
+			t.Error(err)
+		}
 	}
 	if there("br9") || there("veth9") {
 		t.Error("links are left")

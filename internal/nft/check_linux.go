@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -51,6 +52,12 @@ func check(c Change) error {
 	for _, p := range c.LinkedPorts {
 		if !linkName(p.Host) {
 			return fmt.Errorf("%s: bad link name", p.Key())
+		}
+		if mac, err := net.ParseMAC(p.MAC); p.MAC != "" && (err != nil || len(mac) != 6) {
+			return fmt.Errorf("%s: bad MAC address %q", p.Key(), p.MAC)
+		}
+		if p.V4.IsValid() && !(plain(p.V4) && p.V4.Is4()) || p.V6.IsValid() && !(plain(p.V6) && p.V6.Is6()) {
+			return fmt.Errorf("%s: bad address", p.Key())
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package nft
 import (
 	"context"
 	"maps"
+	"net"
 	"slices"
 
 	"github.com/google/nftables/expr"
@@ -16,12 +17,22 @@ const (
 	setLinked   = "linked"
 	setLinksIP  = "links_ip"
 	setLinksIP6 = "links_ip6"
+
+	// Sources that linked endpoints alone may have, by the link group of all members,
+	// and by the link of their owner.
+	setOwnedMAC = "owned_mac"
+	setOwnedIP  = "owned_ip"
+	setOwnedIP6 = "owned_ip6"
+	setOwnerMAC = "owner_mac"
+	setOwnerIP  = "owner_ip"
+	setOwnerIP6 = "owner_ip6"
 )
 
 // Of the hooks of family bridge (linux/netfilter_bridge.h).
 const (
-	hookBridgeForward = 2    // NF_BR_FORWARD
-	bridgePriority    = -200 // NF_BR_PRI_FILTER_BRIDGED
+	hookBridgePrerouting = 0    // NF_BR_PRE_ROUTING
+	hookBridgeForward    = 2    // NF_BR_FORWARD
+	bridgePriority       = -200 // NF_BR_PRI_FILTER_BRIDGED
 )
 
 func families() [3]*family {
@@ -67,6 +78,23 @@ func bridgeElems(c Change) []elem {
 	for i := range c.LinkedPorts {
 		p := &c.LinkedPorts[i]
 		list = append(list, elem{set: setLinked, key: string(ifname(p.Host)), comment: p.Owner})
+		mac, _ := net.ParseMAC(p.MAC) // checked
+		for _, s := range []struct {
+			owned, owner string
+			source       []byte
+		}{
+			{setOwnedMAC, setOwnerMAC, mac},
+			{setOwnedIP, setOwnerIP, p.V4.AsSlice()},
+			{setOwnedIP6, setOwnerIP6, p.V6.AsSlice()},
+		} {
+			if len(s.source) == 0 {
+				continue
+			}
+			source := append(slices.Clone(s.source), make([]byte, -len(s.source)&3)...)
+			list = append(list,
+				elem{set: s.owned, key: string(append(native32(p.Group), source...)), comment: p.Owner},
+				elem{set: s.owner, key: string(append(ifname(p.Host), source...)), comment: p.Owner})
+		}
 	}
 	for i := range c.Links {
 		l, set := &c.Links[i], setLinksIP
@@ -94,11 +122,27 @@ func buildLinks(f *family, want Change) *ruleset {
 		sets: []setDef{
 			{name: setLinked, text: "ifname", keyType: typeIfname, keyLen: unix.IFNAMSIZ},
 			linkSet(setLinksIP, "ipv4_addr", ip), linkSet(setLinksIP6, "ipv6_addr", ip6),
+			ownedSet(setOwnedMAC, "ether_addr", typeEtherAddr, 8), ownerSet(setOwnerMAC, "ether_addr", typeEtherAddr, 8),
+			ownedSet(setOwnedIP, "ipv4_addr", typeIPAddr, 4), ownerSet(setOwnerIP, "ipv4_addr", typeIPAddr, 4),
+			ownedSet(setOwnedIP6, "ipv6_addr", typeIP6Addr, 16), ownerSet(setOwnerIP6, "ipv6_addr", typeIP6Addr, 16),
 		},
 		chains: []chainDef{
+			{
+				// A link is told by addresses: nobody else may take them.
+				name: "prerouting", kind: "filter", hook: "prerouting", hooknum: hookBridgePrerouting, priority: bridgePriority,
+				rules: []rule{
+					newRule("", stolen("ether saddr", setOwnedMAC, setOwnerMAC, expr.PayloadBaseLLHeader, 6, 6), drop()),
+					newRule("", etherType(unix.ETH_P_ARP), stolen("arp saddr ip", setOwnedIP, setOwnerIP, expr.PayloadBaseNetworkHeader, 14, 4), drop()),
+					newRule("", etherType(unix.ETH_P_IP), stolen("ip saddr", setOwnedIP, setOwnerIP, expr.PayloadBaseNetworkHeader, ip.src, 4), drop()),
+					newRule("", etherType(unix.ETH_P_IPV6), stolen("ip6 saddr", setOwnedIP6, setOwnerIP6, expr.PayloadBaseNetworkHeader, ip6.src, 16), drop()),
+				},
+			},
 			{name: "between", rules: []rule{
-				newRule("", etherType(unix.ETH_P_ARP), accept()),
-				newRule("", etherType(unix.ETH_P_IPV6), neighbourDiscovery(), accept()),
+				newRule("", etherType(unix.ETH_P_ARP), inSet("iifname", setLinked), inSet("oifname", setLinked), accept()),
+				newRule("", etherType(unix.ETH_P_IPV6), neighbourDiscovery(), inSet("iifname", setLinked), inSet("oifname", setLinked), accept()),
+				// Who answers for another one's address (RFC 4861, 7.2.5) gets nothing by it.
+				newRule("", etherType(unix.ETH_P_IP), ip.notOwner(setOwnerIP), drop()),
+				newRule("", etherType(unix.ETH_P_IPV6), ip6.notOwner(setOwnerIP6), drop()),
 				// Without the first fragment the others are nothing.
 				newRule("", etherType(unix.ETH_P_IP), laterFragment4(), accept()),
 				newRule("", etherType(unix.ETH_P_IPV6), laterFragment6(), accept()),
@@ -118,6 +162,35 @@ func buildLinks(f *family, want Change) *ruleset {
 		},
 		elems: elems,
 	}
+}
+
+func ownedSet(name, source string, kind, length uint32) setDef {
+	return setDef{name: name, text: "devgroup . " + source, keyType: concat(typeDevGroup, kind), keyLen: 4 + length}
+}
+
+func ownerSet(name, source string, kind, length uint32) setDef {
+	return setDef{name: name, text: "ifname . " + source, keyType: concat(typeIfname, kind), keyLen: unix.IFNAMSIZ + length}
+}
+
+// stolen asks whether a frame of one of our members has the source of a linked endpoint
+// and does not come from it.
+func stolen(word, owned, owner string, base expr.PayloadBase, offset, length uint32) stmt {
+	load := func(reg uint32) expr.Any {
+		return &expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length}
+	}
+	return stmt{"meta iifgroup . " + word + " @" + owned + " iifname . " + word + " != @" + owner, []expr.Any{
+		meta(expr.MetaKeyIIFGROUP, reg0), load(reg0 + 1), &expr.Lookup{SourceRegister: reg0, SetName: owned},
+		meta(expr.MetaKeyIIFNAME, reg0), load(reg0 + unix.IFNAMSIZ/4), &expr.Lookup{SourceRegister: reg0, SetName: owner, Invert: true},
+	}}
+}
+
+// notOwner asks whether a frame goes to a link that does not have its destination.
+func (f *family) notOwner(owner string) stmt {
+	return stmt{"oifname . " + f.keyword + " daddr != @" + owner, []expr.Any{
+		meta(expr.MetaKeyOIFNAME, reg0),
+		&expr.Payload{DestRegister: reg0 + unix.IFNAMSIZ/4, Base: expr.PayloadBaseNetworkHeader, Offset: f.dst, Len: f.addrLen},
+		&expr.Lookup{SourceRegister: reg0, SetName: owner, Invert: true},
+	}}
 }
 
 func etherType(proto uint16) stmt {
@@ -154,7 +227,8 @@ func laterFragment6() stmt {
 	}}
 }
 
-// linkState is which elements the table of family bridge holds, by set and key.
+// linkState is which elements of linkSets the table of family bridge holds, by set and
+// key.
 type linkState map[[2]string]struct{}
 
 // settle takes out of a change what makes no difference, since a link is wanted by
@@ -195,14 +269,19 @@ func (s linkState) settle(add, del *Change) linkState {
 func linkStateOf(want Change) linkState {
 	s := make(linkState)
 	for _, e := range bridgeElems(want) {
-		s[[2]string{e.set, e.key}] = struct{}{}
+		if slices.Contains(linkSets, e.set) {
+			s[[2]string{e.set, e.key}] = struct{}{}
+		}
 	}
 	return s
 }
 
+// linkSets are those that have one element for each link or linked port.
+var linkSets = []string{setLinked, setLinksIP, setLinksIP6}
+
 func (f *Firewall) loadLinks(ctx context.Context, fam *family) (linkState, error) {
 	s := make(linkState)
-	for _, set := range []string{setLinked, setLinksIP, setLinksIP6} {
+	for _, set := range linkSets {
 		elems, err := f.c.elems(ctx, fam.num, f.table, set)
 		if err != nil {
 			return nil, err

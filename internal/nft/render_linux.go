@@ -1,7 +1,9 @@
 package nft
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -72,6 +74,14 @@ func (rs *ruleset) text(table string) string {
 	return b.String()
 }
 
+// sourceText is the text of a source that a set holds; a MAC is padded to eight bytes.
+func sourceText(set, key string) string {
+	if (set == setOwnedMAC || set == setOwnerMAC) && len(key) >= 6 {
+		return net.HardwareAddr(key[:6]).String()
+	}
+	return addrText(key)
+}
+
 // elemText is the text of one element; behind is the key behind an interval, empty
 // where nothing is.
 func (f *family) elemText(e elem, behind string) string {
@@ -81,6 +91,16 @@ func (f *family) elemText(e elem, behind string) string {
 		key = linkText(key)
 	case setWithin, setTrusted:
 		key = linkText(key[:len(key)/2]) + " . " + linkText(key[len(key)/2:])
+	case setOwnedMAC, setOwnedIP, setOwnedIP6:
+		if len(key) < 8 {
+			return fmt.Sprintf("%x", key)
+		}
+		key = strconv.FormatUint(uint64(binary.NativeEndian.Uint32([]byte(key[:4]))), 10) + " . " + sourceText(e.set, key[4:])
+	case setOwnerMAC, setOwnerIP, setOwnerIP6:
+		if len(key) < unix.IFNAMSIZ+4 {
+			return fmt.Sprintf("%x", key)
+		}
+		key = linkText(key[:unix.IFNAMSIZ]) + " . " + sourceText(e.set, key[unix.IFNAMSIZ:])
 	case setMarked:
 		key, data = linkText(key), "jump "+e.chain
 	case setSNAT:

@@ -46,8 +46,10 @@ const chainGuard = "guard"
 const (
 	typeIPAddr      = 7
 	typeIP6Addr     = 8
+	typeEtherAddr   = 9
 	typeInetProto   = 12
 	typeInetService = 13
+	typeDevGroup    = 35
 	typeIfname      = 41
 	typeVerdict     = unix.NFT_DATA_VERDICT
 )

@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -86,6 +87,14 @@ func (h *host) scenario06Links(t *testing.T) {
 	t.Run("6 linked members reach exposed ports, nobody else anything", func(*testing.T) {
 		h.visit(among(cs, both...)...)
 	})
+	t.Run("6 nobody takes the place of a linked member", func(t *testing.T) {
+		outsider := h.container("outsider", nil, n)
+		for _, thief := range []*container{outsider, stranger, parent} {
+			h.forgeLinks(t, thief, client, server)
+		}
+		h.visit(among(append([]*container{outsider}, cs...), both...)...)
+		h.remove(outsider)
+	})
 	t.Run("6 what is not between members stays open", func(*testing.T) {
 		h.visit(
 			visit{"client", client.ns, at(lanV4, port), "lan", hostV4},
@@ -135,6 +144,50 @@ func (h *host) scenario06Links(t *testing.T) {
 			t.Errorf("rules of links without links:\n%s", rules)
 		}
 	})
+}
+
+// forgeLinks has a member send in the name of two that are linked.
+func (h *host) forgeLinks(t *testing.T, thief, client, server *container) {
+	t.Helper()
+	s, err := newSender(thief.ns, "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	mac := func(c *container) net.HardwareAddr { return c.eps[0].Info().Iface().MacAddress() }
+	bridge, err := net.InterfaceByName("br1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "forged by " + thief.name
+	for _, addrs := range [][2]netip.Addr{{client.v4, server.v4}, {client.v6, server.v6}} {
+		c, srv := netip.AddrPortFrom(addrs[0], port), netip.AddrPortFrom(addrs[1], port)
+		for _, from := range []net.HardwareAddr{mac(thief), mac(client), mac(server)} {
+			for _, to := range []net.HardwareAddr{bridge.HardwareAddr, mac(client), mac(server), broadcastMAC} {
+				for _, way := range [][2]netip.AddrPort{{c, srv}, {srv, c}} {
+					if err := s.send(carried(from, to, way[0], way[1], text)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for i := range addrs {
+				f := arpRequest
+				if addrs[0].Is6() {
+					f = solicitation
+				}
+				if err := s.send(f(from, addrs[i], addrs[1-i])); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	// What comes last comes by the same ways: so the forged frames have come or will not.
+	h.visit(among([]*container{client, server}, "client server")...)
+	for _, c := range []*container{client, server} {
+		if c.srv.has(text) {
+			t.Errorf("%s has heard what is %s", c.name, text)
+		}
+	}
 }
 
 // large sends a datagram that has to be fragmented, and gets it back.
