@@ -123,6 +123,9 @@ func TestConstructRefuses(t *testing.T) {
 		{"driver option of another type", "BadRequest", []config.Option{
 			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"EnableIPTables": "yes"}}),
 		}},
+		{"direct routing of another type", "BadRequest", []config.Option{
+			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"AllowDirectRouting": 1}}),
+		}},
 		{"firewall backend of another type", "BadRequest", []config.Option{
 			config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: map[string]any{"FirewallBackend": 7}}),
 		}},

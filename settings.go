@@ -23,6 +23,9 @@ type bridgeSettings struct {
 	// EnableUserlandProxy has the process serve published ports besides the rules,
 	// which come first: it gets what they do not translate.
 	EnableUserlandProxy bool
+	// AllowDirectRouting opens published ports of networks of mode nat at the
+	// containers' own addresses too, for whoever has a route to those.
+	AllowDirectRouting bool
 	// FirewallBackend is auto, nftables, iptables, iptables-nft or iptables-legacy.
 	FirewallBackend kernel.Backend
 }
@@ -42,7 +45,7 @@ func hostOptions(cfg *config.Config) (host.Options, error) {
 	return host.Options{
 		DataDir: cfg.Daemon.DataDir, RunDir: cfg.Daemon.RunDir,
 		Forwarding: b.EnableIPForwarding, NoFirewall: !b.EnableIPTables, UserlandProxy: b.EnableUserlandProxy,
-		Firewall: b.FirewallBackend,
+		DirectRouting: b.AllowDirectRouting, Firewall: b.FirewallBackend,
 	}, nil
 }
 
@@ -89,6 +92,7 @@ func bridgeConfig(cfg *config.Config) (bridgeSettings, error) {
 	}
 	for name, field := range map[string]*bool{
 		"EnableIPForwarding": &s.EnableIPForwarding, "EnableIPTables": &s.EnableIPTables, "EnableUserlandProxy": &s.EnableUserlandProxy,
+		"AllowDirectRouting": &s.AllowDirectRouting,
 	} {
 		v, ok := m[name]
 		if !ok {

@@ -225,7 +225,7 @@ type Container struct {
 	Endpoints []Endpoint `json:"endpoints"`
 	Ports     []Port     `json:"ports"`
 	// Open are the ports that others reach at the container's own addresses, on routed
-	// networks.
+	// networks and, with direct routing, on those of mode nat.
 	Open []OpenPort `json:"open,omitempty"`
 }
 

@@ -28,6 +28,8 @@ type configFile struct {
 		HeldPorts *int
 		// KeepAlive and Forwarding are on unless said otherwise.
 		KeepAlive, Forwarding *bool
+		// AllowDirectRouting opens published ports at containers' own addresses too.
+		AllowDirectRouting bool
 		// FirewallBackend is what the flag of that name says.
 		FirewallBackend string
 		// MetricsAddr is where metrics are served beside the Hosts.

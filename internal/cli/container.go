@@ -72,7 +72,7 @@ func meets(p api.Port, w api.Publish) bool {
 	return p.Protocol == cmp.Or(w.Protocol, "tcp") && p.Port <= w.Port && w.Port <= p.PortEnd && (err != nil || host == p.HostIP)
 }
 
-// opens says whether a wish has opened a port of a routed network; one for a certain
+// opens says whether a wish has opened a port at the container's own address; one for a certain
 // address of the host opens none.
 func opens(p api.OpenPort, w api.Publish) bool {
 	host, err := netip.ParseAddr(w.HostIP)
@@ -130,7 +130,7 @@ func (a *app) containerPort() *cobra.Command {
 			}
 			for _, p := range k.Open {
 				inside, outside := portText(openPort(p))
-				fmt.Fprintf(a.Stdout, "%s -> %s (open, routed)\n", inside, outside)
+				fmt.Fprintf(a.Stdout, "%s -> %s (open at its own address)\n", inside, outside)
 			}
 			return err
 		}),

@@ -24,7 +24,7 @@ type daemonFlags struct {
 	heldPorts    int
 	heldPortsSet bool
 
-	debug, insecure, noKeepAlive, removeUnowned bool
+	debug, directRouting, insecure, noKeepAlive, removeUnowned bool
 }
 
 func (a *app) daemonCommand() *cobra.Command {
@@ -48,6 +48,7 @@ func (a *app) daemonCommand() *cobra.Command {
 	fs.StringVar(&f.metricsAddr, "metrics-addr", "", "`address` HOST:PORT where /metrics, and nothing else, is served for Prometheus; the daemon's socket serves it too (default none)")
 	fs.StringVar(&f.logLevel, "log-level", "", "`level` of messages: debug, info, warn or error (default info)")
 	fs.BoolVarP(&f.debug, "debug", "D", false, "the same as --log-level debug")
+	fs.BoolVar(&f.directRouting, "allow-direct-routing", false, "open published ports of networks of mode nat at the containers' own addresses too, for whoever has a route to those")
 	fs.BoolVar(&f.insecure, "insecure", false, "let tcp:// be reached from other hosts, without any protection")
 	fs.BoolVar(&f.removeUnowned, "remove-unowned", false, "remove links, namespaces and rules of ours that no record names, also if all records were lost")
 	fs.BoolVar(&f.noKeepAlive, "no-keep-alive", false, "remove all containers when the daemon starts")
@@ -153,8 +154,9 @@ func (a *app) settings(f *daemonFlags, file *configFile) (*settings, error) {
 			DataDir: dirs.Daemon.DataDir, RunDir: dirs.Daemon.RunDir,
 			KeepAlive:     !f.noKeepAlive && (d.KeepAlive == nil || *d.KeepAlive),
 			RemoveUnowned: f.removeUnowned, HeldPorts: held,
-			Forwarding: d.Forwarding == nil || *d.Forwarding,
-			Firewall:   backend,
+			Forwarding:    d.Forwarding == nil || *d.Forwarding,
+			DirectRouting: f.directRouting || d.AllowDirectRouting,
+			Firewall:      backend,
 		},
 		Open: a.Open, Hosts: hosts, MetricsAddr: first(f.metricsAddr, d.MetricsAddr), Insecure: f.insecure || d.Insecure, Version: a.Version, Getenv: a.Getenv,
 	}

@@ -132,6 +132,25 @@ func TestSettings(t *testing.T) {
 			t.Errorf("run directory %s, host %s", run, s.daemon.Hosts[0])
 		}
 	})
+	t.Run("direct routing is allowed by the flag or by the file", func(t *testing.T) {
+		a := &app{Env: Env{Getenv: func(string) string { return "" }}}
+		for _, tt := range []struct {
+			flag, want bool
+			file       string
+		}{
+			{false, false, ""},
+			{true, true, ""},
+			{false, true, "[daemon]\nallowDirectRouting = true\n"},
+		} {
+			s, err := a.settings(&daemonFlags{directRouting: tt.flag}, file(tt.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.daemon.Engine.DirectRouting; got != tt.want {
+				t.Errorf("flag %t, file %q: %t, want %t", tt.flag, tt.file, got, tt.want)
+			}
+		}
+	})
 	t.Run("the firewall backend: the flag wins over the file", func(t *testing.T) {
 		a := &app{Env: Env{Getenv: func(string) string { return "" }}}
 		for _, tt := range []struct {

@@ -47,6 +47,9 @@ type EngineConfig struct {
 	HeldPorts int
 	// Forwarding lets the engine turn packet forwarding on.
 	Forwarding bool
+	// DirectRouting opens published ports of networks of mode nat at the containers'
+	// own addresses too.
+	DirectRouting bool
 	// Firewall is the backend of the firewall.
 	Firewall kernel.Backend
 	Logger   *slog.Logger

@@ -370,18 +370,23 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	}
 }
 
-// open adds the ways to ports of a container on a routed network.
+// open adds the ways to ports of a container at its own address.
 func (ev *evaluator) open(c *Container, p place, o model.OpenPort) {
-	if f := p.net.family(o.Addr.Is6()); f == nil || closed(f) || f.Mode != model.ModeRouted {
+	f := p.net.family(o.Addr.Is6())
+	if f == nil || closed(f) {
 		return
+	}
+	why, what := "published, and direct routing is allowed", "direct routing"
+	if f.Mode == model.ModeRouted {
+		why, what = "published on a routed network", "routed"
 	}
 	for _, from := range []From{LAN, OtherNetwork} {
 		r := Row{
 			From: from, Proto: o.Proto, Addr: o.Addr, First: o.First, Last: o.Last, Port: o.First,
-			Why: "published on a routed network", Rules: []Rule{ev.words.open(o)},
+			Why: why, Rules: []Rule{ev.words.open(o)},
 		}
 		if from == LAN {
-			r.Warnings = append(public(o.Addr), "routed: open at the container's own address to whoever has a route to it")
+			r.Warnings = append(public(o.Addr), what+": open at the container's own address to whoever has a route to it")
 		}
 		ev.add(c, p, r)
 	}

@@ -186,6 +186,12 @@ func TestReport(t *testing.T) {
 			}}
 			w.container(sb, nil, model.Attachment{Network: n, Endpoint: at(n, "c1", 2)})
 		}},
+		{"nat with direct routing", "direct_routing", func(w *world) {
+			w.driver.DirectRouting = true
+			w.network()
+			w.joined("c1", 2, w.network(public6), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
+			w.joined("c2", 2, w.network(only4), "tcp 127.0.0.1 8081 8081 80")
+		}},
 		{"internal", "internal", func(w *world) { w.joined("c1", 2, w.network(internal)) }},
 		{"isolated", "isolated", func(w *world) { w.joined("c1", 2, w.network(internal, mode(model.ModeIsolated))) }},
 		{"trusted links of the host, bridges among them, and a trusted mark", "trusted", func(w *world) {

@@ -115,7 +115,7 @@ func (w words) proto(p uint8, option, ports string) string {
 	return "-p " + name + " -m " + name + " --" + option + " " + ports
 }
 
-// open is a port of a container on a routed network; of many, the first.
+// open is a port of a container that is open at its own address; of many, the first.
 func (w words) open(p model.OpenPort) Rule {
 	v6, first := p.Addr.Is6(), strconv.Itoa(int(p.First))
 	if w.nft() {

@@ -36,7 +36,8 @@ func assemble(ctx context.Context, opts Options) (*engine.Engine, error) {
 	return engine.Open(ctx, engine.Config{
 		DataDir: opts.DataDir, RunDir: opts.RunDir, Kernel: k,
 		Drivers: []model.Driver{
-			bridge.Driver{Group: kernel.Group(opts.DataDir), NoFirewall: opts.NoFirewall}, single.Host(), single.Null(),
+			bridge.Driver{Group: kernel.Group(opts.DataDir), NoFirewall: opts.NoFirewall, DirectRouting: opts.DirectRouting},
+			single.Host(), single.Null(),
 		},
 		IPAM: managers, KeepAlive: opts.KeepAlive, RemoveUnowned: opts.RemoveUnowned, Forwarding: opts.Forwarding, UserlandProxy: opts.UserlandProxy, TTL: opts.TTL,
 		Logger: opts.Logger, Steps: opts.Steps,

@@ -41,6 +41,9 @@ type Options struct {
 	Forwarding bool
 	// UserlandProxy forwards published ports in this process too.
 	UserlandProxy bool
+	// DirectRouting opens published ports of networks of mode nat at the containers'
+	// own addresses too.
+	DirectRouting bool
 	// NoFirewall leaves the host's firewall alone: no isolation, no masquerading,
 	// no published ports.
 	NoFirewall bool

@@ -32,7 +32,7 @@ const (
 	chainLink    = "LINK"   // between members that are linked
 	chainMember  = "MEMBER" // between members
 	chainEnter   = "ENTER"  // from outside into a network
-	chainOpen    = "OPEN"   // ports of members in routed networks
+	chainOpen    = "OPEN"   // ports of members at their own addresses
 	chainLeave   = "LEAVE"  // from a network to the outside
 	chainPass    = "PASS"   // marks and accepts
 	chainInput   = "INPUT"  // from a network to the host
@@ -339,15 +339,12 @@ func (f *family) enter(id, out string, c *model.FirewallFamily) []entry {
 		add(out, "-p "+f.icmp, f.pass())
 	}
 	add(out, "-m conntrack --ctstate DNAT", f.pass())
-	switch c.Mode {
-	case model.ModeRouted:
-		add(out, f.to(chainOpen))
-		add(out, drop)
-	case model.ModeNATUnprotected:
+	if c.Mode == model.ModeNATUnprotected {
 		add(out, f.pass())
-	default:
-		add(out, drop)
+		return list
 	}
+	add(out, f.to(chainOpen))
+	add(out, drop)
 	return list
 }
 
@@ -436,7 +433,7 @@ func (f *family) keptPort(p *model.KeptPort) []entry {
 	return []entry{f.alone(chainAddress, p.Owner, "-d "+p.Host.Addr().String(), proto(p.Proto, "dport", port, port), "-j ACCEPT")}
 }
 
-// openPort returns the entries of a port of a member of a routed network.
+// openPort returns the entries of a port that is open at a member's own address.
 func (f *family) openPort(p *model.OpenPort) []entry {
 	return []entry{f.alone(chainOpen, p.Owner, "-d "+p.Addr.String(), proto(p.Proto, "dport", p.First, p.Last), f.pass())}
 }

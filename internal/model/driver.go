@@ -36,6 +36,9 @@ type Traits struct {
 	Addresses bool
 	// Ports says that the driver can publish ports.
 	Ports bool
+	// DirectRouting says that, on its networks of mode nat, published ports are open at
+	// the containers' own addresses too.
+	DirectRouting bool
 }
 
 // Env is what a driver may know of the world when it plans a network.

@@ -30,8 +30,8 @@ type GatewayMode uint8
 // The modes.
 const (
 	// ModeNAT: new connections come in only where destination NAT, that is a
-	// published port, led them here. What leaves is masqueraded if Masquerade says
-	// so.
+	// published port, led them here, or to an [OpenPort]. What leaves is masqueraded
+	// if Masquerade says so.
 	ModeNAT GatewayMode = iota
 	// ModeNATUnprotected is ModeNAT, but every port of a member can be reached from
 	// outside at the member's own address too.
@@ -94,8 +94,7 @@ func (m *GatewayMode) UnmarshalText(text []byte) (err error) {
 //  4. it comes out of an internal network, or this one is internal: dropped;
 //  5. it carries TrustedMark, or came in by a link of Trusted: accepted;
 //  6. ModeRouted, ICMP: accepted;
-//  7. destination NAT has led it here, or in ModeRouted it is for an [OpenPort]:
-//     accepted;
+//  7. destination NAT has led it here, or it is for an [OpenPort]: accepted;
 //  8. all else: dropped, in ModeNATUnprotected accepted.
 //
 // A packet of a member that leaves by a link which is no bridge of ours is
@@ -136,8 +135,8 @@ type Mark struct {
 }
 
 // OpenPort is a port, or a range of ports, of a member of a network in
-// [ModeRouted] that can be reached from outside at the member's own address. It
-// takes nothing of the host.
+// [ModeRouted] or [ModeNAT] that can be reached from outside at the member's own
+// address. It takes nothing of the host.
 type OpenPort struct {
 	// Proto is the IP protocol number: 6 TCP, 17 UDP, 132 SCTP.
 	Proto uint8

@@ -39,27 +39,45 @@ func compareExposed(a, b Expose) int {
 }
 
 // OpenPorts are the ports to be opened, in the families in which the sandbox's way out
-// is a routed network. A wish for one certain address of the host opens nothing: it asks
-// for less than everybody.
+// is a routed network, or one of mode nat whose driver allows direct routing. A port of
+// one certain address of the host opens nothing: it is for less than everybody.
 func (v View) OpenPorts() []OpenPort {
 	var all []OpenPort
 	for _, v6 := range []bool{false, true} {
 		a := v.Provider(v6)
-		if a == nil || a.Network.Mode(v6) != ModeRouted || !a.Driver.Traits().Ports {
+		if a == nil || !a.Driver.Traits().Ports {
 			continue
 		}
-		var open []OpenPort
-		for _, p := range v.Sandbox.Publish {
-			if p.Host.IsValid() && (p.Host.Is6() != v6 || !p.Host.IsUnspecified()) {
-				continue
-			}
-			open = append(open, OpenPort{
-				Proto: p.Proto, Addr: a.addr(v6).Addr(), First: p.Port, Last: p.PortLast, Owner: v.Sandbox.ID,
-			})
+		switch mode := a.Network.Mode(v6); {
+		case mode == ModeRouted:
+			all = append(all, merge(v.wished(a.addr(v6).Addr()))...)
+		case mode == ModeNAT && a.Driver.Traits().DirectRouting:
+			all = append(all, merge(v.published(a.addr(v6).Addr()))...)
 		}
-		all = append(all, merge(open)...)
 	}
 	return all
+}
+
+// wished are the ports of a container's address that shall be published.
+func (v View) wished(addr netip.Addr) (open []OpenPort) {
+	for _, p := range v.Sandbox.Publish {
+		if p.Host.IsValid() && (p.Host.Is6() != addr.Is6() || !p.Host.IsUnspecified()) {
+			continue
+		}
+		open = append(open, OpenPort{Proto: p.Proto, Addr: addr, First: p.Port, Last: p.PortLast, Owner: v.Sandbox.ID})
+	}
+	return open
+}
+
+// published are the ports of a container's address that all addresses of the host lead
+// to.
+func (v View) published(addr netip.Addr) (open []OpenPort) {
+	for p := range v.Sandbox.Published.All() {
+		if p.Addr == addr && p.Host.IsUnspecified() && !p.Forwarded() {
+			open = append(open, OpenPort{Proto: p.Proto, Addr: addr, First: p.Port, Last: p.Port + (p.Last - p.First), Owner: v.Sandbox.ID})
+		}
+	}
+	return open
 }
 
 // merge sorts ranges of ports and joins those that overlap.

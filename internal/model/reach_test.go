@@ -11,9 +11,12 @@ import (
 )
 
 // outlet is a driver with a gateway in each family.
-type outlet struct{ model.Driver }
+type outlet struct {
+	model.Driver
+	traits model.Traits
+}
 
-func (outlet) Traits() model.Traits                                                  { return model.Traits{Addresses: true, Ports: true} }
+func (d outlet) Traits() model.Traits                                                { return d.traits }
 func (outlet) Attach(*model.Network, *model.Endpoint, *model.Sandbox) []model.Object { return nil }
 func (outlet) Gateway(_ *model.Network, _ *model.Endpoint, v6 bool) netip.Addr {
 	if v6 {
@@ -24,7 +27,7 @@ func (outlet) Gateway(_ *model.Network, _ *model.Endpoint, v6 bool) netip.Addr {
 
 func joinedTo(id string, v4, v6 string, b *model.BridgeNetwork) model.Attachment {
 	return model.Attachment{
-		Network: &model.Network{ID: "n1", Name: "n1", Bridge: b}, Driver: outlet{},
+		Network: &model.Network{ID: "n1", Name: "n1", Bridge: b}, Driver: outlet{traits: model.Traits{Addresses: true, Ports: true}},
 		Endpoint: &model.Endpoint{
 			ID: id, V4: netip.MustParsePrefix(v4), V6: netip.MustParsePrefix(v6), Attached: &model.Attached{Name: "eth0"},
 		},
@@ -121,6 +124,48 @@ func TestLinks(t *testing.T) {
 	} {
 		t.Run("6 "+name, func(t *testing.T) {
 			if diff := cmp.Diff(want, reach(v), byValue); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestDirectRouting: where the driver allows it, published ports of a network of mode
+// nat are open at the container's own addresses.
+func TestDirectRouting(t *testing.T) {
+	port := func(host string, first, last uint16, addr string, to uint16) model.Port {
+		return model.Port{Proto: 6, Host: netip.MustParseAddr(host), First: first, Last: last, Addr: netip.MustParseAddr(addr), Port: to, Owner: "s1"}
+	}
+	open := func(addr string, first, last uint16) model.Object {
+		return model.OpenPort{Proto: 6, Addr: netip.MustParseAddr(addr), First: first, Last: last, Owner: "s1"}
+	}
+	yes := model.Traits{Addresses: true, Ports: true, DirectRouting: true}
+	everywhere := []model.Port{port("0.0.0.0", 8080, 8080, "10.0.0.2", 80), port("::", 8080, 8080, "fd00::2", 80)}
+	for _, tt := range []struct {
+		name   string
+		traits model.Traits
+		mode   model.GatewayMode
+		ports  []model.Port
+		want   []model.Object
+	}{
+		{name: "not allowed", traits: model.Traits{Addresses: true, Ports: true}, ports: everywhere},
+		{name: "allowed", traits: yes, ports: everywhere, want: []model.Object{open("10.0.0.2", 80, 80), open("fd00::2", 80, 80)}},
+		{name: "nat-unprotected is open without", traits: yes, mode: model.ModeNATUnprotected, ports: everywhere},
+		{
+			name: "a port of one address of the host opens nothing", traits: yes,
+			ports: []model.Port{port("127.0.0.1", 8080, 8080, "10.0.0.2", 80), port("2001:db8::1", 8080, 8080, "fd00::2", 80)},
+		},
+		{name: "nor does one that crosses the families", traits: yes, ports: []model.Port{port("::", 8080, 8080, "10.0.0.2", 80)}},
+		{
+			name: "ranges, and one port twice", traits: yes, want: []model.Object{open("10.0.0.2", 80, 89)},
+			ports: []model.Port{port("0.0.0.0", 9000, 9009, "10.0.0.2", 80), port("0.0.0.0", 8080, 8080, "10.0.0.2", 80)},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := joinedTo("e1", "10.0.0.2/24", "fd00::2/64", &model.BridgeNetwork{ICC: true, Mode4: tt.mode, Mode6: tt.mode})
+			a.Driver = outlet{traits: tt.traits}
+			v := model.NewView(&model.Sandbox{ID: "s1", Published: model.PortsOf(tt.ports...)}, []model.Attachment{a})
+			if diff := cmp.Diff(tt.want, reach(v), byValue); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})

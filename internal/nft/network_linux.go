@@ -118,7 +118,7 @@ func (f *family) enterRules() []rule {
 		newRule("", ifaces("iifname . oifname", setTrusted), goTo("pass")),
 		newRule("", inSet("oifname", setRouted), f.icmp(), goTo("pass")),
 		newRule("", ctDNAT(), goTo("pass")),
-		newRule("", inSet("oifname", setRouted), f.to(setOpen), goTo("pass")),
+		newRule("", f.to(setOpen), goTo("pass")),
 		newRule("", inSet("oifname", setUnprotected), goTo("pass")),
 		newRule("", drop()),
 	}

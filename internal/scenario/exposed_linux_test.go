@@ -32,6 +32,9 @@ func TestExposed(t *testing.T) {
 	t.Run("the list of what is exposed is what probes find with the userland proxy", func(t *testing.T) {
 		testExposed(t, nftables, nftables.option("EnableUserlandProxy"))
 	})
+	onEach(t, "the list of what is exposed is what probes find with direct routing", func(t *testing.T, on backend) {
+		testExposed(t, on, on.option("AllowDirectRouting"))
+	})
 }
 
 func testExposed(t *testing.T, on backend, opt config.Option) {

@@ -319,6 +319,7 @@ func TestBadConfig(t *testing.T) {
 		{"a word", "BadRequest", "x", "string"},
 		{"a word for a boolean", "BadRequest", map[string]any{"EnableIPForwarding": "true"}, "EnableIPForwarding"},
 		{"a number for a boolean", "BadRequest", map[string]any{"EnableIPTables": 1}, "EnableIPTables"},
+		{"a word for direct routing", "BadRequest", map[string]any{"AllowDirectRouting": "yes"}, "AllowDirectRouting"},
 		{"a word for the userland proxy", "BadRequest", map[string]any{"EnableUserlandProxy": "no"}, "EnableUserlandProxy"},
 		{"an unknown firewall backend", "BadRequest", map[string]any{"FirewallBackend": "ipfw"}, "ipfw"},
 		{"a number for the firewall backend", "BadRequest", map[string]any{"FirewallBackend": 4}, "FirewallBackend"},

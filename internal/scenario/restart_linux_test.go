@@ -46,7 +46,7 @@ func runDaemon(args []string) error {
 	ctx := context.Background()
 	e, release, err := assemble.Open(ctx, assemble.Options{
 		DataDir: args[0], RunDir: args[1], Firewall: kernel.Backend(args[2]), KeepAlive: true, SmallPools: true, Forwarding: true,
-		Logger: slog.New(slog.DiscardHandler),
+		DirectRouting: os.Getenv(daemonEnv+"_DIRECT") != "", Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err

@@ -36,6 +36,9 @@ type Driver struct {
 	Group uint32
 	// NoFirewall wants no rules: networks are not isolated, and no ports published.
 	NoFirewall bool
+	// DirectRouting opens published ports of networks of mode nat at the containers'
+	// own addresses too.
+	DirectRouting bool
 }
 
 // Type is the name of the driver.
@@ -43,7 +46,7 @@ func (Driver) Type() string { return Type }
 
 // Traits are those of a driver with addresses and ports, on this host alone.
 func (d Driver) Traits() model.Traits {
-	return model.Traits{Scope: "local", Addresses: true, Ports: !d.NoFirewall}
+	return model.Traits{Scope: "local", Addresses: true, Ports: !d.NoFirewall, DirectRouting: d.DirectRouting}
 }
 
 // Prepare reads the options. A network on a bridge of somebody else, for which
