@@ -18,10 +18,11 @@ type bridgeSettings struct {
 	// EnableIPForwarding lets the driver turn packet forwarding on.
 	EnableIPForwarding bool
 	// EnableIPTables is true unless it is said to be false: without rules there is
-	// no isolation, no masquerading and no published port.
+	// no isolation and no masquerading, and no published port but by the process.
 	EnableIPTables bool
 	// EnableUserlandProxy has the process serve published ports besides the rules,
-	// which come first: it gets what they do not translate.
+	// which come first: it gets what they do not translate, and all where there are
+	// none.
 	EnableUserlandProxy bool
 	// AllowDirectRouting opens published ports of networks of mode nat at the
 	// containers' own addresses too, for whoever has a route to those.

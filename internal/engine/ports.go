@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/libnetwork/libnetwork/internal/hostport"
@@ -64,9 +65,10 @@ func (h holds) get(host netip.Addr) (kept hostport.Kept, ok bool) {
 // target is where one wish leads in one family.
 type target struct {
 	host, container netip.Addr
-	// forwarded says that only a forward can lead there, implied that nobody has asked
-	// for that address by name: then it is left out where it cannot be had.
-	forwarded, implied bool
+	// forwarded says that only a forward can lead there, since there is no firewall if
+	// noRule; implied that nobody has asked for that address by name: then it is left
+	// out where it cannot be had.
+	forwarded, noRule, implied bool
 }
 
 // settlement is a change of a sandbox's ports that is held but not yet in the
@@ -124,7 +126,7 @@ func targets(p model.Publish, view model.View) []target {
 			}
 			continue
 		}
-		if a == nil || !a.Driver.Traits().Ports || p.Host.IsValid() && p.Host.Is6() != v6 {
+		if a == nil || !publishes(a) || p.Host.IsValid() && p.Host.Is6() != v6 {
 			continue
 		}
 		if a.Network.Mode(v6) == model.ModeRouted {
@@ -141,9 +143,9 @@ func targets(p model.Publish, view model.View) []target {
 		if v6 {
 			addr = a.Endpoint.V6.Addr()
 		}
-		t := target{host: host, container: addr}
-		t.forwarded = model.Port{Host: host, Addr: addr}.Forwarded()
-		if t.forwarded && !forwardable(p) {
+		t := target{host: host, container: addr, noRule: a.Driver.Traits().Forwards}
+		t.forwarded = model.Port{Host: host, Addr: addr, NoRule: t.noRule}.Forwarded()
+		if t.forwarded && !t.noRule && !forwardable(p) {
 			continue
 		}
 		out = append(out, t)
@@ -151,14 +153,43 @@ func targets(p model.Publish, view model.View) []target {
 	return out
 }
 
+// publishes says whether the driver of a network can publish ports in some way.
+func publishes(a *model.Attachment) bool {
+	t := a.Driver.Traits()
+	return t.Ports || t.Forwards
+}
+
+// checkForwards refuses a wish for a port that no rule can serve, since there is no
+// firewall, and no forward either.
+func (b *portBook) checkForwards(p model.Publish, to []target) error {
+	if !slices.ContainsFunc(to, func(t target) bool { return t.noRule }) {
+		return nil
+	}
+	port := strconv.Itoa(int(p.Port))
+	if p.PortLast > p.Port {
+		port += "-" + strconv.Itoa(int(p.PortLast))
+	}
+	port += "/" + types.Protocol(p.Proto).String()
+	switch {
+	case !b.proxy:
+		return types.NotImplementedErrorf("port %s: the firewall and the userland proxy are off: set EnableUserlandProxy to have the process serve it, or EnableIPTables to have rules", port)
+	case !forwardable(p):
+		return types.NotImplementedErrorf("port %s: the firewall is off, and the userland proxy serves single ports of TCP and UDP alone: set EnableIPTables to have rules", port)
+	}
+	return nil
+}
+
 // crossing returns where a wish leads from the host's IPv6 addresses when the
 // sandbox has IPv4 alone: to that, by a forward.
 func crossing(p model.Publish, view model.View) (target, bool) {
 	a := view.Provider(false)
-	if a == nil || !a.Driver.Traits().Ports || a.Network.Mode(false) == model.ModeRouted || !forwardable(p) {
+	if a == nil || !publishes(a) || a.Network.Mode(false) == model.ModeRouted {
 		return target{}, false
 	}
-	t := target{host: p.Host, container: a.Endpoint.V4.Addr(), forwarded: true}
+	t := target{host: p.Host, container: a.Endpoint.V4.Addr(), forwarded: true, noRule: a.Driver.Traits().Forwards}
+	if !t.noRule && !forwardable(p) {
+		return target{}, false
+	}
 	if !t.host.IsValid() {
 		var ok bool
 		if t.host, ok = a.Network.Binding(true); !ok {
@@ -233,6 +264,9 @@ func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View) (*s
 	s.published.Grow(len(sb.Publish)) // more on two families
 	for i, p := range sb.Publish {
 		to := targets(p, view)
+		if err := b.checkForwards(p, to); err != nil {
+			return nil, errors.Join(err, s.undo())
+		}
 		var g grip
 		if j := find(had, used, i, p); j >= 0 {
 			g, used[j] = had[j], true
@@ -248,7 +282,7 @@ func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View) (*s
 			}
 			s.published.Add(model.Port{
 				Proto: p.Proto, Host: t.host, First: g.first, Last: g.last,
-				Addr: t.container, Port: p.Port, Owner: sb.ID, Proxy: b.proxy,
+				Addr: t.container, Port: p.Port, Owner: sb.ID, Proxy: b.proxy, NoRule: t.noRule,
 			})
 		}
 	}
@@ -338,7 +372,7 @@ func (s *settlement) hold(ctx context.Context, k Kernel, g grip, to []target, ow
 				s.book.space.Release(g.proto, []netip.Addr{h}, g.first, g.last)
 				continue
 			}
-			err = errors.Join(err, types.NoServiceErrorf("%s leads to a container that has IPv4 alone, so it needs a socket of its own: raise the limit of held ports", netip.AddrPortFrom(h, g.first)))
+			err = errors.Join(err, types.NoServiceErrorf("no rule can lead from %s to the container, so it needs a socket of its own: raise the limit of held ports", netip.AddrPortFrom(h, g.first)))
 		}
 		if err != nil {
 			s.book.space.Release(g.proto, hostsOf(to), g.first, g.last)

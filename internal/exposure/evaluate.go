@@ -21,9 +21,20 @@ type evaluator struct {
 type network struct {
 	Network
 	bridge string
+	// ipv6 says that the bridge has IPv6.
+	ipv6   bool
 	v4, v6 *model.FirewallFamily
 	// filtered says that there are rules for it.
 	filtered bool
+}
+
+// dials says whether its containers reach the host's addresses of a family.
+func (n *network) dials(v6 bool) bool {
+	if !n.filtered {
+		return !v6 || n.ipv6
+	}
+	f := n.family(v6)
+	return f != nil && f.Mode != model.ModeIsolated
 }
 
 func (n *network) family(v6 bool) *model.FirewallFamily {
@@ -56,7 +67,7 @@ func (ev *evaluator) read(h Host) {
 		for _, o := range n.Objects {
 			switch o := o.(type) {
 			case model.Bridge:
-				net.bridge = o.Name
+				net.bridge, net.ipv6 = o.Name, o.IPv6
 			case model.FirewallNetwork:
 				net.v4, net.v6, net.filtered = o.V4, o.V6, true
 			}
@@ -346,7 +357,7 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 		r.From = from
 		ev.add(c, p, r)
 	}
-	if host.IsUnspecified() && !slices.ContainsFunc(row.Except, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }) {
+	if host == netip.IPv6Unspecified() && !slices.ContainsFunc(row.Except, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }) {
 		r := row
 		r.Addr, r.Except = netip.IPv6Loopback(), nil
 		way(ThisHost, r)
@@ -365,7 +376,7 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	way(Internet, outside)
 	row.Internal = true
 	way(OtherNetwork, row)
-	if f := p.net.v6; f != nil && f.Mode != model.ModeIsolated {
+	if p.net.dials(host.Is6()) {
 		way(Neighbour, row)
 	}
 }

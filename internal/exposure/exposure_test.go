@@ -247,6 +247,19 @@ func TestReport(t *testing.T) {
 			w.joined("c1", 2, w.network(only4))
 			w.joined("c2", 2, w.network(only4, noICC))
 		}},
+		{"without a firewall, with a userland proxy", "no_firewall_proxy", func(w *world) {
+			w.driver.NoFirewall = true
+			n := w.network()
+			ep := at(n, "c1", 2)
+			sb := &model.Sandbox{Name: "c1"}
+			for _, p := range []string{"tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80", "tcp 127.0.0.1 8081 8081 80"} {
+				for _, p := range published(p, ep) {
+					p.Proxy, p.NoRule = true, true
+					sb.Published.Add(p)
+				}
+			}
+			w.container(sb, nil, model.Attachment{Network: n, Endpoint: ep})
+		}},
 		{"the host's own namespace, and none", "host", func(w *world) {
 			for _, d := range []model.Driver{single.Host(), single.Null()} {
 				n := &model.Network{ID: d.Type(), Name: d.Type(), Driver: d.Type()}

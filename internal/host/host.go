@@ -44,8 +44,8 @@ type Options struct {
 	// DirectRouting opens published ports of networks of mode nat at the containers'
 	// own addresses too.
 	DirectRouting bool
-	// NoFirewall leaves the host's firewall alone: no isolation, no masquerading,
-	// no published ports.
+	// NoFirewall leaves the host's firewall alone: no isolation, no masquerading, and
+	// no published ports but with UserlandProxy.
 	NoFirewall bool
 	// Firewall names the backend of the firewall; kernel.Auto if empty.
 	Firewall kernel.Backend

@@ -34,8 +34,9 @@ type Traits struct {
 	Single bool
 	// Addresses says that endpoints get addresses and an interface.
 	Addresses bool
-	// Ports says that the driver can publish ports.
-	Ports bool
+	// Ports says that the driver can publish ports, by rules of the firewall; Forwards
+	// that there is no firewall, and the process alone can.
+	Ports, Forwards bool
 	// DirectRouting says that, on its networks of mode nat, published ports are open at
 	// the containers' own addresses too.
 	DirectRouting bool

@@ -52,7 +52,7 @@ const (
 )
 
 // objects are what a published port takes: a rule, a forward, or both. All
-// addresses of IPv6 have both, since the rule does not reach ::1.
+// addresses of IPv6 have both where there are rules, since those do not reach ::1.
 func (p Port) objects() []Object {
 	single := p.First == p.Last && (p.Proto == protoTCP || p.Proto == protoUDP)
 	all6 := p.Host == netip.IPv6Unspecified()
@@ -60,6 +60,7 @@ func (p Port) objects() []Object {
 	switch {
 	case !p.Forwarded():
 		out = append(out, p)
+	case p.NoRule: // there are none to be kept from
 	case single && !all6 && !p.Host.IsLoopback(): // loopback addresses are not translated
 		host := p.Host.WithZone("") // rules know no zones
 		out = append(out, KeptPort{Proto: p.Proto, Host: netip.AddrPortFrom(host, p.First), Owner: p.Owner})

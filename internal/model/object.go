@@ -201,13 +201,15 @@ type Port struct {
 	Owner string
 	// Proxy asks for a Forward beside the rule.
 	Proxy bool `json:",omitempty"`
+	// NoRule says that the firewall is off: there is the Forward alone.
+	NoRule bool `json:",omitempty"`
 }
 
-// Forwarded says that no rule of the kernel can lead from the host's address to
-// the container's: translation does not cross families, and what is sent to ::1
-// never leaves the loopback link.
+// Forwarded says that no rule of the kernel leads from the host's address to the
+// container's: there is no firewall, or it cannot, since translation does not cross
+// families, and what is sent to ::1 never leaves the loopback link.
 func (p Port) Forwarded() bool {
-	return p.Host.Is6() && (p.Addr.Is4() || p.Host == netip.IPv6Loopback())
+	return p.NoRule || p.Host.Is6() && (p.Addr.Is4() || p.Host == netip.IPv6Loopback())
 }
 
 // Key identifies the publication by what it takes of the host.

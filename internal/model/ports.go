@@ -22,8 +22,13 @@ type packedPort struct {
 	host, addr        uint32
 	first, last, port uint16
 	proto             uint8
-	proxy             bool
+	flags             uint8 // of the following
 }
+
+const (
+	flagProxy = 1 << iota
+	flagNoRule
+)
 
 // PortsOf returns a list of ports, which all have the owner of the first one.
 func PortsOf(list ...Port) Ports {
@@ -41,8 +46,15 @@ func (p *Ports) Grow(n int) { p.list = slices.Grow(p.list, n) }
 // Add puts a port at the end. It has the owner of those that are there.
 func (p *Ports) Add(x Port) {
 	p.owner = x.Owner
+	var flags uint8
+	if x.Proxy {
+		flags |= flagProxy
+	}
+	if x.NoRule {
+		flags |= flagNoRule
+	}
 	p.list = append(p.list, packedPort{
-		host: p.place(x.Host), addr: p.place(x.Addr), first: x.First, last: x.Last, port: x.Port, proto: x.Proto, proxy: x.Proxy,
+		host: p.place(x.Host), addr: p.place(x.Addr), first: x.First, last: x.Last, port: x.Port, proto: x.Proto, flags: flags,
 	})
 }
 
@@ -65,7 +77,7 @@ func (p Ports) At(i int) Port {
 	x := p.list[i]
 	return Port{
 		Proto: x.proto, Host: p.addrs[x.host], First: x.first, Last: x.last, Addr: p.addrs[x.addr], Port: x.port,
-		Owner: p.owner, Proxy: x.proxy,
+		Owner: p.owner, Proxy: x.flags&flagProxy != 0, NoRule: x.flags&flagNoRule != 0,
 	}
 }
 

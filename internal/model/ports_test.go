@@ -18,6 +18,7 @@ func TestPorts(t *testing.T) {
 		{Proto: 6, Host: netip.IPv4Unspecified(), First: 80, Last: 80, Addr: netip.MustParseAddr("10.2.0.2"), Port: 8080, Owner: "sb"},
 		{Proto: 17, Host: netip.IPv6Unspecified(), First: 1, Last: 65535, Addr: netip.MustParseAddr("fd00::2"), Port: 1, Owner: "sb", Proxy: true},
 		{Proto: 132, Host: netip.MustParseAddr("fe80::1%eth0"), First: 9, Last: 9, Addr: netip.MustParseAddr("10.2.0.2"), Port: 9, Owner: "sb"},
+		{Proto: 6, Host: netip.IPv4Unspecified(), First: 81, Last: 81, Addr: netip.MustParseAddr("10.2.0.2"), Port: 81, Owner: "sb", Proxy: true, NoRule: true},
 		{Owner: "sb"},
 	}
 	ports := model.PortsOf(list...)

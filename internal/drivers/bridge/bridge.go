@@ -34,7 +34,8 @@ const (
 type Driver struct {
 	// Group is the link group that marks the links made for one data directory.
 	Group uint32
-	// NoFirewall wants no rules: networks are not isolated, and no ports published.
+	// NoFirewall wants no rules: networks are not isolated, and ports are published by
+	// forwards alone.
 	NoFirewall bool
 	// DirectRouting opens published ports of networks of mode nat at the containers'
 	// own addresses too.
@@ -46,7 +47,7 @@ func (Driver) Type() string { return Type }
 
 // Traits are those of a driver with addresses and ports, on this host alone.
 func (d Driver) Traits() model.Traits {
-	return model.Traits{Scope: "local", Addresses: true, Ports: !d.NoFirewall, DirectRouting: d.DirectRouting}
+	return model.Traits{Scope: "local", Addresses: true, Ports: !d.NoFirewall, Forwards: d.NoFirewall, DirectRouting: d.DirectRouting}
 }
 
 // Prepare reads the options. A network on a bridge of somebody else, for which
