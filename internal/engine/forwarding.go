@@ -14,7 +14,7 @@ const recordForwarding = "forwarding"
 
 // ensureForwarding turns packet forwarding on where a new network needs it. That
 // we did so is recorded before it is done: a host that we made a router is
-// guarded by the firewall, also after a kill at any moment.
+// guarded by the firewall, unless that is off, also after a kill at any moment.
 func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 	want := forwarding{V4: len(n.IPAM.Pools4) > 0, V6: len(n.IPAM.Pools6) > 0}
 	if !e.cfg.Forwarding || n.Internal || !want.on() {
@@ -49,18 +49,37 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 	if err := e.commitForwarding(ctx, now); err != nil {
 		return err
 	}
-	if err := e.kernel.Guard(ctx, now.V4, now.V6); err != nil {
+	if err := e.guard(ctx, now); err != nil {
 		return opError("guard forwarding for network", n.Name, n.ID, err)
+	}
+	guarded := "packets that neither enter nor leave one of our networks are dropped"
+	if e.unfiltered() {
+		guarded = "the firewall is off, so the host is a router for everybody"
 	}
 	for _, v6 := range []bool{false, true} {
 		if v6 && now.V6 != had.V6 || !v6 && now.V4 != had.V4 {
 			if err := e.kernel.Forward(ctx, v6, true, nil); err != nil {
 				return opError("turn on forwarding for network", n.Name, n.ID, err)
 			}
-			e.log.Info("turned on packet forwarding; packets that neither enter nor leave one of our networks are dropped", "ipv6", v6)
+			e.log.Info("turned on packet forwarding; "+guarded, "ipv6", v6)
 		}
 	}
 	return nil
+}
+
+// guard has the firewall drop what neither enters nor leaves one of our networks, in the
+// families for which we have made the host a router. Where the firewall is off, no rule
+// would tell our networks from others: all would be dropped.
+func (e *Engine) guard(ctx context.Context, f forwarding) error {
+	if e.unfiltered() {
+		f = forwarding{}
+	}
+	return e.kernel.Guard(ctx, f.V4, f.V6)
+}
+
+// unfiltered says whether the firewall is off.
+func (e *Engine) unfiltered() bool {
+	return slices.ContainsFunc(e.cfg.Drivers, func(d model.Driver) bool { return d.Traits().Forwards })
 }
 
 // relaxForwarding turns off what we turned on when no network is left, also none of

@@ -450,7 +450,7 @@ func (e *Engine) sweepFiles() {
 }
 
 func (e *Engine) restoreForwarding(ctx context.Context, f forwarding) {
-	e.logErr("guard forwarding", recordForwarding, e.kernel.Guard(ctx, f.V4, f.V6))
+	e.logErr("guard forwarding", recordForwarding, e.guard(ctx, f))
 	for _, x := range []struct{ v6, on bool }{{false, f.V4}, {true, f.V6}} {
 		if x.on {
 			e.logErr("turn on forwarding", recordForwarding, e.kernel.Forward(ctx, x.v6, true, nil))

@@ -16,16 +16,18 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-// withoutFirewall is the configuration without rules.
-func withoutFirewall(proxy bool) config.Option {
-	return config.OptionDriverConfig("bridge", map[string]any{
-		netlabel.GenericData: map[string]any{"EnableIPTables": false, "EnableUserlandProxy": proxy},
-	})
+// withoutFirewall is the configuration without rules, with other settings turned on.
+func withoutFirewall(on ...string) config.Option {
+	generic := map[string]any{"EnableIPTables": false}
+	for _, setting := range on {
+		generic[setting] = true
+	}
+	return config.OptionDriverConfig("bridge", map[string]any{netlabel.GenericData: generic})
 }
 
 // TestNoFirewallProxy has the process alone serve what is published.
 func TestNoFirewallProxy(t *testing.T) {
-	h := newHost(t, withoutFirewall(true))
+	h := newHost(t, withoutFirewall("EnableUserlandProxy"))
 	dual, four := h.network(1), h.network(2, only4)
 	t.Run("without a firewall the userland proxy serves published ports, and closes them with their container", func(t *testing.T) {
 		defer h.within(t)()
@@ -81,7 +83,7 @@ func TestNoFirewallProxy(t *testing.T) {
 
 // TestNoFirewall has nobody who could serve what is published.
 func TestNoFirewall(t *testing.T) {
-	h := newHost(t, withoutFirewall(false))
+	h := newHost(t, withoutFirewall())
 	n := h.network(1)
 	t.Run("without a firewall and the userland proxy a wish to publish is refused in words", func(t *testing.T) {
 		for _, ip := range []net.IP{nil, net.ParseIP("127.0.0.1"), net.IPv6loopback} {
@@ -95,5 +97,29 @@ func TestNoFirewall(t *testing.T) {
 		defer h.within(t)()
 		c := h.container("c2", both(nil, 7001, 0), h.network(2, mode("routed")))
 		h.visit(to("lan", h.lan, c, "c2")...)
+	})
+}
+
+// TestNoFirewallForwarding has us make the host a router, which no rule guards: it
+// would drop what containers send.
+func TestNoFirewallForwarding(t *testing.T) {
+	h := bareHost(t, withoutFirewall("EnableIPForwarding"))
+	h.sysctl("ipv4/ip_forward", "0")
+	h.sysctl("ipv6/conf/all/forwarding", "0")
+	h.start()
+	h.lanServer()
+	t.Run("without a firewall containers reach others where we have turned forwarding on", func(t *testing.T) {
+		defer h.within(t)()
+		n := h.network(1)
+		check := func(name string) {
+			c := h.container(name, nil, n)
+			h.visit(
+				visit{"c1", c.ns, at(lanV4, port), "lan", c.v4.String()},
+				visit{"c1", c.ns, at(lanV6, port), "lan", c.v6.String()})
+		}
+		check("c1")
+		h.restart()
+		n = h.netByName("net1")
+		check("c1")
 	})
 }
