@@ -1,8 +1,13 @@
 package nft_test
 
 import (
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -67,4 +72,37 @@ func parts(t *testing.T, tables string) map[string]string {
 		}
 	}
 	return out
+}
+
+// TestDocs holds the table of hooks in the page for operators against the chains.
+func TestDocs(t *testing.T) {
+	page, err := os.ReadFile("../../docs/bridge.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	var family, chain string
+	for line := range strings.Lines(render(t, fwtest.Some(), nft.Guard{V4: true, V6: true})) {
+		f := strings.Fields(line)
+		switch {
+		case f[0] == "table":
+			family = f[1]
+		case f[0] == "chain":
+			chain = "`" + f[1] + "`"
+			if family == "bridge" {
+				chain += " (family bridge)"
+			}
+		case len(f) > 5 && f[2] == "hook":
+			row := "| " + chain + " | " + f[3] + " | " + strings.TrimSuffix(f[5], ";") + " |"
+			if !slices.Contains(want, row) {
+				want = append(want, row)
+			}
+		}
+	}
+	got := regexp.MustCompile("(?m)^\\| `\\w+`[^|]* \\| \\w+ \\| -?\\d+ \\|").FindAllString(string(page), -1)
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("hooks in docs/bridge.md (-want +got)\n%s", diff)
+	}
 }
