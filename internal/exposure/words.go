@@ -134,25 +134,29 @@ func (w words) link(l model.Link, forth bool) Rule {
 	if w.nft() {
 		return w.list(l.Target.Is6(), "set", "links", linkText(l))
 	}
+	return w.linkRule(l, forth, "-m conntrack --ctstate DNAT")
+}
+
+func (w words) linkRule(l model.Link, forth bool, match string) Rule {
 	from, to, option := l.Client, l.Target, "dport"
 	if !forth {
 		from, to, option = l.Target, l.Client, "sport"
 	}
 	prefix := func(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
 	return w.iptables(l.Target.Is6(), "filter", "LINK", "-s "+prefix(from)+" -d "+prefix(to)+" -i "+l.Bridge+" -o "+l.Bridge+" "+
-		w.proto(l.Proto, option, strconv.Itoa(int(l.Port)))+" -g "+w.chain("PASS"))
+		strings.Replace(w.proto(l.Proto, option, strconv.Itoa(int(l.Port))), " -m ", " "+match+" -m ", 1)+" -g "+w.chain("PASS"))
 }
 
 // linkFrames is what lets pass the frames that the bridge forwards.
 func (w words) linkFrames(l model.Link, forth bool) Rule {
 	if !w.nft() {
-		return w.link(l, forth)
+		return w.linkRule(l, forth, fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark))
 	}
-	set := "links_ip"
+	set := "client_ip"
 	if l.Target.Is6() {
-		set = "links_ip6"
+		set = "client_ip6"
 	}
-	return Rule{"nft list set bridge " + w.table + " " + set, linkText(l)}
+	return Rule{"nft list set bridge " + w.table + " " + set, strconv.Quote(l.ClientHost) + " . " + linkText(l)}
 }
 
 func linkText(l model.Link) string {

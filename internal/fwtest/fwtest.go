@@ -7,7 +7,6 @@ package fwtest
 import (
 	"flag"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -96,7 +95,8 @@ func Tracked(addrs ...string) []model.Tracked {
 // Link lets the second address reach TCP port 80 of the first.
 func Link(bridge, target, client string) model.Link {
 	return model.Link{
-		Bridge: bridge, Proto: 6, Client: netip.MustParseAddr(client), Target: netip.MustParseAddr(target), Port: 80, Owner: "e2",
+		Bridge: bridge, Proto: 6, Client: netip.MustParseAddr(client), Target: netip.MustParseAddr(target), Port: 80,
+		ClientHost: "v" + bridge[2:] + "a", TargetHost: "v" + bridge[2:] + "b", Owner: "e2",
 	}
 }
 
@@ -135,7 +135,7 @@ func Some() model.FirewallChange {
 			{Proto: 17, Addr: netip.MustParseAddr("fd00:3::2"), First: 80, Last: 89, Owner: "e3"},
 		},
 		Links:       []model.Link{Link("br4", "172.20.4.2", "172.20.4.3"), Link("br4", "fd00:4::2", "fd00:4::3")},
-		LinkedPorts: []model.LinkedPort{LinkedPort("v4a", "172.20.4.2", "fd00:4::2", "e2"), LinkedPort("v4b", "172.20.4.3", "fd00:4::3", "e4")},
+		LinkedPorts: []model.LinkedPort{{Host: "v4a", Owner: "e2"}, {Host: "v4b", Owner: "e4"}},
 	}
 }
 
@@ -157,19 +157,8 @@ func Modes() model.FirewallChange {
 			{Proto: 17, Addr: netip.MustParseAddr("fd00:1::2"), First: 53, Last: 53, Owner: "e1"},
 		},
 		Links:       []model.Link{Link("br3", "172.20.3.2", "172.20.3.3"), Link("br3", "fd00:3::2", "fd00:3::3")},
-		LinkedPorts: []model.LinkedPort{LinkedPort("v3a", "172.20.3.2", "", "e1"), LinkedPort("v3b", "172.20.3.3", "fd00:3::3", "e2")},
+		LinkedPorts: []model.LinkedPort{{Host: "v3a", Owner: "e1"}, {Host: "v3b", Owner: "e2"}},
 	}
-}
-
-// LinkedPort is the host's end of a linked endpoint, whose MAC is made from its IPv4
-// address.
-func LinkedPort(host, v4, v6, owner string) model.LinkedPort {
-	p := model.LinkedPort{Host: host, Group: 77, V4: netip.MustParseAddr(v4), Owner: owner}
-	p.MAC = net.HardwareAddr(append([]byte{2, 0x42}, p.V4.AsSlice()...)).String()
-	if v6 != "" {
-		p.V6 = netip.MustParseAddr(v6)
-	}
-	return p
 }
 
 // Pieces are the parts of a change, in an order in which they can be made.

@@ -220,6 +220,13 @@ func (f *family) base(guarded bool) rules {
 	// published on 127.0.0.1; so they are stopped here.
 	raw.hook(f, true, "PREROUTING", "-d "+f.loopback.String(), f.to(chainRaw))
 	raw.hook(f, true, "PREROUTING", "-s "+f.loopback.String(), f.to(chainRaw))
+	// So is a frame to everybody with a packet for one, which is none of IP's (RFC 1122,
+	// 3.3.6): with br_netfilter (Linux 6.8) it would make a connection established.
+	for _, frame := range []string{"broadcast", "multicast"} {
+		for _, packet := range []string{"UNICAST", "LOCAL"} {
+			raw.hook(f, true, "PREROUTING", "-m pkttype --pkt-type "+frame, "-m addrtype --dst-type "+packet, f.to(chainRaw))
+		}
+	}
 	// So is what a member of an internal network sends in the name of somebody
 	// elsewhere: the host's answer, if only that there is no way, would leave.
 	raw.hook(f, true, "PREROUTING", f.to(chainSource))
@@ -440,12 +447,18 @@ func (f *family) openPort(p *model.OpenPort) []entry {
 
 // link returns the entries of a link, for both directions.
 func (f *family) link(l *model.Link) []entry {
-	between := "-i " + l.Bridge + " -o " + l.Bridge
-	client, target := l.Client.String(), l.Target.String()
-	return []entry{
-		f.alone(chainLink, l.Owner, between, "-s "+client, "-d "+target, proto(l.Proto, "dport", l.Port, l.Port), f.pass()),
-		f.alone(chainLink, l.Owner, between, "-s "+target, "-d "+client, proto(l.Proto, "sport", l.Port, l.Port), f.pass()),
+	between, client, target := "-i "+l.Bridge+" -o "+l.Bridge, l.Client.String(), l.Target.String()
+	var list []entry
+	for _, m := range []string{
+		// What the bridge has passed and marked (br_netfilter), since it alone knows who
+		// sends, and what goes to a published port by the host's address.
+		fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark), "-m conntrack --ctstate DNAT",
+	} {
+		list = append(list,
+			f.alone(chainLink, l.Owner, between, "-s "+client, "-d "+target, m, proto(l.Proto, "dport", l.Port, l.Port), f.pass()),
+			f.alone(chainLink, l.Owner, between, "-s "+target, "-d "+client, m, proto(l.Proto, "sport", l.Port, l.Port), f.pass()))
 	}
+	return list
 }
 
 // build returns the wanted content of the tables of a family, without chains if

@@ -200,7 +200,8 @@ func newSwitching(t *testing.T) *switching {
 		model.Redirect{Netns: path, Port: 30053},
 		model.LinkedPort{Host: "veth9", Owner: "e1"},
 		model.Link{
-			Bridge: "br9", Proto: 6, Client: netip.MustParseAddr("10.99.1.3"), Target: netip.MustParseAddr("10.99.1.2"), Port: 80, Owner: "e1",
+			Bridge: "br9", Proto: 6, Client: netip.MustParseAddr("10.99.1.3"), Target: netip.MustParseAddr("10.99.1.2"), Port: 80,
+			ClientHost: "veth8", TargetHost: "veth9", Owner: "e1",
 		},
 		model.Veth{
 			Host: "veth9", Netns: path, Name: "eth0", Bridge: "br9", Group: group,

@@ -172,6 +172,9 @@ type Link struct {
 	// Client and Target are addresses of one family.
 	Client, Target netip.Addr
 	Port           uint16
+	// ClientHost and TargetHost are the host's ends of their veth pairs. Addresses
+	// alone would let any member take the place of either by forged frames.
+	ClientHost, TargetHost string
 	// Owner is the id of the client's endpoint: the mark of what is made from this.
 	Owner string
 }
@@ -189,22 +192,13 @@ func (Link) Order() Order { return OrderLink }
 // a network without ICC. Ports of such a network are isolated by the bridge
 // ([Veth].Isolated) and need no rules; this one is not, and so all frames that the
 // bridge forwards from or to it are dropped by rules (family bridge, hook forward),
-// but for ARP and IPv6 neighbour discovery (ICMPv6 types 135 and 136) between linked
-// ports, what a [Link] lets pass, and fragments but the first one. Frames from and to the
-// bridge itself do not come through that hook.
-//
-// What passes is told by addresses, so these are kept from everybody else: a frame that
-// enters a bridge by another link of the same group with the MAC or one of the addresses
-// as its source (of ARP too) is dropped, and none is forwarded to another link than that
-// which has its destination.
+// but for ARP, IPv6 neighbour discovery (ICMPv6 types 135 and 136), what a [Link]
+// lets pass, and fragments but the first one. Frames from and to the bridge itself
+// do not come through that hook and are not concerned; what is routed from a member to
+// another one that way is no link's.
 type LinkedPort struct {
 	// Host is the name of the link.
 	Host string
-	// Group is the link group of the host's ends of all veths of the data directory.
-	Group uint32
-	// MAC, V4 and V6 are those of the endpoint; V4 or V6 may be invalid.
-	MAC    string
-	V4, V6 netip.Addr
 	// Owner is the id of the endpoint: the mark of what is made from this.
 	Owner string
 }

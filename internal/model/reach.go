@@ -22,7 +22,8 @@ func (a Attachment) links(sb *Sandbox, objs []Object) []Object {
 				}
 				l := Link{
 					Bridge: a.Network.Bridge.Link, Proto: x.Proto, Port: x.Port,
-					Client: ends[0].Addr(), Target: ends[1].Addr(), Owner: client.ID,
+					Client: ends[0].Addr(), Target: ends[1].Addr(),
+					ClientHost: client.Attached.Host, TargetHost: target.Attached.Host, Owner: client.ID,
 				}
 				// Both may have asked for it.
 				if !slices.Contains(objs, Object(l)) {

@@ -29,7 +29,7 @@ func joinedTo(id string, v4, v6 string, b *model.BridgeNetwork) model.Attachment
 	return model.Attachment{
 		Network: &model.Network{ID: "n1", Name: "n1", Bridge: b}, Driver: outlet{traits: model.Traits{Addresses: true, Ports: true}},
 		Endpoint: &model.Endpoint{
-			ID: id, V4: netip.MustParsePrefix(v4), V6: netip.MustParsePrefix(v6), Attached: &model.Attached{Name: "eth0"},
+			ID: id, V4: netip.MustParsePrefix(v4), V6: netip.MustParsePrefix(v6), Attached: &model.Attached{Name: "eth0", Host: "veth-" + id},
 		},
 	}
 }
@@ -112,6 +112,7 @@ func TestLinks(t *testing.T) {
 			want = append(want, model.Link{
 				Bridge: "br1", Proto: x.Proto, Port: x.Port, Owner: "e2",
 				Client: netip.MustParseAddr(ends[0]), Target: netip.MustParseAddr(ends[1]),
+				ClientHost: "veth-e2", TargetHost: "veth-e1",
 			})
 		}
 	}

@@ -3,7 +3,6 @@ package nft
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 
@@ -45,19 +44,13 @@ func check(c Change) error {
 		}
 	}
 	for _, l := range c.Links {
-		if !knownProto(l.Proto) || !plain(l.Client) || !plain(l.Target) || l.Client.Is6() != l.Target.Is6() || l.Port == 0 {
+		if !knownProto(l.Proto) || !plain(l.Client) || !plain(l.Target) || l.Client.Is6() != l.Target.Is6() || l.Port == 0 || !linkName(l.ClientHost) || !linkName(l.TargetHost) {
 			return fmt.Errorf("%s: bad link", l.Key())
 		}
 	}
 	for _, p := range c.LinkedPorts {
 		if !linkName(p.Host) {
 			return fmt.Errorf("%s: bad link name", p.Key())
-		}
-		if mac, err := net.ParseMAC(p.MAC); p.MAC != "" && (err != nil || len(mac) != 6) {
-			return fmt.Errorf("%s: bad MAC address %q", p.Key(), p.MAC)
-		}
-		if p.V4.IsValid() && !(plain(p.V4) && p.V4.Is4()) || p.V6.IsValid() && !(plain(p.V6) && p.V6.Is6()) {
-			return fmt.Errorf("%s: bad address", p.Key())
 		}
 	}
 	return nil

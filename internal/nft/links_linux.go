@@ -3,7 +3,6 @@ package nft
 import (
 	"context"
 	"maps"
-	"net"
 	"slices"
 
 	"github.com/google/nftables/expr"
@@ -14,25 +13,17 @@ import (
 
 // Names in the table of family bridge, which exists as long as there are links.
 const (
-	setLinked   = "linked"
-	setLinksIP  = "links_ip"
-	setLinksIP6 = "links_ip6"
-
-	// Sources that linked endpoints alone may have, by the link group of all members,
-	// and by the link of their owner.
-	setOwnedMAC = "owned_mac"
-	setOwnedIP  = "owned_ip"
-	setOwnedIP6 = "owned_ip6"
-	setOwnerMAC = "owner_mac"
-	setOwnerIP  = "owner_ip"
-	setOwnerIP6 = "owner_ip6"
+	setLinked    = "linked"
+	setClientIP  = "client_ip"
+	setClientIP6 = "client_ip6"
+	setTargetIP  = "target_ip"
+	setTargetIP6 = "target_ip6"
 )
 
 // Of the hooks of family bridge (linux/netfilter_bridge.h).
 const (
-	hookBridgePrerouting = 0    // NF_BR_PRE_ROUTING
-	hookBridgeForward    = 2    // NF_BR_FORWARD
-	bridgePriority       = -200 // NF_BR_PRI_FILTER_BRIDGED
+	hookBridgeForward = 2    // NF_BR_FORWARD
+	bridgePriority    = -200 // NF_BR_PRI_FILTER_BRIDGED
 )
 
 func families() [3]*family {
@@ -49,27 +40,49 @@ func linkSet(name, addr string, f *family) setDef {
 	}
 }
 
-// linked asks whether the packet goes from client to target, or back.
-func (f *family) linked(set string, forth bool) stmt {
+// endSet is a set of links of one family, each by the host's link of one of its ends.
+func endSet(name, addr string, f *family) setDef {
+	s := linkSet(name, addr, f)
+	s.text, s.keyLen = "ifname . "+s.text, unix.IFNAMSIZ+s.keyLen
+	s.keyType = concat(typeIfname, f.addrType, f.addrType, typeInetProto, typeInetService)
+	return s
+}
+
+// linked asks whether the packet goes from client to target, or back; with the word for
+// one of its links, whether that is the one that the set has.
+func (f *family) linked(link, set string, forth bool) stmt {
 	first, second, port, word := f.src, f.dst, uint32(2), "dport"
 	text := f.keyword + " saddr . " + f.keyword + " daddr"
 	if !forth {
 		first, second, port, word = f.dst, f.src, 0, "sport"
 		text = f.keyword + " daddr . " + f.keyword + " saddr"
 	}
-	n := f.addrLen / 4
-	return stmt{text + " . meta l4proto . th " + word + " @" + set, []expr.Any{
-		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseNetworkHeader, Offset: first, Len: f.addrLen},
-		&expr.Payload{DestRegister: reg0 + n, Base: expr.PayloadBaseNetworkHeader, Offset: second, Len: f.addrLen},
-		meta(expr.MetaKeyL4PROTO, reg0+2*n),
-		&expr.Payload{DestRegister: reg0 + 2*n + 1, Base: expr.PayloadBaseTransportHeader, Offset: port, Len: 2},
+	reg, n := uint32(reg0), f.addrLen/4
+	var exprs []expr.Any
+	if link != "" {
+		text = link + " . " + text
+		exprs = append(exprs, meta(ifaceKey(link), reg))
+		reg += unix.IFNAMSIZ / 4
+	}
+	return stmt{text + " . meta l4proto . th " + word + " @" + set, append(exprs,
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: first, Len: f.addrLen},
+		&expr.Payload{DestRegister: reg + n, Base: expr.PayloadBaseNetworkHeader, Offset: second, Len: f.addrLen},
+		meta(expr.MetaKeyL4PROTO, reg+2*n),
+		&expr.Payload{DestRegister: reg + 2*n + 1, Base: expr.PayloadBaseTransportHeader, Offset: port, Len: 2},
 		&expr.Lookup{SourceRegister: reg0, SetName: set},
-	}}
+	)}
 }
 
 func linkElem(set string, l *model.Link) elem {
 	key := slices.Concat(l.Client.AsSlice(), l.Target.AsSlice(), protoPortKey(l.Proto, l.Port))
 	return elem{set: set, key: string(key), comment: l.Owner}
+}
+
+// endElem is the element of a link at one of its ends.
+func endElem(set, host string, l *model.Link) elem {
+	e := linkElem(set, l)
+	e.key = string(ifname(host)) + e.key
+	return e
 }
 
 // bridgeElems returns the elements of the table of family bridge.
@@ -78,30 +91,13 @@ func bridgeElems(c Change) []elem {
 	for i := range c.LinkedPorts {
 		p := &c.LinkedPorts[i]
 		list = append(list, elem{set: setLinked, key: string(ifname(p.Host)), comment: p.Owner})
-		mac, _ := net.ParseMAC(p.MAC) // checked
-		for _, s := range []struct {
-			owned, owner string
-			source       []byte
-		}{
-			{setOwnedMAC, setOwnerMAC, mac},
-			{setOwnedIP, setOwnerIP, p.V4.AsSlice()},
-			{setOwnedIP6, setOwnerIP6, p.V6.AsSlice()},
-		} {
-			if len(s.source) == 0 {
-				continue
-			}
-			source := append(slices.Clone(s.source), make([]byte, -len(s.source)&3)...)
-			list = append(list,
-				elem{set: s.owned, key: string(append(native32(p.Group), source...)), comment: p.Owner},
-				elem{set: s.owner, key: string(append(ifname(p.Host), source...)), comment: p.Owner})
-		}
 	}
 	for i := range c.Links {
-		l, set := &c.Links[i], setLinksIP
+		l, client, target := &c.Links[i], setClientIP, setTargetIP
 		if l.Target.Is6() {
-			set = setLinksIP6
+			client, target = setClientIP6, setTargetIP6
 		}
-		list = append(list, linkElem(set, l))
+		list = append(list, endElem(client, l.ClientHost, l), endElem(target, l.TargetHost, l))
 	}
 	return list
 }
@@ -114,42 +110,31 @@ func buildLinks(f *family, want Change) *ruleset {
 		return nil
 	}
 	ip, ip6 := familyOf(false), familyOf(true)
-	links := func(set string, proto uint16, fam *family, forth bool) rule {
-		return newRule("", etherType(proto), fam.linked(set, forth), accept())
+	links := func(proto uint16, fam *family, client, target string, forth bool) rule {
+		from, to := "iifname", "oifname"
+		if !forth {
+			from, to = to, from
+		}
+		return newRule("", etherType(proto), fam.linked(from, client, forth), fam.linked(to, target, forth), setMark(), accept())
 	}
 	return &ruleset{
 		fam: f,
 		sets: []setDef{
 			{name: setLinked, text: "ifname", keyType: typeIfname, keyLen: unix.IFNAMSIZ},
-			linkSet(setLinksIP, "ipv4_addr", ip), linkSet(setLinksIP6, "ipv6_addr", ip6),
-			ownedSet(setOwnedMAC, "ether_addr", typeEtherAddr, 8), ownerSet(setOwnerMAC, "ether_addr", typeEtherAddr, 8),
-			ownedSet(setOwnedIP, "ipv4_addr", typeIPAddr, 4), ownerSet(setOwnerIP, "ipv4_addr", typeIPAddr, 4),
-			ownedSet(setOwnedIP6, "ipv6_addr", typeIP6Addr, 16), ownerSet(setOwnerIP6, "ipv6_addr", typeIP6Addr, 16),
+			endSet(setClientIP, "ipv4_addr", ip), endSet(setTargetIP, "ipv4_addr", ip),
+			endSet(setClientIP6, "ipv6_addr", ip6), endSet(setTargetIP6, "ipv6_addr", ip6),
 		},
 		chains: []chainDef{
-			{
-				// A link is told by addresses: nobody else may take them.
-				name: "prerouting", kind: "filter", hook: "prerouting", hooknum: hookBridgePrerouting, priority: bridgePriority,
-				rules: []rule{
-					newRule("", stolen("ether saddr", setOwnedMAC, setOwnerMAC, expr.PayloadBaseLLHeader, 6, 6), drop()),
-					newRule("", etherType(unix.ETH_P_ARP), stolen("arp saddr ip", setOwnedIP, setOwnerIP, expr.PayloadBaseNetworkHeader, 14, 4), drop()),
-					newRule("", etherType(unix.ETH_P_IP), stolen("ip saddr", setOwnedIP, setOwnerIP, expr.PayloadBaseNetworkHeader, ip.src, 4), drop()),
-					newRule("", etherType(unix.ETH_P_IPV6), stolen("ip6 saddr", setOwnedIP6, setOwnerIP6, expr.PayloadBaseNetworkHeader, ip6.src, 16), drop()),
-				},
-			},
 			{name: "between", rules: []rule{
-				newRule("", etherType(unix.ETH_P_ARP), inSet("iifname", setLinked), inSet("oifname", setLinked), accept()),
-				newRule("", etherType(unix.ETH_P_IPV6), neighbourDiscovery(), inSet("iifname", setLinked), inSet("oifname", setLinked), accept()),
-				// Who answers for another one's address (RFC 4861, 7.2.5) gets nothing by it.
-				newRule("", etherType(unix.ETH_P_IP), ip.notOwner(setOwnerIP), drop()),
-				newRule("", etherType(unix.ETH_P_IPV6), ip6.notOwner(setOwnerIP6), drop()),
+				newRule("", etherType(unix.ETH_P_ARP), accept()),
+				newRule("", etherType(unix.ETH_P_IPV6), neighbourDiscovery(), accept()),
 				// Without the first fragment the others are nothing.
 				newRule("", etherType(unix.ETH_P_IP), laterFragment4(), accept()),
 				newRule("", etherType(unix.ETH_P_IPV6), laterFragment6(), accept()),
-				links(setLinksIP, unix.ETH_P_IP, ip, true),
-				links(setLinksIP, unix.ETH_P_IP, ip, false),
-				links(setLinksIP6, unix.ETH_P_IPV6, ip6, true),
-				links(setLinksIP6, unix.ETH_P_IPV6, ip6, false),
+				links(unix.ETH_P_IP, ip, setClientIP, setTargetIP, true),
+				links(unix.ETH_P_IP, ip, setClientIP, setTargetIP, false),
+				links(unix.ETH_P_IPV6, ip6, setClientIP6, setTargetIP6, true),
+				links(unix.ETH_P_IPV6, ip6, setClientIP6, setTargetIP6, false),
 				newRule("", drop()),
 			}},
 			{
@@ -162,35 +147,6 @@ func buildLinks(f *family, want Change) *ruleset {
 		},
 		elems: elems,
 	}
-}
-
-func ownedSet(name, source string, kind, length uint32) setDef {
-	return setDef{name: name, text: "devgroup . " + source, keyType: concat(typeDevGroup, kind), keyLen: 4 + length}
-}
-
-func ownerSet(name, source string, kind, length uint32) setDef {
-	return setDef{name: name, text: "ifname . " + source, keyType: concat(typeIfname, kind), keyLen: unix.IFNAMSIZ + length}
-}
-
-// stolen asks whether a frame of one of our members has the source of a linked endpoint
-// and does not come from it.
-func stolen(word, owned, owner string, base expr.PayloadBase, offset, length uint32) stmt {
-	load := func(reg uint32) expr.Any {
-		return &expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length}
-	}
-	return stmt{"meta iifgroup . " + word + " @" + owned + " iifname . " + word + " != @" + owner, []expr.Any{
-		meta(expr.MetaKeyIIFGROUP, reg0), load(reg0 + 1), &expr.Lookup{SourceRegister: reg0, SetName: owned},
-		meta(expr.MetaKeyIIFNAME, reg0), load(reg0 + unix.IFNAMSIZ/4), &expr.Lookup{SourceRegister: reg0, SetName: owner, Invert: true},
-	}}
-}
-
-// notOwner asks whether a frame goes to a link that does not have its destination.
-func (f *family) notOwner(owner string) stmt {
-	return stmt{"oifname . " + f.keyword + " daddr != @" + owner, []expr.Any{
-		meta(expr.MetaKeyOIFNAME, reg0),
-		&expr.Payload{DestRegister: reg0 + unix.IFNAMSIZ/4, Base: expr.PayloadBaseNetworkHeader, Offset: f.dst, Len: f.addrLen},
-		&expr.Lookup{SourceRegister: reg0, SetName: owner, Invert: true},
-	}}
 }
 
 func etherType(proto uint16) stmt {
@@ -277,7 +233,7 @@ func linkStateOf(want Change) linkState {
 }
 
 // linkSets are those that have one element for each link or linked port.
-var linkSets = []string{setLinked, setLinksIP, setLinksIP6}
+var linkSets = []string{setLinked, setClientIP, setClientIP6}
 
 func (f *Firewall) loadLinks(ctx context.Context, fam *family) (linkState, error) {
 	s := make(linkState)

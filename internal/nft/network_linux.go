@@ -106,8 +106,12 @@ func (f *family) memberRules() []rule {
 		rules = append(rules, newRule("", neighbourDiscovery(), goTo("pass")))
 	}
 	return append(rules,
-		newRule("", f.linked(setLinks, true), goTo("pass")),
-		newRule("", f.linked(setLinks, false), goTo("pass")),
+		// What the bridge has passed (br_netfilter), since it alone knows who sends, and
+		// what goes to a published port by the host's address.
+		newRule("", marked(), f.linked("", setLinks, true), goTo("pass")),
+		newRule("", marked(), f.linked("", setLinks, false), goTo("pass")),
+		newRule("", ctDNAT(), f.linked("", setLinks, true), goTo("pass")),
+		newRule("", ctDNAT(), f.linked("", setLinks, false), goTo("pass")),
 		newRule("", drop()))
 }
 

@@ -1,9 +1,7 @@
 package nft
 
 import (
-	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -74,14 +72,6 @@ func (rs *ruleset) text(table string) string {
 	return b.String()
 }
 
-// sourceText is the text of a source that a set holds; a MAC is padded to eight bytes.
-func sourceText(set, key string) string {
-	if (set == setOwnedMAC || set == setOwnerMAC) && len(key) >= 6 {
-		return net.HardwareAddr(key[:6]).String()
-	}
-	return addrText(key)
-}
-
 // elemText is the text of one element; behind is the key behind an interval, empty
 // where nothing is.
 func (f *family) elemText(e elem, behind string) string {
@@ -91,16 +81,6 @@ func (f *family) elemText(e elem, behind string) string {
 		key = linkText(key)
 	case setWithin, setTrusted:
 		key = linkText(key[:len(key)/2]) + " . " + linkText(key[len(key)/2:])
-	case setOwnedMAC, setOwnedIP, setOwnedIP6:
-		if len(key) < 8 {
-			return fmt.Sprintf("%x", key)
-		}
-		key = strconv.FormatUint(uint64(binary.NativeEndian.Uint32([]byte(key[:4]))), 10) + " . " + sourceText(e.set, key[4:])
-	case setOwnerMAC, setOwnerIP, setOwnerIP6:
-		if len(key) < unix.IFNAMSIZ+4 {
-			return fmt.Sprintf("%x", key)
-		}
-		key = linkText(key[:unix.IFNAMSIZ]) + " . " + sourceText(e.set, key[unix.IFNAMSIZ:])
 	case setMarked:
 		key, data = linkText(key), "jump "+e.chain
 	case setSNAT:
@@ -127,7 +107,14 @@ func (f *family) elemText(e elem, behind string) string {
 			return fmt.Sprintf("%x", key)
 		}
 		key = addrText(key[:f.addrLen]) + " . " + protoPort(key[f.addrLen:])
-	case setLinks, setLinksIP, setLinksIP6:
+	case setClientIP, setClientIP6, setTargetIP, setTargetIP6:
+		n := (len(key)-unix.IFNAMSIZ)/2 - 4
+		if n < 4 {
+			return fmt.Sprintf("%x", key)
+		}
+		at := key[unix.IFNAMSIZ:]
+		key = linkText(key[:unix.IFNAMSIZ]) + " . " + addrText(at[:n]) + " . " + addrText(at[n:2*n]) + " . " + protoPort(at[2*n:])
+	case setLinks:
 		n := len(key)/2 - 4 // two addresses, then eight bytes
 		if n < 4 {
 			return fmt.Sprintf("%x", key)

@@ -167,10 +167,22 @@ func (f *family) inSet(word, set string) stmt {
 	}}
 }
 
-func fibLocal() stmt {
-	return stmt{"fib daddr type local", []expr.Any{
+func fibLocal() stmt { return fibType("local", unix.RTN_LOCAL) }
+
+// fibType asks for the kind of the destination, RTN_UNICAST or RTN_LOCAL
+// (linux/rtnetlink.h).
+func fibType(word string, kind uint32) stmt {
+	return stmt{"fib daddr type " + word, []expr.Any{
 		&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagDADDR: true},
-		compare(expr.CmpOpEq, native32(unix.RTN_LOCAL)),
+		compare(expr.CmpOpEq, native32(kind)),
+	}}
+}
+
+// toAll asks for frames to everybody: broadcast, 1, and multicast, 2 (linux/if_packet.h).
+func toAll() stmt {
+	return stmt{"meta pkttype broadcast-multicast", []expr.Any{
+		meta(expr.MetaKeyPKTTYPE, reg0),
+		compare(expr.CmpOpGte, []byte{1}), compare(expr.CmpOpLte, []byte{2}),
 	}}
 }
 
@@ -210,11 +222,16 @@ func setMark() stmt {
 }
 
 // unmarked asks whether no forward chain of ours has accepted the packet.
-func unmarked() stmt {
-	return stmt{fmt.Sprintf("meta mark & %#08x == 0", MarkBit), []expr.Any{
+func unmarked() stmt { return markIs("0", 0) }
+
+// marked asks for what a chain of ours has accepted.
+func marked() stmt { return markIs(fmt.Sprintf("%#08x", MarkBit), MarkBit) }
+
+func markIs(text string, bit uint32) stmt {
+	return stmt{fmt.Sprintf("meta mark & %#08x == %s", MarkBit, text), []expr.Any{
 		meta(expr.MetaKeyMARK, reg0),
 		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: native32(MarkBit), Xor: native32(0)},
-		compare(expr.CmpOpEq, native32(0)),
+		compare(expr.CmpOpEq, native32(bit)),
 	}}
 }
 

@@ -46,10 +46,8 @@ const chainGuard = "guard"
 const (
 	typeIPAddr      = 7
 	typeIP6Addr     = 8
-	typeEtherAddr   = 9
 	typeInetProto   = 12
 	typeInetService = 13
-	typeDevGroup    = 35
 	typeIfname      = 41
 	typeVerdict     = unix.NFT_DATA_VERDICT
 )
@@ -243,6 +241,10 @@ func (f *family) base(guarded bool) []chainDef {
 			rules: []rule{
 				newRule("", ours("iifname", true), f.addr("daddr", true, f.loopback), drop()),
 				newRule("", ours("iifname", true), f.addr("saddr", true, f.loopback), drop()),
+				// A frame to everybody with a packet for one is none of IP's (RFC 1122, 3.3.6).
+				// With br_netfilter (Linux 6.8) it would make a connection established.
+				newRule("", toAll(), ours("iifname", true), fibType("unicast", unix.RTN_UNICAST), drop()),
+				newRule("", toAll(), ours("iifname", true), fibLocal(), drop()),
 				newRule("", inSet("iifname", setInternal), jump("source")),
 			},
 		},

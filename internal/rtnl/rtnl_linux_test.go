@@ -176,6 +176,11 @@ func TestCreateVeth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for path, want := range map[string]string{"ipv6/conf/ve0/disable_ipv6": "1", "ipv4/conf/ve0/rp_filter": "1"} {
+		if got := conf(t, h, "net/"+path); got != want {
+			t.Errorf("%s = %s, want %s", path, got, want)
+		}
+	}
 	host, err := h.Link(t.Context(), "ve0")
 	if err != nil {
 		t.Fatal(err)

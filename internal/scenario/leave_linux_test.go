@@ -316,7 +316,7 @@ func (n *noise) frames(num int) [][]byte {
 		if v6 {
 			sources = []string{hostV6, lanV6, "fd99:0:0:9::2", "fd99:0:0:9::1", "fd88::3", "::1", "::", "fe80::2"}
 		}
-		to := []net.HardwareAddr{bridge, broadcastMAC}
+		to := []net.HardwareAddr{bridge, broadcastMAC, portMAC}
 		if dst.IsMulticast() {
 			to = append(to, groupMAC(dst))
 		}
@@ -354,6 +354,10 @@ func (n *noise) frames(num int) [][]byte {
 	)
 	return list
 }
+
+// portMAC is a group address of bridges (IEEE 802.1AB): what is for it comes to the host by
+// the port alone.
+var portMAC = net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0x0e}
 
 // arpRequest asks who has an address (RFC 826).
 func arpRequest(mac net.HardwareAddr, from, who netip.Addr) []byte {

@@ -317,9 +317,7 @@ func (d Driver) Attach(n *model.Network, ep *model.Endpoint, sb *model.Sandbox) 
 		v.Isolated = true
 	default:
 		// Isolation knows no exceptions: rules take its place.
-		objs = append(objs, model.LinkedPort{
-			Host: v.Host, Group: d.Group, MAC: ep.MAC, V4: ep.V4.Addr(), V6: ep.V6.Addr(), Owner: ep.ID,
-		})
+		objs = append(objs, model.LinkedPort{Host: v.Host, Owner: ep.ID})
 	}
 	if !sb.Host {
 		v.Netns = sb.Key
