@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -342,8 +343,10 @@ func (a *Attachment) Check() error {
 			return bad("%w", err)
 		}
 	}
-	if a.Interface != "" && !linkName(a.Interface) {
-		return bad("interface name %q is not one that a link can have: up to 15 bytes, without blanks, '/', ':' and '%%'", a.Interface)
+	if a.Interface != "" {
+		if err := model.CheckInterfaceName(a.Interface); err != nil {
+			return bad("interface name %q is not one that a link can have: %w", a.Interface, err)
+		}
 	}
 	return nil
 }
@@ -354,20 +357,6 @@ func (a *Attachment) plain() bool {
 
 func unicast(ip netip.Addr) bool {
 	return !ip.IsMulticast() && !ip.IsUnspecified() && !ip.IsLoopback()
-}
-
-// linkName says whether a link inside a container can have the name; lo is taken,
-// and the kernel keeps two names for the settings of all links.
-func linkName(s string) bool {
-	if s == "" || len(s) > 15 || slices.Contains([]string{".", "..", "lo", "all", "default"}, s) {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' || strings.IndexByte("/:%", s[i]) >= 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // ParseMAC reads the MAC address of an interface: six bytes, no multicast

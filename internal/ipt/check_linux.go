@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -98,15 +96,9 @@ func checkNetwork(n *model.FirewallNetwork) error {
 	return nil
 }
 
-// checkLink refuses names that the programs would take for something else: a plus
-// sign at the end stands for all that begins so.
 func checkLink(name string) error {
-	if name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, "/\\\"' \t\r\n\v\f\x00") ||
-		strings.HasPrefix(name, "-") || strings.HasPrefix(name, "!") {
-		return fmt.Errorf("bad link name %q", name)
-	}
-	if strings.HasSuffix(name, "+") {
-		return fmt.Errorf("bad link name %q: to iptables a plus sign at the end stands for any letters", name)
+	if err := model.CheckLinkName(name); err != nil {
+		return fmt.Errorf("bad link name %q: %w", name, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -32,12 +33,8 @@ const (
 	labelIfPrefix   = netlabel.Prefix + ".container_iface_prefix"
 )
 
-// ifNameMax is the longest name of a link: IFNAMSIZ without the final zero.
 // ifPrefixMax leaves room for a number.
-const (
-	ifNameMax   = 15
-	ifPrefixMax = 10
-)
+const ifPrefixMax = 10
 
 // parseOptions reads the options of a network. Labels that it does not know
 // are for others.
@@ -79,7 +76,10 @@ func parseOptions(n *model.Network) (*model.BridgeNetwork, error) {
 	if isDefault {
 		n.Transient = true
 	}
-	return b, checkLinkName(n.Name, b.Link)
+	if err := model.CheckLinkName(b.Link); err != nil {
+		return nil, types.BadRequestErrorf("network %s: bridge name %q is not a name that a link can have: %w", n.Name, b.Link, err)
+	}
+	return b, nil
 }
 
 // together refuses options that exclude each other.
@@ -106,23 +106,6 @@ func (p *parser) together(n *model.Network, b *model.BridgeNetwork) {
 func isDefault(n *model.Network) bool {
 	v, _ := strconv.ParseBool(n.Options[labelDefault])
 	return v
-}
-
-// checkLinkName refuses what the kernel would: a name that is too long, a path,
-// or one with a blank or colon.
-func checkLinkName(network, name string) error {
-	switch {
-	case len(name) > ifNameMax:
-		return types.BadRequestErrorf("network %s: bridge name %q is longer than %d bytes", network, name, ifNameMax)
-	case !linkName(name):
-		return types.BadRequestErrorf("network %s: bridge name %q is not a name that a link can have", network, name)
-	}
-	return nil
-}
-
-func linkName(name string) bool {
-	return name != "" && name != "." && name != ".." && len(name) <= ifNameMax &&
-		!strings.ContainsAny(name, "/: \t\n\v\f\r%\"\x00")
 }
 
 // parser reads labels and keeps the first error.
@@ -239,8 +222,8 @@ func (p *parser) links(label string) []string {
 	}
 	names := strings.Split(s, ":")
 	for _, name := range names {
-		if !linkName(name) {
-			p.fail(label, s, "a list of names of links with colons between them")
+		if err := model.CheckLinkName(name); err != nil {
+			p.fail(label, s, fmt.Sprintf("a list of names of links with colons between them: %q: %s", name, err))
 		}
 	}
 	return names
@@ -269,7 +252,7 @@ func (p *parser) ifPrefix(label string) string {
 	if !ok || s == "" {
 		return ""
 	}
-	if !linkName(s) || len(s) > ifPrefixMax {
+	if len(s) > ifPrefixMax || model.CheckLinkName(s+"0") != nil {
 		p.fail(label, s, "the beginning of a link's name, of at most "+strconv.Itoa(ifPrefixMax)+" bytes")
 	}
 	return s
@@ -308,8 +291,11 @@ func ParseSysctls(endpoint, list string) ([]model.Sysctl, error) {
 
 // CheckIfName refuses a name that the interface of an endpoint cannot have.
 func CheckIfName(endpoint, name string) error {
-	if name != "" && (!linkName(name) || name == "lo") {
-		return types.BadRequestErrorf("endpoint %s: option %s=%q is not a name that an interface can have", endpoint, LabelIfName, name)
+	if name == "" {
+		return nil
+	}
+	if err := model.CheckInterfaceName(name); err != nil {
+		return types.BadRequestErrorf("endpoint %s: option %s=%q is not a name that an interface can have: %w", endpoint, LabelIfName, name, err)
 	}
 	return nil
 }
