@@ -189,7 +189,7 @@ func (e *Engine) addressEndpoint(im ipamEntry, n *model.Network, rec *model.Endp
 		return err
 	}
 	setMAC(rec)
-	return nil
+	return rec.CheckSysctls()
 }
 
 // checkMAC refuses what an interface cannot have.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 var driver = bridge.Driver{Group: 7}
@@ -202,5 +203,30 @@ func checkDecode[T model.Network | model.Endpoint | model.Sandbox](t *testing.T,
 	}
 	if got := model.Encode(again); !json.Valid(got) || strings.Compare(string(got), string(text)) != 0 {
 		t.Errorf("written %s, then %s", text, got)
+	}
+}
+
+func TestCheckSysctls(t *testing.T) {
+	off := []string{"net", "ipv6", "conf", model.InterfaceName, "disable_ipv6"}
+	six := netip.MustParsePrefix("fd00::2/64")
+	for _, tt := range []struct {
+		addr  netip.Prefix
+		path  []string
+		value string
+		bad   bool
+	}{
+		{six, off, "1", true},
+		{six, off, "0x2", true},
+		{six, off, " -1", true},
+		{six, off, "on", true},
+		{six, off, "0", false},
+		{six, []string{"net", "ipv6", "conf", model.InterfaceName, "accept_ra"}, "1", false},
+		{netip.Prefix{}, off, "1", false},
+	} {
+		ep := &model.Endpoint{Name: "web", V6: tt.addr, Sysctls: []model.Sysctl{{Path: tt.path, Value: tt.value}}}
+		err := ep.CheckSysctls()
+		if _, ok := err.(types.BadRequestError); ok != tt.bad || (err != nil) != tt.bad {
+			t.Errorf("%s, %v=%s: %v", tt.addr, tt.path, tt.value, err)
+		}
 	}
 }

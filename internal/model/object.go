@@ -132,7 +132,7 @@ type Veth struct {
 	// Addrs are the addresses inside. Without one of IPv6 the link has no
 	// link-local address either.
 	Addrs []netip.Prefix
-	// Sysctls are set for the end inside before it is raised.
+	// Sysctls are set for the end inside before it is raised, and hold after it.
 	Sysctls []Sysctl
 	// Routes are static routes by this link.
 	Routes []Route

@@ -4,8 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // Version is the version of the records that this package writes. A record of
@@ -194,6 +198,20 @@ type Sysctl struct {
 	// interface.
 	Path  []string `json:"path"`
 	Value string   `json:"value"`
+}
+
+// CheckSysctls refuses settings that would take an address from the endpoint.
+func (ep *Endpoint) CheckSysctls() error {
+	for _, x := range ep.Sysctls {
+		if !slices.Equal(x.Path, []string{"net", "ipv6", "conf", InterfaceName, "disable_ipv6"}) || !ep.V6.IsValid() {
+			continue
+		}
+		if v, err := strconv.ParseInt(strings.TrimSpace(x.Value), 0, 64); err != nil || v != 0 {
+			return types.BadRequestErrorf("endpoint %s: sysctl %s=%s would take its address %s away: leave it out, or use a network without IPv6",
+				ep.Name, strings.Join(x.Path, "."), x.Value, ep.V6.Addr())
+		}
+	}
+	return nil
 }
 
 // InterfaceName stands for the name of an interface in a [Sysctl].

@@ -261,15 +261,31 @@ func (s *Socket) furnishVeth(ctx context.Context, v model.Veth) error {
 			return err
 		}
 	}
-	for _, x := range v.Sysctls {
-		if err := s.setSysctl(v.Name, x); err != nil {
-			return err
-		}
-	}
 	var reqs []request
 	if !ipv6 {
 		reqs = append(reqs, noLinkLocal(v.Name))
 	}
+	if len(v.Sysctls) > 0 {
+		// The user's settings come after ours, and before the link is up, since some are
+		// about what happens then.
+		if err := s.change(ctx, "link: set up "+v.Name, reqs...); err != nil {
+			return err
+		}
+		if err := s.setSysctls(v); err != nil {
+			return err
+		}
+		reqs = nil
+	}
+	if err := s.raiseVeth(ctx, v, index, ipv6, reqs); err != nil {
+		return err
+	}
+	// As a link goes up it sets its IPv6 MTU to that of all packets (seen on Linux 6.18).
+	return s.setSysctls(v)
+}
+
+// raiseVeth gives the end inside its addresses and routes, and has it go up, after
+// other requests.
+func (s *Socket) raiseVeth(ctx context.Context, v model.Veth, index int32, ipv6 bool, reqs []request) error {
 	for _, a := range v.Addrs {
 		reqs = append(reqs, address(index, v.Name, a))
 	}
@@ -278,7 +294,7 @@ func (s *Socket) furnishVeth(ctx context.Context, v model.Veth) error {
 		reqs = append(reqs, route(unix.RTM_NEWROUTE, index, v.Name, rt.Dst, rt.Via))
 	}
 	step := "link: furnish veth " + v.Name
-	err = s.change(ctx, step, reqs...)
+	err := s.change(ctx, step, reqs...)
 	if !ipv6 || !errors.Is(err, unix.EACCES) {
 		return err
 	}
@@ -291,6 +307,16 @@ func (s *Socket) furnishVeth(ctx context.Context, v model.Veth) error {
 		reqs[i].fine = append(reqs[i].fine, unix.EEXIST)
 	}
 	return s.change(ctx, step, reqs...)
+}
+
+// setSysctls sets what a user wants of the end inside, where it is not so already.
+func (s *Socket) setSysctls(v model.Veth) error {
+	for _, x := range v.Sysctls {
+		if err := s.setSysctl(v.Name, x); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // setSysctl sets what a user wants of the link named.

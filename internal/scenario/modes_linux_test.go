@@ -456,6 +456,49 @@ func testSysctls(t *testing.T, on backend) {
 		_, err := endpoint("bad", bad)
 		failed(t, err, "BadRequest", labelSysctls, bad)
 	}
+	for _, bad := range []string{"1", "0x1", " 1"} {
+		_, err := endpoint("bad", "net.ipv6.conf.IFNAME.disable_ipv6="+bad)
+		failed(t, err, "BadRequest", "bad", "disable_ipv6="+bad, "fd99:0:0:1::")
+	}
+}
+
+// TestSysctlsWin sets what the library sets too, and what the kernel does when a link
+// goes up.
+func TestSysctlsWin(t *testing.T) {
+	h := newHost(t)
+	four := func(c *netConfig) {
+		c.v6 = nil
+		c.more = append(c.more, libnetwork.NetworkOptionEnableIPv6(false))
+	}
+	for i, n := range []libnetwork.Network{h.network(1), h.network(2, four)} {
+		for list, want := range map[string]string{
+			"accept_ra=1": "1", "addr_gen_mode=0": "0", "addr_gen_mode=1": "1", "mtu=1300": "1300", "disable_ipv6=0": "0", "disable_ipv6=1": "1",
+		} {
+			name, _, _ := strings.Cut(list, "=")
+			if list == "disable_ipv6=1" && i == 0 {
+				continue // contradicts the address
+			}
+			t.Run(n.Name()+" "+list, func(t *testing.T) {
+				ep, err := n.CreateEndpoint("ep", libnetwork.EndpointOptionGeneric(map[string]any{labelSysctls: "net.ipv6.conf.IFNAME." + list}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				sb, err := h.ctl.NewSandbox("c1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := ep.Join(sb); err != nil {
+					t.Fatal(err)
+				}
+				if got := strings.TrimSpace(h.in(sb.Key(), "cat", "/proc/sys/net/ipv6/conf/eth0/"+name)); got != want {
+					t.Errorf("%s is %s, want %s", name, got, want)
+				}
+				if err := sb.Delete(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
 }
 
 func TestMTU(t *testing.T) {
