@@ -22,14 +22,23 @@ type socket struct {
 	inode uint32
 	// v6only says that an IPv6 socket takes no IPv4.
 	v6only bool
+	// idle sockets of TCP are bound and do not listen. They are in the way unless they
+	// have SO_REUSEADDR, which the kernel does not tell.
+	idle bool
 }
 
 const (
 	sockDiagByFamily = 20 // SOCK_DIAG_BY_FAMILY
+	tcpDiag          = 18 // TCPDIAG_GETSOCK: of TCP, both families
 	diagReqLen       = 56 // struct inet_diag_req_v2
+	tcpDiagLen       = 60 // struct inet_diag_req
 	diagMsgLen       = 72 // struct inet_diag_msg
 	attrV6Only       = 11 // INET_DIAG_SKV6ONLY
+	closed           = 7  // TCP_CLOSE
 	listen           = 10 // TCP_LISTEN
+	// boundInactive asks for sockets that are bound and do nothing, which are listed as
+	// closed. Kernels before 6.8 do not list them.
+	boundInactive = 13 // TCP_BOUND_INACTIVE
 )
 
 // sockets returns the sockets that keep a port of an address, or all ports if it
@@ -40,36 +49,48 @@ func sockets(ctx context.Context, proto uint8, host netip.Addr, port uint16) ([]
 		return nil, err
 	}
 	defer c.Close()
-	families := []byte{unix.AF_INET6}
-	if host.Is4() {
-		families = append(families, unix.AF_INET)
-	}
 	var list []socket
-	for _, fam := range families {
+	for _, m := range dumps(proto, host.Is4(), port) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		req := make([]byte, diagReqLen)
-		req[0], req[1] = fam, proto
-		states := ^uint32(0)
-		if proto == unix.IPPROTO_TCP && port == 0 {
-			states = 1 << listen
-		}
-		binary.NativeEndian.PutUint32(req[4:], states)
-		binary.BigEndian.PutUint16(req[8:], port)
-		msgs, err := c.Execute(netlink.Message{
-			Header: netlink.Header{Type: sockDiagByFamily, Flags: netlink.Request | netlink.Dump}, Data: req,
-		})
+		m.Header.Flags = netlink.Request | netlink.Dump
+		msgs, err := c.Execute(m)
 		if err != nil {
 			return nil, fmt.Errorf("listing %s sockets: %w", protocol(proto), err)
 		}
 		for _, m := range msgs {
 			if s, ok := parseSocket(m.Data); ok && s.blocks(host) && (port == 0 || s.port == port) {
+				s.idle = s.idle && proto == unix.IPPROTO_TCP
 				list = append(list, s)
 			}
 		}
 	}
 	return list, nil
+}
+
+// dumps are the requests for the sockets that may be in the way.
+func dumps(proto uint8, v4 bool, port uint16) []netlink.Message {
+	if proto == unix.IPPROTO_TCP && port == 0 {
+		// For others than listeners the kernel walks through its table of connections too:
+		// 1.2 ms for 2^18 places (seen on Linux 6.18). So it is asked once.
+		req := make([]byte, tcpDiagLen)
+		binary.NativeEndian.PutUint32(req[52:], 1<<listen|1<<boundInactive)
+		return []netlink.Message{{Header: netlink.Header{Type: tcpDiag}, Data: req}}
+	}
+	families := []byte{unix.AF_INET6}
+	if v4 {
+		families = append(families, unix.AF_INET)
+	}
+	var list []netlink.Message
+	for _, fam := range families {
+		req := make([]byte, diagReqLen)
+		req[0], req[1] = fam, proto
+		binary.NativeEndian.PutUint32(req[4:], ^uint32(0))
+		binary.BigEndian.PutUint16(req[8:], port)
+		list = append(list, netlink.Message{Header: netlink.Header{Type: sockDiagByFamily}, Data: req})
+	}
+	return list
 }
 
 // parseSocket reads a struct inet_diag_msg and its attributes.
@@ -81,6 +102,7 @@ func parseSocket(b []byte) (socket, bool) {
 		port:  binary.BigEndian.Uint16(b[4:]),
 		addr:  netip.AddrFrom4([4]byte(b[8:12])),
 		inode: binary.NativeEndian.Uint32(b[68:]),
+		idle:  b[1] == closed,
 	}
 	if b[0] == unix.AF_INET6 {
 		s.addr = netip.AddrFrom16([16]byte(b[8:24]))

@@ -67,7 +67,8 @@ func (o *Hold) How() How { return o.how }
 //
 // A single port is held by a socket, up to the limit. Above it the port is bound
 // for a moment, which shows that it is free. A range is looked up in one dump of
-// the sockets of its protocol, and not held. Where the kernel has no sockets of
+// the sockets of its protocol, and not held; sockets of TCP that are bound and do not
+// listen are found there on Linux 6.8 and later. Where the kernel has no sockets of
 // the protocol, nobody can be in the way.
 func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	host = host.Unmap()
@@ -261,23 +262,67 @@ func inUse(ctx context.Context, what string, socks []socket, cause error) error 
 // checkRange asks for all sockets once and says which port of a range is taken.
 func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	hold := &Hold{h: h, proto: proto, port: first, fd: -1, how: Checked}
+	if err := local(host); err != nil {
+		return nil, h.explain(ctx, proto, host, first, err)
+	}
 	socks, err := sockets(ctx, proto, host, 0)
 	if err != nil {
 		return h.tryRange(ctx, hold, host, last)
 	}
 	socks = slices.DeleteFunc(socks, func(s socket) bool { return s.port < first || s.port > last })
-	if len(socks) == 0 {
-		return hold, nil
-	}
-	ours := h.inodes(proto)
-	for _, s := range socks {
-		if ours[s.inode] {
-			continue
+	for _, s := range h.foreign(proto, socks) {
+		if s.idle {
+			if one, err := h.take(proto, host, s.port); err == nil {
+				if err := one.Close(); err != nil {
+					return nil, err
+				}
+				continue
+			}
 		}
 		what := fmt.Sprintf("%s port %s", protocol(proto), netip.AddrPortFrom(host, s.port))
 		return nil, inUse(ctx, what, []socket{s}, unix.EADDRINUSE)
 	}
 	return hold, nil
+}
+
+// local fails as a bind does where the host does not have the address.
+func local(host netip.Addr) error {
+	if host.IsUnspecified() {
+		return nil
+	}
+	fd, err := bind(unix.IPPROTO_UDP, host, 0, false)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil // as for single ports
+	}
+	if err != nil {
+		return err
+	}
+	return os.NewSyscallError("close", unix.Close(fd))
+}
+
+// Busy returns the ports that other programs keep from us on one of the hosts. They
+// may be more than those that Reserve refuses.
+func (h *Holder) Busy(ctx context.Context, proto uint8, hosts []netip.Addr) (map[uint16]bool, error) {
+	busy := make(map[uint16]bool)
+	for _, host := range hosts {
+		socks, err := sockets(ctx, proto, host.Unmap(), 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range h.foreign(proto, socks) {
+			busy[s.port] = true
+		}
+	}
+	return busy, nil
+}
+
+// foreign leaves out the sockets of our own holds.
+func (h *Holder) foreign(proto uint8, socks []socket) []socket {
+	if len(socks) == 0 {
+		return nil
+	}
+	ours := h.inodes(proto)
+	return slices.DeleteFunc(socks, func(s socket) bool { return ours[s.inode] })
 }
 
 // tryRange asks port by port, where the kernel cannot list its sockets.

@@ -26,6 +26,11 @@ func (h *Holder) Reserve(context.Context, uint8, netip.Addr, uint16, uint16) (*H
 	return nil, types.NotImplementedErrorf("holding host ports needs Linux")
 }
 
+// Busy returns an error of class NotImplemented.
+func (h *Holder) Busy(context.Context, uint8, []netip.Addr) (map[uint16]bool, error) {
+	return nil, types.NotImplementedErrorf("listing sockets needs Linux")
+}
+
 // Close does nothing.
 func (o *Hold) Close() error { return nil }
 
