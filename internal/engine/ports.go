@@ -100,6 +100,8 @@ func checkPublish(container string, p model.Publish) error {
 	switch {
 	case p.Host.IsMulticast(), p.Host == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return bad("%s is no address of a host", p.Host)
+	case p.Host.Is6() && p.Host.IsLinkLocalUnicast() && p.Host.Zone() == "":
+		return bad("%s is a link-local address, which stands for one of every link: use another address of the host", p.Host)
 	case p.Port == 0:
 		return bad("the container's port is 0")
 	case p.PortLast < p.Port:

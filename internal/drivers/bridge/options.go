@@ -179,6 +179,8 @@ func (p *parser) addr(label string, fam addrFamily) netip.Addr {
 		p.fail(label, s, "an IPv6 address")
 	case a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		p.fail(label, s, "an address that a host can have")
+	case a.Is6() && a.IsLinkLocalUnicast():
+		p.fail(label, s, "possible: a link-local address stands for one of every link: use another address of the host")
 	}
 	return a
 }
