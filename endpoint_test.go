@@ -67,6 +67,19 @@ func TestCreateEndpoint(t *testing.T) {
 		diff(t, "MAC", "02:42:0a:01:00", ep.Info().Iface().MacAddress().String()[:14])
 		ok(t, ep.Delete(false))
 	})
+	for label, v := range map[string]any{
+		"com.docker.network.endpoint.ifname": 7, "com.docker.network.endpoint.sysctls": []string{"x"}, netlabel.ExposedPorts: "80",
+	} {
+		t.Run("OPT an option of another type is a BadRequest: "+label, func(t *testing.T) {
+			_, err := n.CreateEndpoint("e", libnetwork.EndpointOptionGeneric(map[string]any{label: v}))
+			wantClass(t, err, "BadRequest")
+			if err == nil || !strings.Contains(err.Error(), label) {
+				t.Errorf("the error does not name the option: %v", err)
+			}
+		})
+		ep := newEndpoint(t, n, "e", libnetwork.EndpointOptionGeneric(map[string]any{label: nil}))
+		ok(t, ep.Delete(false))
+	}
 	newEndpoint(t, n, "taken", address("10.1.0.6"))
 	for _, tt := range []struct {
 		name, ep, class string

@@ -175,23 +175,38 @@ type EndpointOption func(ep *endpoint)
 // com.docker.network.endpoint.ifname, the name of the interface inside, and
 // com.docker.network.endpoint.sysctls, settings of that interface such as
 // "net.ipv4.conf.IFNAME.log_martians=1" with commas between them, in which IFNAME
-// stands for its name. All of them are handed to drivers that register themselves.
+// stands for its name. Another type makes CreateEndpoint fail with BadRequest, but for
+// the MAC address, where it stands for none. All of them are handed to drivers that
+// register themselves.
 func EndpointOptionGeneric(generic map[string]interface{}) EndpointOption {
 	return func(ep *endpoint) {
 		ep.keep(generic)
 		if mac, ok := generic[netlabel.MacAddress].(net.HardwareAddr); ok {
 			ep.req.MAC = slices.Clone(mac)
 		}
-		if exposed, ok := generic[netlabel.ExposedPorts].([]types.TransportPort); ok {
+		if exposed, ok := endpointOption[[]types.TransportPort](ep, generic, netlabel.ExposedPorts); ok {
 			ep.exposed = slices.Clone(exposed)
 		}
-		if name, ok := generic[bridge.LabelIfName].(string); ok {
+		if name, ok := endpointOption[string](ep, generic, bridge.LabelIfName); ok {
 			ep.req.IfName = name
 		}
-		if list, ok := generic[bridge.LabelSysctls].(string); ok {
+		if list, ok := endpointOption[string](ep, generic, bridge.LabelSysctls); ok {
 			ep.sysctls = list
 		}
 	}
+}
+
+// endpointOption returns an option that is given. One of another type is an error of
+// the request.
+func endpointOption[T any](ep *endpoint, generic map[string]any, label string) (v T, ok bool) {
+	raw := generic[label]
+	if raw == nil {
+		return v, false
+	}
+	if v, ok = raw.(T); !ok && ep.err == nil {
+		ep.err = types.BadRequestErrorf("option %s cannot be a %T, only a %T", label, raw, v)
+	}
+	return v, ok
 }
 
 // keep keeps options for a driver that registers itself.

@@ -172,6 +172,9 @@ func TestBadEndpoints(t *testing.T) {
 	named := func(s string) libnetwork.EndpointOption {
 		return libnetwork.EndpointOptionGeneric(map[string]any{labelIfName: s})
 	}
+	option := func(label string, v any) libnetwork.EndpointOption {
+		return libnetwork.EndpointOptionGeneric(map[string]any{label: v})
+	}
 	for _, tt := range []struct {
 		name, class, endpoint string
 		opt                   libnetwork.EndpointOption
@@ -196,6 +199,9 @@ func TestBadEndpoints(t *testing.T) {
 		{"interface name of all settings", "BadRequest", "ep", named("all"), "keeps that name"},
 		{"interface name of the settings of new links", "BadRequest", "ep", named("default"), "keeps that name"},
 		{"interface name that a record would not keep", "BadRequest", "ep", named("\xff"), "UTF-8"},
+		{"interface name of another type", "BadRequest", "ep", option(labelIfName, 7), labelIfName + " cannot be a int"},
+		{"sysctls of another type", "BadRequest", "ep", option(labelSysctls, []string{"x"}), labelSysctls + " cannot be a []string"},
+		{"exposed ports of another type", "BadRequest", "ep", option(netlabel.ExposedPorts, "80"), netlabel.ExposedPorts + " cannot be a string"},
 		{"zero MAC", "BadRequest", "ep", mac(0, 0, 0, 0, 0, 0), "00:00:00:00:00:00"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
