@@ -35,6 +35,8 @@ type Kernel interface {
 	// Hold takes a host port, or a range, until it is closed. A port that somebody
 	// else has is a Forbidden error that names the one.
 	Hold(ctx context.Context, p model.Port) (hostport.Kept, error)
+	// BusyPorts returns the ports that other programs have on one of the addresses.
+	BusyPorts(ctx context.Context, proto uint8, hosts []netip.Addr) (map[uint16]bool, error)
 	// Listen opens the sockets of an embedded DNS server inside a namespace. An
 	// address that somebody else has is a Forbidden error.
 	Listen(netns string, addr netip.AddrPort) (net.PacketConn, net.Listener, error)

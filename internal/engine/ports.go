@@ -83,6 +83,9 @@ type settlement struct {
 	// its ports were not ours to choose.
 	fresh []grip
 	fixed []bool
+	// careful says that a port was chosen before that others have: now they are asked
+	// for theirs first.
+	careful bool
 }
 
 const ephemeralTries = 10
@@ -212,8 +215,12 @@ func forwardable(p model.Publish) bool {
 // be. What it has already it keeps. A port that a rule of somebody else leads
 // elsewhere is as taken as one that somebody listens at.
 func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*settlement, error) {
+	var taken error
 	for try := 0; ; try++ {
-		s, err := b.trySettle(ctx, k, view)
+		s, err := b.trySettle(ctx, k, view, taken != nil)
+		if taken != nil && errors.As(err, new(hostport.ErrAllPortsAllocated)) {
+			return nil, taken
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -221,9 +228,10 @@ func (b *portBook) settle(ctx context.Context, k Kernel, view model.View) (*sett
 		if f == nil {
 			return s, nil
 		}
-		err = types.ForbiddenErrorf("container %s: %s: choose another port, or remove that rule", view.Sandbox.ContainerID, f)
-		if err := errors.Join(err, s.undo()); fixed || try >= ephemeralTries {
-			return nil, err
+		taken = errors.Join(types.ForbiddenErrorf("container %s: %s is in use: translated by a rule of %s: choose another port, or remove that rule",
+			view.Sandbox.ContainerID, f.What(), f.Rule), s.undo())
+		if fixed || try >= ephemeralTries {
+			return nil, taken
 		}
 	}
 }
@@ -256,10 +264,10 @@ func (s *settlement) foreign(ctx context.Context, k Kernel) (found *model.Foreig
 	return found, found != nil && !chosen[found.Port]
 }
 
-func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View) (*settlement, error) {
+func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View, careful bool) (*settlement, error) {
 	sb := view.Sandbox
 	s := b.none(sb.ID)
-	s.wishes = sb.Publish
+	s.wishes, s.careful = sb.Publish, careful
 	had := b.of(sb.ID)
 	used := make([]bool, len(had))
 	s.grips = make([]grip, 0, len(sb.Publish))
@@ -330,15 +338,20 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 	if p.First != 0 {
 		tries = int(p.Last - p.First - span) // all that the range has
 	}
+	var others map[uint16]bool
+	var taken error
 	for try := 0; ; try++ {
+		if !fixed && (s.careful || try > 0) && others == nil {
+			others = s.others(ctx, k, p, hosts)
+		}
 		var err error
 		if fixed {
 			err = s.book.space.Take(p.Proto, hosts, g.first, g.last, owner)
-		} else if g.first, err = s.book.space.Next(p.Proto, hosts, p.First, p.Last, int(span)+1, owner); err == nil {
+		} else if g.first, err = s.book.space.Next(p.Proto, hosts, p.First, p.Last, int(span)+1, others, owner); err == nil {
 			g.last = g.first + span
 		}
 		if err != nil {
-			return g, err
+			return g, cmp.Or(taken, err) // a program in the way says more than that nothing is free
 		}
 		fresh, err := s.hold(ctx, k, g, missing, owner)
 		if err == nil {
@@ -347,10 +360,43 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 			return g, nil
 		}
 		// A port that was ours to choose and that somebody else has is skipped.
-		if fixed || try >= tries || !errors.As(err, new(types.ForbiddenError)) {
+		if taken = err; fixed || try >= tries || !errors.As(err, new(types.ForbiddenError)) {
 			return g, err
 		}
 	}
+}
+
+// others returns the ports that others have where there is a choice: by a socket, or by
+// a rule of theirs that would be about no other ports than those chosen. Not to know
+// them costs tries.
+func (s *settlement) others(ctx context.Context, k Kernel, p model.Publish, hosts []netip.Addr) map[uint16]bool {
+	out := make(map[uint16]bool)
+	busy, err := k.BusyPorts(ctx, p.Proto, hosts)
+	if err == nil {
+		maps.Copy(out, busy)
+	}
+	from := model.Port{Proto: p.Proto, First: p.First, Last: p.Last}
+	if p.First == 0 {
+		from.First, from.Last = s.book.space.Range()
+	}
+	ports := make([]model.Port, len(hosts))
+	for i := range hosts {
+		ports[i], ports[i].Host = from, hosts[i]
+	}
+	rules, err := k.ForeignDNAT(ctx, ports)
+	if err != nil {
+		return out
+	}
+	for _, f := range rules {
+		first, last := f.Bounds()
+		if !f.Exact || last-first > p.PortLast-p.Port {
+			continue
+		}
+		for port := int(first); port <= int(last); port++ {
+			out[uint16(port)] = true
+		}
+	}
+	return out
 }
 
 func hostsOf(to []target) []netip.Addr {

@@ -131,9 +131,22 @@ func TestPortOfForeignRule(t *testing.T) {
 	}
 	rule(8080, true)
 	rule(8081, false)
-	_, err = run("c1", 8080, 8080)
-	if !errors.As(err, new(types.ForbiddenError)) || !strings.Contains(err.Error(), "127.0.0.1") || !strings.Contains(err.Error(), "chain DOCKER") {
-		t.Errorf("a port that a foreign rule has: %v", err)
+	rule(9105, true)
+	for _, tt := range []struct {
+		first, last uint16
+		want        string
+	}{
+		{8080, 8080, "container c1: tcp port 127.0.0.1:8080 is in use: translated by a rule of table ip nat, chain DOCKER"},
+		{9100, 9110, "container c1: tcp port 127.0.0.1:9105 is in use: translated by a rule of table ip nat, chain DOCKER"},
+	} {
+		_, err := e.CreateContainer(t.Context(), engine.SandboxRequest{
+			ContainerID: "c1", Publish: []model.Publish{{
+				Proto: 6, Host: netip.MustParseAddr("127.0.0.1"), First: tt.first, Last: tt.last, Port: tt.first, PortLast: tt.last,
+			}},
+		}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1"}}})
+		if !errors.As(err, new(types.ForbiddenError)) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("ports %d-%d, which a foreign rule has: %v", tt.first, tt.last, err)
+		}
 	}
 	if len(e.Sandboxes()) != 0 || len(n.Endpoints()) != 0 {
 		t.Errorf("left after the failure: %v, %v", e.Sandboxes(), n.Endpoints())
@@ -157,5 +170,76 @@ func TestPortOfForeignRule(t *testing.T) {
 		if err := other.Delete(t.Context()); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Of what is ours to choose, a free window is found behind more than are tried one by
+// one; if there is none, the error says who is in the way.
+func TestFreeWindow(t *testing.T) {
+	const low = 40000
+	for _, tt := range []struct {
+		name        string
+		first, last uint16 // to choose from; 0 for any
+		span        uint16
+		listens     func(port uint16) bool
+		rules       func(port uint16) bool
+		want        uint16
+		err         string
+	}{
+		{name: "one port behind 50 listeners", listens: func(p uint16) bool { return p < low+50 }, want: low + 50},
+		{name: "one port behind 50 foreign rules", rules: func(p uint16) bool { return p < low+50 }, want: low + 50},
+		{name: "one port behind both in turns", listens: func(p uint16) bool { return p < low+50 && p%2 == 0 }, rules: func(p uint16) bool { return p < low+50 && p%2 == 1 }, want: low + 50},
+		{name: "11 ports between listeners", span: 10, listens: func(p uint16) bool { return (p-low)%11 == 5 && p != low+203 || p == low+204 }, want: low + 193},
+		{name: "11 ports between rules", span: 10, rules: func(p uint16) bool { return (p-low)%11 == 5 && p != low+203 || p == low+204 }, want: low + 193},
+		{name: "the last one of a range", first: 8000, last: 8040, listens: func(p uint16) bool { return p >= 8000 && p < 8040 }, want: 8040},
+		{name: "none", span: 10, listens: func(p uint16) bool { return p%11 == 5 }, err: "nginx"},
+		{name: "none for rules", span: 10, rules: func(p uint16) bool { return p%11 == 5 }, err: "chain DOCKER"},
+		{name: "none of a range", first: 8000, last: 8040, rules: func(p uint16) bool { return p >= 8000 && p <= 8040 }, err: "chain DOCKER"},
+	} {
+		t.Run("a free window is found: "+tt.name, func(t *testing.T) {
+			k := &enginetest.Kernel{}
+			dir := t.TempDir()
+			e, err := engine.Open(t.Context(), engine.Config{
+				DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), BootID: "boot", Kernel: k,
+				Drivers: []model.Driver{bridge.Driver{Group: enginetest.Group}}, IPAM: managers(t), Ports: hostport.NewSpace(low, low+999),
+				ResolvConf: filepath.Join(dir, "none"), Logger: slog.New(slog.DiscardHandler),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			for p := 8000; p < low+1000; p++ {
+				if p == 8041 {
+					p = low
+				}
+				if tt.listens != nil && tt.listens(uint16(p)) {
+					k.Listens(uint16(p))
+				}
+				if tt.rules != nil && tt.rules(uint16(p)) {
+					k.AddForeignDNAT(model.ForeignDNAT{
+						Port: model.Port{Proto: 6, First: uint16(p), Last: uint16(p)}, Rule: "table ip nat, chain DOCKER", Exact: true,
+					})
+				}
+			}
+			n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: bridge.Type, Name: "web"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := e.CreateContainer(t.Context(), engine.SandboxRequest{
+				ContainerID: "c1", Publish: []model.Publish{{Proto: 6, First: tt.first, Last: tt.last, Port: 80, PortLast: 80 + tt.span}},
+			}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1"}}})
+			if tt.err != "" {
+				if !errors.As(err, new(types.ForbiddenError)) || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want one of class Forbidden that names %s", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p := s.Published()[0].Port; p.First != tt.want || p.Last != tt.want+tt.span {
+				t.Errorf("got %s, want port %d and %d more", p, tt.want, tt.span)
+			}
+		})
 	}
 }

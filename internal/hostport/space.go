@@ -168,12 +168,17 @@ func (s *Space) Take(proto uint8, hosts []netip.Addr, first, last uint16, owner 
 	return nil
 }
 
+// Range returns the bounds of the range from which ports are given where the caller
+// names none.
+func (s *Space) Range() (low, high uint16) { return s.low, s.high }
+
 // Next takes n ports in a row, at the same numbers on all hosts, out of those
-// from first to last, or out of the default range if both are 0. It looks behind
+// from first to last, or out of the default range if both are 0, without those that
+// others have. It looks behind
 // the port that it gave last for the same range, so that a released port rests as
 // long as possible, and wraps once. It returns the first port, or an
 // [ErrAllPortsAllocated].
-func (s *Space) Next(proto uint8, hosts []netip.Addr, first, last uint16, n int, owner string) (uint16, error) {
+func (s *Space) Next(proto uint8, hosts []netip.Addr, first, last uint16, n int, others map[uint16]bool, owner string) (uint16, error) {
 	if first == 0 && last == 0 {
 		first, last = s.low, s.high
 	}
@@ -195,7 +200,7 @@ func (s *Space) Next(proto uint8, hosts []netip.Addr, first, last uint16, n int,
 	for tried := 0; tried < starts; {
 		at %= starts
 		start := first + uint16(at)
-		if busy := s.busyLocked(proto, hosts, start, n); busy >= 0 {
+		if busy := s.busyLocked(proto, hosts, start, n, others); busy >= 0 {
 			// Nothing that holds the busy port can do.
 			skip := min(busy+1, starts-at)
 			tried += skip
@@ -211,8 +216,11 @@ func (s *Space) Next(proto uint8, hosts []netip.Addr, first, last uint16, n int,
 }
 
 // busyLocked returns the offset of the last taken port, -1 if all n are free.
-func (s *Space) busyLocked(proto uint8, hosts []netip.Addr, start uint16, n int) int {
+func (s *Space) busyLocked(proto uint8, hosts []netip.Addr, start uint16, n int, others map[uint16]bool) int {
 	for i := n - 1; i >= 0; i-- {
+		if others[start+uint16(i)] {
+			return i
+		}
 		for _, h := range hosts {
 			if _, ok := s.taken[space{proto, h.Unmap()}][start+uint16(i)]; ok {
 				return i

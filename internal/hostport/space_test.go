@@ -87,7 +87,7 @@ func TestSpaceErrors(t *testing.T) {
 	if !errors.As(err, &taken) || taken.Port != 11 || taken.Owner != "a" || taken.IP != host[0] {
 		t.Errorf("%#v", err)
 	}
-	_, err = s.Next(6, host, 0, 0, 1, "b")
+	_, err = s.Next(6, host, 0, 0, 1, nil, "b")
 	if _, ok := err.(types.NoServiceError); !ok {
 		t.Errorf("%T is not NoService", err)
 	}
@@ -99,7 +99,7 @@ func TestSpaceErrors(t *testing.T) {
 		first, last uint16
 		n           int
 	}{{0, 5, 1}, {5, 0, 1}, {5, 4, 1}, {5, 6, 3}, {5, 6, 0}} {
-		_, err := s.Next(6, host, bad.first, bad.last, bad.n, "b")
+		_, err := s.Next(6, host, bad.first, bad.last, bad.n, nil, "b")
 		if _, ok := err.(types.BadRequestError); !ok {
 			t.Errorf("Next %+v: %v is not BadRequest", bad, err)
 		}
@@ -110,7 +110,7 @@ func TestSpaceNext(t *testing.T) {
 	host := addrs("0.0.0.0")
 	next := func(t *testing.T, s *hostport.Space, first, last uint16, n int) uint16 {
 		t.Helper()
-		p, err := s.Next(6, host, first, last, n, "x")
+		p, err := s.Next(6, host, first, last, n, nil, "x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestSpaceNext(t *testing.T) {
 				t.Fatalf("got %d, want %d", got, want)
 			}
 		}
-		if p, err := s.Next(6, host, 0, 0, 1, "x"); err == nil {
+		if p, err := s.Next(6, host, 0, 0, 1, nil, "x"); err == nil {
 			t.Fatalf("got %d out of a full range", p)
 		}
 	})
@@ -161,8 +161,20 @@ func TestSpaceNext(t *testing.T) {
 		if err := s.Take(6, addrs("::"), 100, 100, "x"); err != nil {
 			t.Fatal(err)
 		}
-		if p, err := s.Next(6, addrs("0.0.0.0", "::"), 0, 0, 1, "x"); err != nil || p != 101 {
+		if p, err := s.Next(6, addrs("0.0.0.0", "::"), 0, 0, 1, nil, "x"); err != nil || p != 101 {
 			t.Fatalf("got %d, %v, want 101", p, err)
+		}
+	})
+	t.Run("none that others have", func(t *testing.T) {
+		s := hostport.NewSpace(100, 109)
+		others := map[uint16]bool{101: true, 105: true}
+		for _, want := range []uint16{102, 106} {
+			if p, err := s.Next(6, host, 0, 0, 3, others, "x"); err != nil || p != want {
+				t.Fatalf("got %d, %v, want %d", p, err, want)
+			}
+		}
+		if p, err := s.Next(6, host, 0, 0, 2, others, "x"); err == nil {
+			t.Fatalf("got %d, and no two are free in a row", p)
 		}
 	})
 	t.Run("end of the numbers", func(t *testing.T) {
@@ -172,7 +184,7 @@ func TestSpaceNext(t *testing.T) {
 				t.Fatalf("got %d, want %d", got, want)
 			}
 		}
-		if p, err := s.Next(6, host, 0, 0, 1, "x"); err == nil {
+		if p, err := s.Next(6, host, 0, 0, 1, nil, "x"); err == nil {
 			t.Fatalf("got %d out of a full range", p)
 		}
 		s.ReleaseAll()
@@ -186,7 +198,7 @@ func BenchmarkSpaceNext(b *testing.B) {
 	s := hostport.NewSpace(0, 0)
 	host := addrs("0.0.0.0")
 	for b.Loop() {
-		p, err := s.Next(6, host, 0, 0, 1, "x")
+		p, err := s.Next(6, host, 0, 0, 1, nil, "x")
 		if err != nil {
 			b.Fatal(err)
 		}

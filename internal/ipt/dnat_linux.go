@@ -114,7 +114,7 @@ func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) (found [
 			}
 			for _, r := range f.have[i].dnat {
 				if hit, exact := r.hits(&p); hit {
-					found = append(found, model.ForeignDNAT{Port: p, Rule: f.fams[i].String() + ", table nat, chain " + r.chain, Exact: exact})
+					found = append(found, model.ForeignDNAT{Port: p, Rule: f.fams[i].String() + ", table nat, chain " + r.chain, Ports: r.ports, Exact: exact})
 				}
 			}
 		}

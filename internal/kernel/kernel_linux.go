@@ -236,13 +236,18 @@ func (k *Kernel) Busy(ctx context.Context) ([]netip.Prefix, error) {
 // Hold takes a port of the host.
 func (k *Kernel) Hold(ctx context.Context, p model.Port) (hostport.Kept, error) {
 	if p.Proto == unix.IPPROTO_SCTP && !conntrack.TracksSCTP() {
-		return nil, types.NotImplementedErrorf("%s: the kernel does not track SCTP connections (CONFIG_NF_CT_PROTO_SCTP), so it cannot lead them to a container", p.Key())
+		return nil, types.NotImplementedErrorf("%s: the kernel does not track SCTP connections (CONFIG_NF_CT_PROTO_SCTP), so it cannot lead them to a container", p)
 	}
 	kept, err := k.ports.Reserve(ctx, p.Proto, p.Host, p.First, p.Last)
 	if err != nil {
 		return nil, err
 	}
 	return kept, nil
+}
+
+// BusyPorts returns the ports of the host that other programs have.
+func (k *Kernel) BusyPorts(ctx context.Context, proto uint8, hosts []netip.Addr) (map[uint16]bool, error) {
+	return k.ports.Busy(ctx, proto, hosts)
 }
 
 // Listen opens the sockets of a DNS server inside a namespace.

@@ -44,11 +44,36 @@ type ForeignDNAT struct {
 	Port Port
 	// Rule says where that rule is.
 	Rule string
-	// Exact says that the rule is about no other ports than these.
+	// Ports are the ranges that the rule is about.
+	Ports [][2]uint16
+	// Exact says that they are none but these of Port.
 	Exact bool
+}
+
+// What is the first of the published ports that the rule is about.
+func (f ForeignDNAT) What() Port {
+	p := f.Port
+	for _, r := range f.Ports {
+		if first, last := max(r[0], p.First), min(r[1], p.Last); first <= last {
+			p.First, p.Last = first, last
+			break
+		}
+	}
+	return p
+}
+
+// Bounds are the lowest and the highest port that the rule is about.
+func (f ForeignDNAT) Bounds() (first, last uint16) {
+	for i, r := range f.Ports {
+		if i == 0 || r[0] < first {
+			first = r[0]
+		}
+		last = max(last, r[1])
+	}
+	return first, last
 }
 
 // String is a line for people.
 func (f ForeignDNAT) String() string {
-	return f.Port.Key() + " is translated by a rule of " + f.Rule + ", too"
+	return f.What().String() + " is translated by a rule of " + f.Rule + ", too"
 }

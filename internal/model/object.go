@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"reflect"
 	"strconv"
+
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // Order is the place of a kind of object in the one fixed order of creation.
@@ -210,6 +212,20 @@ type Port struct {
 // families, and what is sent to ::1 never leaves the loopback link.
 func (p Port) Forwarded() bool {
 	return p.NoRule || p.Host.Is6() && (p.Addr.Is4() || p.Host == netip.IPv6Loopback())
+}
+
+// String names the host's ports for people: "tcp port 0.0.0.0:80", "udp ports
+// [::]:8000-8010".
+func (p Port) String() string {
+	text := types.Protocol(p.Proto).String() + " port "
+	if p.First != p.Last {
+		text = types.Protocol(p.Proto).String() + " ports "
+	}
+	text += netip.AddrPortFrom(p.Host, p.First).String()
+	if p.First != p.Last {
+		text += "-" + strconv.Itoa(int(p.Last))
+	}
+	return text
 }
 
 // Key identifies the publication by what it takes of the host.

@@ -74,3 +74,29 @@ func TestPorts(t *testing.T) {
 		}
 	})
 }
+
+func TestForeignDNAT(t *testing.T) {
+	at := func(host string, first, last uint16) model.Port {
+		return model.Port{Proto: 6, Host: netip.MustParseAddr(host), First: first, Last: last}
+	}
+	for _, tt := range []struct {
+		port        model.Port
+		ports       [][2]uint16
+		first, last uint16
+		want        string
+	}{
+		{at("0.0.0.0", 80, 80), [][2]uint16{{80, 80}}, 80, 80, "tcp port 0.0.0.0:80"},
+		{at("0.0.0.0", 80, 80), [][2]uint16{{1, 65535}}, 1, 65535, "tcp port 0.0.0.0:80"},
+		{at("::", 9100, 9110), [][2]uint16{{9105, 9105}}, 9105, 9105, "tcp port [::]:9105"},
+		{at("::", 9100, 9110), [][2]uint16{{9000, 9102}}, 9000, 9102, "tcp ports [::]:9100-9102"},
+		{at("127.0.0.1", 9100, 9110), [][2]uint16{{9200, 9201}, {22, 22}, {9109, 9300}}, 22, 9300, "tcp ports 127.0.0.1:9109-9110"},
+	} {
+		f := model.ForeignDNAT{Port: tt.port, Rule: "table ip nat, chain DOCKER", Ports: tt.ports}
+		if got := f.String(); got != tt.want+" is translated by a rule of table ip nat, chain DOCKER, too" {
+			t.Errorf("%s: got %q", tt.want, got)
+		}
+		if first, last := f.Bounds(); first != tt.first || last != tt.last {
+			t.Errorf("%v are from %d to %d, want %d to %d", tt.ports, first, last, tt.first, tt.last)
+		}
+	}
+}

@@ -64,7 +64,7 @@ func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model
 			if r.hits(&ports[j]) {
 				found = append(found, model.ForeignDNAT{
 					Port: ports[j], Rule: fmt.Sprintf("table %s %s, chain %s", r.family, r.table, r.chain),
-					Exact: r.first >= ports[j].First && r.last <= ports[j].Last,
+					Ports: [][2]uint16{{r.first, r.last}}, Exact: r.first >= ports[j].First && r.last <= ports[j].Last,
 				})
 			}
 		}

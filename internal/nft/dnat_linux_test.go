@@ -16,7 +16,7 @@ func TestForeignDNAT(t *testing.T) {
 		name, rules, want string
 	}{
 		{"none", "true", ""},
-		{"iptables", docker + "iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80", "port/6/0.0.0.0:8080-8080 is translated by a rule of table ip nat, chain DOCKER, too"},
+		{"iptables", docker + "iptables-nft -t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80", "tcp port 0.0.0.0:8080 is translated by a rule of table ip nat, chain DOCKER, too"},
 		{"iptables, a range", docker + "iptables-nft -t nat -A DOCKER -p tcp --dport 8000:8100 -j DNAT --to-destination 172.17.0.2", "table ip nat, chain DOCKER"},
 		{"iptables, another port", docker + "iptables-nft -t nat -A DOCKER -p tcp --dport 8081 -j DNAT --to-destination 172.17.0.2:80", ""},
 		{"iptables, another protocol", docker + "iptables-nft -t nat -A DOCKER -p udp --dport 8080 -j DNAT --to-destination 172.17.0.2:80", ""},

@@ -39,6 +39,7 @@ type Kernel struct {
 	mu         sync.Mutex // guards the following
 	objects    map[string]model.Object
 	foreign    []model.ForeignDNAT
+	busy       map[uint16]bool
 	namespaces map[string]bool // of somebody else
 	forwarding map[bool]bool   // by IPv6
 	lost       func(link string)
@@ -154,8 +155,37 @@ func (k *Kernel) Link(_ context.Context, name string) (model.HostLink, bool, err
 	return model.HostLink{Name: b.Name, Kind: "bridge", Group: b.Group, Addrs: b.Addrs}, ok, nil
 }
 
-// Hold takes nothing: the engine's own account of ports is all there is.
-func (k *Kernel) Hold(context.Context, model.Port) (hostport.Kept, error) { return portHold{}, nil }
+// Listens makes another program have ports of the host.
+func (k *Kernel) Listens(ports ...uint16) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.busy == nil {
+		k.busy = make(map[uint16]bool)
+	}
+	for _, p := range ports {
+		k.busy[p] = true
+	}
+}
+
+// Hold takes nothing: the engine's own account of ports, and what Listens was told,
+// is all there is.
+func (k *Kernel) Hold(_ context.Context, p model.Port) (hostport.Kept, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for port := int(p.First); port <= int(p.Last); port++ {
+		if k.busy[uint16(port)] {
+			return nil, types.ForbiddenErrorf("port %d is in use: held by nginx (pid 7)", port)
+		}
+	}
+	return portHold{}, nil
+}
+
+// BusyPorts returns what Listens was told.
+func (k *Kernel) BusyPorts(context.Context, uint8, []netip.Addr) (map[uint16]bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.busy), nil
+}
 
 type portHold struct{}
 
@@ -221,7 +251,7 @@ func (k *Kernel) ForeignDNAT(_ context.Context, ports []model.Port) (found []mod
 	for _, f := range k.foreign {
 		for _, p := range ports {
 			if f.Port.Proto == p.Proto && f.Port.First <= p.Last && p.First <= f.Port.Last {
-				f.Port = p
+				f.Port, f.Ports = p, [][2]uint16{{f.Port.First, f.Port.Last}}
 				found = append(found, f)
 			}
 		}
