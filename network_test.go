@@ -440,6 +440,22 @@ func TestNetworkOptions(t *testing.T) {
 		ep := newEndpoint(t, n, "e", libnetwork.EndpointOptionGeneric(map[string]any{netlabel.MacAddress: mac}))
 		diff(t, "address", "fd00:1::201:203:405/64", ep.Info().Iface().AddressIPv6().String())
 	})
+	t.Run("OPT an IPv6 prefix has room for the MAC address up to 80 bits, and is Forbidden above", func(t *testing.T) {
+		deferred := libnetwork.NetworkOptionDeferIPv6Alloc(true)
+		n := newNetwork(t, c, "n80", append(dual("10.2.0.0/24", "2001:db8:2600:2700:2800::/80"), deferred)...)
+		mac := net.HardwareAddr{0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff}
+		ep := newEndpoint(t, n, "e", libnetwork.EndpointOptionGeneric(map[string]any{netlabel.MacAddress: mac}))
+		diff(t, "address", "2001:db8:2600:2700:2800:aabb:ccdd:eeff/80", ep.Info().Iface().AddressIPv6().String())
+		n = newNetwork(t, c, "n81", append(dual("10.3.0.0/30", "2001:db8:2600:2701::/81"), deferred)...)
+		for range 3 { // the subnet has one address for an endpoint, which is not kept
+			_, err := n.CreateEndpoint("e")
+			wantClass(t, err, "Forbidden")
+			if err == nil || !strings.Contains(err.Error(), "2001:db8:2600:2701::/81") {
+				t.Errorf("the error does not name the subnet: %v", err)
+			}
+		}
+		newEndpoint(t, n, "e", libnetwork.CreateOptionIpam(nil, net.ParseIP("2001:db8:2600:2701::5"), nil))
+	})
 }
 
 func TestIpamValues(t *testing.T) {

@@ -148,7 +148,8 @@ func TestLinksAtOnce(t *testing.T) {
 	}
 }
 
-// TestLinksFail takes back what a join made of links when a later step fails.
+// TestLinksFail takes back what a join made of links, and of ports, when a later step
+// fails.
 func TestLinksFail(t *testing.T) {
 	fail := ""
 	k := &enginetest.Kernel{Fail: func(op string, o model.Object) error {
@@ -165,12 +166,27 @@ func TestLinksFail(t *testing.T) {
 	n := closedNetwork(t, e)
 	server := mustLink(t, e, n, "server", nil)
 	before := k.Keys()
+	client := func(name string, links *model.Links) (*engine.Sandbox, error) {
+		return e.CreateContainer(t.Context(), engine.SandboxRequest{
+			ContainerID: name, Links: links, Publish: []model.Publish{
+				{Proto: 6, First: 8080, Last: 8080, Port: 80, PortLast: 80}, {Proto: 17, First: 9000, Last: 9010, Port: 9000, PortLast: 9010},
+			},
+		}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: name}}})
+	}
 	for _, fail = range []string{"link/", "linkedport/", "veth/"} {
-		if _, err := linkedContainer(t.Context(), e, n, "client", &model.Links{Children: endpointIDs(server)}); err == nil {
+		if _, err := client("client", &model.Links{Children: endpointIDs(server)}); err == nil {
 			t.Errorf("%s: no error", fail)
 		}
 		if diff := cmp.Diff(before, k.Keys()); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", fail, diff)
+		}
+		fail = ""
+		other, err := client("other", nil)
+		if err != nil {
+			t.Fatalf("the ports are not free: %v", err)
+		}
+		if err := other.Delete(t.Context()); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nstest"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // hide mounts something over a directory for the time of the test, or until what is
@@ -92,6 +94,29 @@ func testReadOnlySettings(t *testing.T, on backend) {
 	h.remove(c)
 	h.drop(n)
 	same(t, "the machine", before, func() string { return machine(t) })
+}
+
+// TestWithoutSCTP publishes ports of SCTP where the kernel does not track it.
+func TestWithoutSCTP(t *testing.T) {
+	onEach(t, "a kernel without SCTP is named when a port of it is published, and nothing remains", testWithoutSCTP)
+}
+
+func testWithoutSCTP(t *testing.T, on backend) {
+	h := newHost(t, on.option())
+	n := h.network(1)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "nf_conntrack_max"), []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, store := machine(t), h.store()
+	for _, host := range []net.IP{nil, net.ParseIP(hostV6)} {
+		show := hide(t, "", dir, "/proc/sys/net/netfilter", unix.MS_BIND)
+		_, err := h.tryContainer("c1", publish(types.PortBinding{Proto: types.SCTP, HostIP: host, HostPort: 7001, Port: 80}), n)
+		show()
+		failed(t, err, "NotImplemented", "sctp port ", ":7001: the kernel does not track SCTP", "CONFIG_NF_CT_PROTO_SCTP")
+		same(t, "the machine", before, func() string { return machine(t) })
+		same(t, "the store", store, h.store)
+	}
 }
 
 func TestReadOnlyForwarding(t *testing.T) {
