@@ -208,6 +208,46 @@ func testScenario12EphemeralSequence(t *testing.T, on backend) {
 	add("c6", 50001)
 }
 
+// TestBusyPorts has others take more of the ports to choose from than are tried.
+func TestBusyPorts(t *testing.T) {
+	onEach(t, "a free port is chosen wherever it is among those of others", testBusyPorts)
+}
+
+func testBusyPorts(t *testing.T, on backend) {
+	h := bareHost(t, on.option())
+	h.sysctl("ipv4/ip_forward", "1")
+	h.sysctl("ipv6/conf/all/forwarding", "1")
+	h.sysctl("ipv4/ip_local_port_range", "50000\t50030")
+	prog := string(on)
+	if on == nftables {
+		prog = string(iptablesNFT)
+	}
+	t.Cleanup(func() { h.sh(prog, "-w", "-t", "nat", "-F", "OUTPUT") })
+	for port := 50000; port < 50030; port++ {
+		if port%2 == 0 {
+			l, err := net.Listen("tcp", fmt.Sprint("0.0.0.0:", port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			continue
+		}
+		h.sh(prog, "-w", "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", strconv.Itoa(port), "-j", "DNAT", "--to-destination", "10.9.9.9:80")
+	}
+	h.start()
+	n := h.network(1)
+	c := h.container("c1", publish(types.PortBinding{Proto: types.TCP, Port: 80}), n)
+	for _, b := range c.bindings(t) {
+		if b.HostPort != 50030 {
+			t.Errorf("port %d was chosen, and 50030 alone is free", b.HostPort)
+		}
+	}
+	before := machine(t)
+	_, err := h.tryContainer("c2", publish(types.PortBinding{Proto: types.TCP, Port: 80, HostPort: 50000, HostPortEnd: 50029}), n)
+	failed(t, err, "Forbidden", "c2", "in use")
+	same(t, "the machine", before, func() string { return machine(t) })
+}
+
 func TestScenario13Matrix(t *testing.T) {
 	onEachBesideDocker(t, "scenario 13 a published port is reached from everywhere", testScenario13Matrix)
 }
