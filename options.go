@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strconv"
 
 	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -83,7 +84,12 @@ func (n *network) readBridge() error {
 		delete(n.req.Generic, netlabel.GenericData)
 	}
 	for _, label := range n.given {
-		delete(n.req.Options, label)
+		if v, ok := n.req.Options[label]; ok {
+			if _, err := strconv.ParseBool(v); err != nil {
+				return types.BadRequestErrorf("network %s: option %s cannot be %q: true or false", n.req.Name, label, v)
+			}
+			delete(n.req.Options, label)
+		}
 	}
 	return nil
 }

@@ -271,14 +271,6 @@ func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, f
 	}
 	socks = slices.DeleteFunc(socks, func(s socket) bool { return s.port < first || s.port > last })
 	for _, s := range h.foreign(proto, socks) {
-		if s.idle {
-			if one, err := h.take(proto, host, s.port); err == nil {
-				if err := one.Close(); err != nil {
-					return nil, err
-				}
-				continue
-			}
-		}
 		what := fmt.Sprintf("%s port %s", protocol(proto), netip.AddrPortFrom(host, s.port))
 		return nil, inUse(ctx, what, []socket{s}, unix.EADDRINUSE)
 	}
