@@ -186,6 +186,14 @@ func bind(proto uint8, host netip.Addr, port uint16, share bool) (int, error) {
 		unix.Close(fd)
 		return -1, err
 	}
+	if host.Is4() && host.IsLoopback() {
+		// A host with route_localnet takes packets for 127.0.0.0/8 from other links too; of
+		// ::1 the kernel itself takes none.
+		if err := unix.BindToDevice(fd, "lo"); err != nil {
+			unix.Close(fd)
+			return -1, os.NewSyscallError("setsockopt SO_BINDTODEVICE", err)
+		}
+	}
 	if err := unix.Bind(fd, sa); err != nil {
 		unix.Close(fd)
 		return -1, os.NewSyscallError("bind", err)

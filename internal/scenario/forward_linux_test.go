@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -234,4 +235,30 @@ func exchange(c net.Conn) error {
 		return fmt.Errorf("answer %q: %w", b, err)
 	}
 	return nil
+}
+
+// TestLoopbackStaysLocal has a host that takes packets for loopback addresses from
+// anywhere.
+func TestLoopbackStaysLocal(t *testing.T) {
+	onEach(t, "scenario 14 a port on 127.0.0.1 that the process serves is not reached from outside", func(t *testing.T, on backend) {
+		h := newHost(t, on.option("EnableUserlandProxy"))
+		n := h.network(1)
+		h.container("loop", both(net.IPv4(127, 0, 0, 1), 7001, 0), n)
+		h.container("open", both(nil, 7002, 0), n)
+		evil := h.anotherMachine("evil", 3)
+		for _, l := range []string{
+			"ip addr del 127.0.0.1/8 dev lo",
+			"sysctl -q -w net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.eth0.route_localnet=1",
+			"ip route add 127.0.0.0/8 via 192.0.3.1",
+		} {
+			h.in(evil.Path(), strings.Fields(l)...)
+		}
+		h.sh("sysctl", "-q", "-w", "net.ipv4.conf.all.route_localnet=1")
+		t.Cleanup(func() { h.sh("sysctl", "-q", "-w", "net.ipv4.conf.all.route_localnet=0") })
+		h.visit(
+			visit{who: "evil", from: evil, to: at("192.0.3.1", 7002), want: "open"},
+			visit{who: "evil", from: evil, to: at("127.0.0.1", 7001)},
+			visit{who: "host", from: h.own, to: at("127.0.0.1", 7001), want: "loop"},
+		)
+	})
 }
