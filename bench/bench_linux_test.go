@@ -128,6 +128,47 @@ func BenchmarkTenPorts(b *testing.B) {
 	b.ReportMetric(ms(median(down[1])-median(down[0])), "ports-down-ms")
 }
 
+// BenchmarkBesidePorts starts and ends containers with one published port, in turns beside
+// none and beside four containers with 5000 ports each: with the records of both.
+func BenchmarkBesidePorts(b *testing.B) {
+	nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, nstest.NFTables)
+	const ports, many = 5000, 4
+	var up, down [2][]time.Duration
+	type host struct {
+		c libnetwork.NetworkController
+		n libnetwork.Network
+	}
+	var hosts [2]host
+	for i := range hosts {
+		hosts[i].c, hosts[i].n = newNetwork(b)
+	}
+	for i := range many {
+		sb := start(b, hosts[1].c, hosts[1].n, i+1, ports) // from port 7000 on
+		defer func() {
+			if err := sb.Delete(); err != nil {
+				b.Error(err)
+			}
+		}()
+	}
+	b.ResetTimer()
+	for i := range b.N {
+		for with, h := range hosts {
+			var sb libnetwork.Sandbox
+			up[with] = append(up[with], clock(func() { sb = start(b, h.c, h.n, 10+i%1000, 1) }))
+			down[with] = append(down[with], clock(func() {
+				if err := sb.Delete(); err != nil {
+					b.Error(err)
+				}
+			}))
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(ms(median(up[0])), "up-ms")
+	b.ReportMetric(ms(median(down[0])), "down-ms")
+	b.ReportMetric(float64(median(up[1]))/float64(median(up[0])), "up/empty")
+	b.ReportMetric(float64(median(down[1]))/float64(median(down[0])), "down/empty")
+}
+
 // BenchmarkContainerCPU is the processor time of one container's whole life.
 func BenchmarkContainerCPU(b *testing.B) {
 	nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, nstest.NFTables)

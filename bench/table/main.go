@@ -13,7 +13,7 @@ import (
 
 // order puts the columns that matter first; what is not in it comes last.
 var order = []string{
-	"floor-ms", "up-ms", "up/floor", "down-ms", "ports-up-ms", "ports-down-ms", "up/s", "down/s", "cpu-ms/up", "cpu-ms/container", "create-ms", "create500-ms", "create500/create", "delete-ms",
+	"floor-ms", "up-ms", "up/floor", "up/empty", "down-ms", "down/empty", "ports-up-ms", "ports-down-ms", "up/s", "down/s", "cpu-ms/up", "cpu-ms/container", "create-ms", "create500-ms", "create500/create", "delete-ms",
 	"publish-us", "unpublish-us", "publish/empty", "connections/s", "empty/rate", "B/port", "restart-ms", "killed-ms", "cpu-ms", "kernel-writes", "heap-MB",
 }
 

@@ -18,7 +18,8 @@ import (
 )
 
 var (
-	bucketRecords = []byte("v1") // "kind/id" -> encoded entry
+	bucketRecords = []byte("v1")    // "kind/id" -> encoded entry
+	bucketLarge   = []byte("large") // those above largeRecord; made with the first one
 	bucketMeta    = []byte("meta")
 	bucketDamaged = []byte("damaged") // "kind/id@unix time" -> raw bytes
 
@@ -27,6 +28,54 @@ var (
 
 	otherVersion = regexp.MustCompile(`^v[0-9]+$`)
 )
+
+// largeRecord is the length above which a record is kept apart. A page is written as a
+// whole with the records on it, and bbolt puts two at least on each: beside a large record
+// every commit of a small one would write that too.
+const largeRecord = 2048
+
+// records are all records of a file.
+type records struct{ small, large *bbolt.Bucket }
+
+func recordsOf(tx *bbolt.Tx) records {
+	return records{tx.Bucket(bucketRecords), tx.Bucket(bucketLarge)}
+}
+
+func (r records) get(key []byte) []byte {
+	if raw := r.small.Get(key); raw != nil || r.large == nil {
+		return raw
+	}
+	return r.large.Get(key)
+}
+
+func (r records) delete(key []byte) error {
+	if err := r.small.Delete(key); err != nil || r.large == nil {
+		return err
+	}
+	return r.large.Delete(key)
+}
+
+func (r *records) put(key, raw []byte) (err error) {
+	if len(raw) <= largeRecord {
+		if r.large != nil {
+			err = r.large.Delete(key)
+		}
+		return errors.Join(err, r.small.Put(key, raw))
+	}
+	if r.large == nil {
+		if r.large, err = r.small.Tx().CreateBucket(bucketLarge); err != nil {
+			return err
+		}
+	}
+	return errors.Join(r.small.Delete(key), r.large.Put(key, raw))
+}
+
+func (r records) each(fn func(key, raw []byte) error) error {
+	if err := r.small.ForEach(fn); err != nil || r.large == nil {
+		return err
+	}
+	return r.large.ForEach(fn)
+}
 
 // file is one open bbolt file. Its methods are called by one goroutine at a
 // time.
@@ -207,7 +256,7 @@ func (f *file) load(c *content, now time.Time) error {
 			c.problems = append(c.problems, Problem{Path: f.path, Err: err})
 		}
 		c.redo = append([]byte(nil), meta.Get(keyRedo)...)
-		return tx.Bucket(bucketRecords).ForEach(func(k, raw []byte) error {
+		return recordsOf(tx).each(func(k, raw []byte) error {
 			key := string(k)
 			e, err := decode(key, raw)
 			if err != nil {
@@ -242,7 +291,7 @@ func checkBuckets(tx *bbolt.Tx) error {
 		switch s := string(name); {
 		case b == nil:
 			return fmt.Errorf("%w: not a file of this store: key %q", errDamaged, s)
-		case s == string(bucketRecords), s == string(bucketMeta), s == string(bucketDamaged):
+		case s == string(bucketRecords), s == string(bucketLarge), s == string(bucketMeta), s == string(bucketDamaged):
 			return nil
 		case otherVersion.MatchString(s):
 			return types.ForbiddenErrorf("its layout %s is newer than this program", s)
@@ -265,9 +314,9 @@ func (f *file) moveDamaged(damaged map[string][]byte, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		records := tx.Bucket(bucketRecords)
+		all := recordsOf(tx)
 		for key, raw := range damaged {
-			if err := errors.Join(aside.Put([]byte(asideName(key, now)), raw), records.Delete([]byte(key))); err != nil {
+			if err := errors.Join(aside.Put([]byte(asideName(key, now)), raw), all.delete([]byte(key))); err != nil {
 				return err
 			}
 		}
@@ -311,11 +360,11 @@ func (f *file) write(man manifest, changes []change, redo []byte) (undo []change
 }
 
 func apply(tx *bbolt.Tx, man *manifest, changes, undo []change) ([]change, error) {
-	b := tx.Bucket(bucketRecords)
+	all := recordsOf(tx)
 	for _, c := range changes {
 		key := []byte(c.key)
 		var was []byte
-		if old := b.Get(key); old != nil {
+		if old := all.get(key); old != nil {
 			was = append([]byte{}, old...)
 			man.remove(was)
 		}
@@ -330,13 +379,13 @@ func apply(tx *bbolt.Tx, man *manifest, changes, undo []change) ([]change, error
 			}
 		}
 		if c.raw == nil {
-			if err := b.Delete(key); err != nil {
+			if err := all.delete(key); err != nil {
 				return nil, err
 			}
 			continue
 		}
 		man.add(c.raw)
-		if err := b.Put(key, c.raw); err != nil {
+		if err := all.put(key, c.raw); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -456,4 +457,44 @@ func TestParallelCommits(t *testing.T) {
 		want = append(want, Record{Kind: "endpoint", ID: fmt.Sprint(w), Value: fmt.Append(nil, rounds-1), Durable: w == 0})
 	}
 	wantRecords(t, want, got)
+}
+
+// A record that grows is kept apart, so that commits of small ones do not write it.
+func TestLargeRecords(t *testing.T) {
+	cfg := config(t)
+	l := open(t, cfg)
+	text := func(size int) string { return strings.Repeat("x", size) }
+	written := func(size int) int64 {
+		t.Helper()
+		commit(t, l, endpoint("other", text(size)))
+		before := l.run.db.Stats()
+		commit(t, l, endpoint("small", text(100)))
+		after := l.run.db.Stats()
+		return after.TxStats.GetPageAlloc() - before.TxStats.GetPageAlloc()
+	}
+	beside := written(100)
+	for _, size := range []int{largeRecord / 2, 1 << 20, 100, 1 << 20} {
+		if got := written(size); size > largeRecord && got > beside+8<<10 {
+			t.Errorf("beside a record of %d bytes a small one writes %d bytes, not %d", size, got, beside)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l = open(t, cfg)
+		got := map[string]int{}
+		list, problems := l.Records()
+		for _, r := range list {
+			got[r.ID] = len(r.Value)
+		}
+		if want := map[string]int{"other": size, "small": 100}; !maps.Equal(got, want) || len(problems) > 0 {
+			t.Errorf("records are %v, want %v; %v", got, want, problems)
+		}
+	}
+	commit(t, l, Op{Kind: "endpoint", ID: "other"})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if list, problems := open(t, cfg).Records(); len(list) != 1 || len(problems) > 0 {
+		t.Errorf("after its deletion the records are %v; %v", list, problems)
+	}
 }
