@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -104,44 +105,98 @@ func testPublishSCTP(t *testing.T, on backend) {
 	}
 	h := newHost(t, on.option())
 	n := h.network(1)
-	bind := func(host net.IP, first, last, to uint16) types.PortBinding {
-		return types.PortBinding{Proto: types.SCTP, HostIP: host, HostPort: first, HostPortEnd: last, Port: to}
+	bind := func(host string, first, to uint16) types.PortBinding {
+		return types.PortBinding{Proto: types.SCTP, HostIP: net.ParseIP(host), HostPort: first, Port: to}
 	}
-	c := h.container("c1", publish(bind(nil, 7001, 0, 80), bind(net.ParseIP(hostV4), 7002, 0, 81)), n)
+	c := h.container("c1", publish(bind("", 7001, 80), bind(hostV4, 7002, 81), bind("127.0.0.1", 7004, 82)), n)
+	// Its TCP port has the same number.
+	sibling := h.container("sibling", publish(types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}), n)
+	stranger := h.container("stranger", nil, h.network(2))
+	routed := h.container("routed", publish(bind("", 7005, 80)), h.network(3, mode("routed")))
+	const gw4, gw6 = "10.99.1.1", "fd99:0:0:1::1"
 	for _, tt := range []struct {
-		name, host, lan string
-		port, want      uint16
+		name       string
+		from       *netns.Namespace
+		host, sees string
+		port, want uint16
 	}{
-		{"all addresses", hostV4, lanV4, 7001, 80},
-		{"all addresses, ipv6", hostV6, lanV6, 7001, 80},
-		{"one address", hostV4, lanV4, 7002, 81},
-		{"not published", hostV4, lanV4, 7003, 0},
+		{"all addresses", h.lan, hostV4, lanV4, 7001, 80},
+		{"all addresses, ipv6", h.lan, hostV6, lanV6, 7001, 80},
+		{"one address", h.lan, hostV4, lanV4, 7002, 81},
+		{"from the host", h.own, hostV4, hostV4, 7001, 80},
+		{"from the host, ipv6", h.own, hostV6, hostV6, 7001, 80},
+		{"from the host by loopback", h.own, "127.0.0.1", gw4, 7001, 80},
+		{"a loopback address", h.own, "127.0.0.1", gw4, 7004, 82},
+		{"from a sibling", sibling.ns, hostV4, gw4, 7001, 80},
+		{"from a sibling, ipv6", sibling.ns, hostV6, gw6, 7001, 80},
+		{"from itself", c.ns, hostV4, gw4, 7001, 80},
+		{"from itself, ipv6", c.ns, hostV6, gw6, 7001, 80},
+		{"from another network", stranger.ns, hostV4, gw4, 7001, 80},
+		{"from another network, ipv6", stranger.ns, hostV6, gw6, 7001, 80},
+		{"in routed mode", h.lan, routed.v4.String(), lanV4, 80, 80},
+		{"in routed mode, ipv6", h.lan, routed.v6.String(), lanV6, 80, 80},
 	} {
 		t.Run("sctp is published and answered: "+tt.name, func(t *testing.T) {
-			host, lan := netip.MustParseAddr(tt.host), netip.MustParseAddr(tt.lan)
-			outside, inside := openSCTP(t, h.lan, host.Is6()), openSCTP(t, c.ns, host.Is6())
+			host, sees := netip.MustParseAddr(tt.host), netip.MustParseAddr(tt.sees)
+			ns := c.ns
+			if host == routed.v4 || host == routed.v6 {
+				ns = routed.ns
+			}
+			outside, inside := openSCTP(t, tt.from, host.Is6()), openSCTP(t, ns, host.Is6())
 			if err := outside.send(5000, netip.AddrPortFrom(host, tt.port), 0, sctpInit); err != nil {
 				t.Fatal(err)
 			}
-			if tt.want == 0 {
-				if from, to, _, err := inside.receive(impatience); err == nil {
-					t.Errorf("the container got a packet from %s to port %d", from, to)
-				}
-				return
-			}
 			from, to, chunk, err := inside.receive(patience)
-			if err != nil || from != netip.AddrPortFrom(lan, 5000) || to != tt.want || chunk != sctpInit {
-				t.Fatalf("the container got chunk %d from %s to port %d, %v; want one from %s to port %d", chunk, from, to, err, lan, tt.want)
+			if err != nil || from.Addr() != sees || to != tt.want || chunk != sctpInit {
+				t.Fatalf("the container got chunk %d from %s to port %d, %v; want one from %s to port %d", chunk, from, to, err, sees, tt.want)
 			}
 			if err := inside.send(tt.want, from, 4711, sctpInitAck); err != nil {
 				t.Fatal(err)
 			}
-			from, to, chunk, err = outside.receive(patience)
+			// Who asks itself sees its own question first.
+			for chunk = sctpInit; chunk == sctpInit && err == nil; {
+				from, to, chunk, err = outside.receive(patience)
+			}
 			if err != nil || from != netip.AddrPortFrom(host, tt.port) || to != 5000 || chunk != sctpInitAck {
 				t.Errorf("the answer is chunk %d from %s to port %d, %v; want it from %s:%d", chunk, from, to, err, host, tt.port)
 			}
 		})
 	}
+	t.Run("sctp that is not published is closed", func(t *testing.T) {
+		for _, tt := range []struct {
+			to   *container
+			open string // what follows on the same way
+			port uint16
+			shut []string
+		}{
+			{c, hostV4, 7001, []string{at(hostV4, 7003), at(hostV4, 7004), at(c.v4, 80), at(c.v4, 82)}},
+			{c, hostV6, 7001, []string{at(hostV6, 7002), at(hostV6, 7003), at(hostV6, 7004), at(c.v6, 80)}},
+			{routed, routed.v4.String(), 80, []string{at(routed.v4, 81), at(hostV4, 7005)}},
+			{routed, routed.v6.String(), 80, []string{at(routed.v6, 81), at(hostV6, 7005)}},
+		} {
+			end := netip.AddrPortFrom(netip.MustParseAddr(tt.open), tt.port)
+			outside, inside := openSCTP(t, h.lan, end.Addr().Is6()), openSCTP(t, tt.to.ns, end.Addr().Is6())
+			for i, to := range tt.shut {
+				if err := outside.send(uint16(5001+i), netip.MustParseAddrPort(to), 0, sctpInit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := outside.send(4999, end, 0, sctpInit); err != nil {
+				t.Fatal(err)
+			}
+			if from, to, _, err := inside.receive(patience); err != nil || from.Port() != 4999 {
+				t.Errorf("%s got a packet from %s to port %d, %v; want none but that from port 4999", tt.to.name, from, to, err)
+			}
+		}
+	})
+	t.Run("sctp and tcp have ports of their own", func(t *testing.T) {
+		defer h.within(t)()
+		h.visitBy([]string{"tcp"}, visit{"lan", h.lan, at(hostV4, 7001), "sibling", lanV4}, visit{"lan", h.lan, at(hostV6, 7001), "sibling", lanV6})
+		for _, b := range []types.PortBinding{bind("", 7001, 80), bind(hostV4, 7002, 80)} {
+			_, err := h.tryContainer("c2", publish(b), n)
+			failed(t, err, "Forbidden", "c2", "c1", strconv.Itoa(int(b.HostPort)))
+		}
+	})
 	t.Run("sctp is unpublished with the container", func(t *testing.T) {
 		h.t = t
 		v4, v6 := c.v4, c.v6
