@@ -69,22 +69,28 @@ func testPortsBesideEachOther(t *testing.T, on backend) {
 		h.visit(own("127.0.0.2", ""))
 	})
 	for _, order := range [][]string{{"all", "one"}, {"one", "all"}} {
-		t.Run("case 38 one address goes before all of them, published "+strings.Join(order, " then "), func(*testing.T) {
-			cs := map[string]*container{}
-			for _, name := range order {
-				cs[name] = h.container(name, pair(map[string]string{"one": hostV4}[name]), n)
-			}
-			h.visit(lan(hostV4, "one"), lan(hostV6, "all"), own("127.0.0.1", "all"))
-			// Whichever goes first takes nothing of the other with it.
-			h.remove(cs[order[0]])
-			if order[0] == "all" {
-				h.visit(lan(hostV4, "one"), lan(hostV6, ""), own("127.0.0.1", ""))
-			} else {
-				h.visit(lan(hostV4, "all"), lan(hostV6, "all"))
-			}
-			h.remove(cs[order[1]])
-			h.visit(lan(hostV4, ""), lan(hostV6, ""))
-		})
+		for _, one := range []string{hostV4, hostV6} {
+			t.Run("case 38 one address, "+one+", goes before all of them, published "+strings.Join(order, " then "), func(*testing.T) {
+				other, loop := hostV6, "127.0.0.1"
+				if one == hostV6 {
+					other, loop = hostV4, "::1"
+				}
+				cs := map[string]*container{}
+				for _, name := range order {
+					cs[name] = h.container(name, pair(map[string]string{"one": one}[name]), n)
+				}
+				h.visit(lan(one, "one"), lan(other, "all"), own(one, "one"), own(loop, "all"))
+				// Whichever goes first takes nothing of the other with it.
+				h.remove(cs[order[0]])
+				if order[0] == "all" {
+					h.visit(lan(one, "one"), lan(other, ""), own(loop, ""))
+				} else {
+					h.visit(lan(one, "all"), lan(other, "all"))
+				}
+				h.remove(cs[order[1]])
+				h.visit(lan(hostV4, ""), lan(hostV6, ""))
+			})
+		}
 	}
 	four := h.network(2, only4)
 	for _, order := range [][]string{{"all", "one"}, {"one", "all"}} {
@@ -157,6 +163,31 @@ func testPortsBesideEachOther(t *testing.T, on backend) {
 			h.remove(c)
 		}
 	})
+	t.Run("case 34 a port of which a program of the host has connections in TIME_WAIT is published, and forwarded", func(t *testing.T) {
+		srv, err := serve(h.own, "program", 7002)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer srv.close()
+		eventually(t, "the program has no connection in TIME_WAIT", func() bool {
+			for _, addr := range []string{hostV4, hostV6} { // closed by the program
+				if _, err := ask(h.lan, "tcp", at(addr, 7002), patience); err != nil {
+					t.Error(err)
+				}
+			}
+			list := h.sh("ss", "-Htn", "state", "time-wait", "sport = 7002")
+			return strings.Contains(list, lanV4) && strings.Contains(list, lanV6)
+		})
+		srv.close()
+		for name, net := range map[string]libnetwork.Network{"ruled": n, "forwarded": four} {
+			c := h.container(name, both(nil, 7002, 0), net)
+			h.visit(
+				visit{who: "lan", from: h.lan, to: at(hostV4, 7002), want: name}, visit{who: "lan", from: h.lan, to: at(hostV6, 7002), want: name},
+				visit{who: "host", from: h.own, to: at("::1", 7002), want: name},
+			)
+			h.remove(c)
+		}
+	})
 }
 
 func TestForeignTraffic(t *testing.T) {
@@ -186,21 +217,30 @@ func testForeignTraffic(t *testing.T, on backend) {
 			visit{who: "host", from: h.own, to: at("192.0.3.9", 7001), want: "other"},
 		)
 	})
-	t.Run("case 36 with a strict reverse path filter a port of a container on two networks works", func(*testing.T) {
+	t.Run("case 36 with a strict reverse path filter a port of a container on two networks works, from everywhere", func(*testing.T) {
 		for _, name := range []string{"all", "default", "eth0", "br1"} {
 			h.sysctl("ipv4/conf/"+name+"/rp_filter", "1")
 		}
-		two := h.network(2)
-		c := h.container("c2", both(nil, 7002, 0), n, two)
-		h.visit(
-			visit{"lan", h.lan, at(hostV4, 7002), "c2", lanV4}, visit{"lan", h.lan, at(hostV6, 7002), "c2", lanV6},
-			visit{who: "host", from: h.own, to: at("127.0.0.1", 7002), want: "c2"},
-		)
-		h.remove(c)
-		c = h.container("c2", both(nil, 7002, 0), two, n)
-		h.visit(visit{"lan", h.lan, at(hostV4, 7002), "c2", lanV4}, visit{"lan", h.lan, at(hostV6, 7002), "c2", lanV6})
-		h.remove(c)
-		h.drop(two)
+		two, three := h.network(2), h.network(3)
+		sibling, stranger := h.container("sibling", nil, two), h.container("stranger", nil, three)
+		for _, order := range [][]libnetwork.Network{{n, two}, {two, n}} {
+			c2 := h.container("c2", both(nil, 7002, 0), order...)
+			list := []visit{
+				{"lan", h.lan, at(hostV4, 7002), "c2", lanV4},
+				{"lan", h.lan, at(hostV6, 7002), "c2", lanV6},
+				{who: "host", from: h.own, to: at("127.0.0.1", 7002), want: "c2"},
+			}
+			for _, from := range []*container{c, sibling, stranger, c2} {
+				for _, host := range []string{hostV4, hostV6} {
+					list = append(list, visit{who: from.name, from: from.ns, to: at(host, 7002), want: "c2"})
+				}
+			}
+			h.visit(list...)
+			h.remove(c2)
+		}
+		h.remove(sibling)
+		h.remove(stranger)
+		h.drop(two, three)
 	})
 	t.Run("case 42 with a foreign table that drops what comes in and is forwarded, names are found", func(t *testing.T) {
 		two := h.container("two", nil, n)
