@@ -30,6 +30,7 @@ func testScenario13Forwarded(t *testing.T, on backend) {
 			h := newHost(t, on.option(settings...))
 			four, dual := h.network(1, only4), h.network(2)
 			sibling, stranger := h.container("sibling", nil, four), h.container("stranger", nil, dual)
+			other := h.container("other", nil, h.network(4))
 			t.Run("an IPv4 container on all addresses of the host", func(*testing.T) {
 				c := h.container("c1", both(nil, 7001, 0), four)
 				h.visit(
@@ -52,11 +53,23 @@ func testScenario13Forwarded(t *testing.T, on backend) {
 			})
 			t.Run("a container of both families by ::1", func(*testing.T) {
 				c := h.container("c2", both(nil, 7002, 0), dual)
-				h.visit(
-					visit{"host", h.own, at("::1", 7002), "c2", "fd99:0:0:2::1"},
-					visit{"lan", h.lan, at(hostV6, 7002), "c2", lanV6},
-					visit{who: "host", from: h.own, to: at(hostV6, 7002), want: "c2"},
-				)
+				list := []visit{
+					{"host", h.own, at("::1", 7002), "c2", "fd99:0:0:2::1"},
+					{who: "host", from: h.own, to: at("127.0.0.1", 7002), want: "c2"},
+				}
+				// A rule leads there, proxy or not.
+				for host, f := range map[string]struct{ lan, gateway string }{hostV4: {lanV4, "10.99.2.1"}, hostV6: {lanV6, "fd99:0:0:2::1"}} {
+					list = append(
+						list,
+						visit{"lan", h.lan, at(host, 7002), "c2", f.lan},
+						visit{"host", h.own, at(host, 7002), "c2", host},
+						visit{"sibling", stranger.ns, at(host, 7002), "c2", f.gateway},
+						visit{"sibling by the bridge", stranger.ns, at(f.gateway, 7002), "c2", f.gateway},
+						visit{"itself", c.ns, at(host, 7002), "c2", f.gateway},
+						visit{"container of another network", other.ns, at(host, 7002), "c2", f.gateway},
+					)
+				}
+				h.visit(list...)
 				h.remove(c)
 			})
 			for _, tt := range []struct{ name, host, asked, other string }{
