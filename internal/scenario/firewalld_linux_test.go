@@ -264,7 +264,7 @@ func TestFirewalld(t *testing.T) {
 		"iptables": {nftables, iptablesNFT},
 	} {
 		for _, on := range ours {
-			t.Run("case 44 firewalld with "+theirs+" lets through what shall get through, also after its reload and restart ("+string(on)+")", func(t *testing.T) {
+			t.Run("case 44 firewalld with "+theirs+" lets through what shall get through, and nothing else, also after its reload and restart ("+string(on)+")", func(t *testing.T) {
 				nstest.Require(t, backends()[on])
 				testFirewalld(t, on, theirs)
 			})
@@ -291,16 +291,33 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 	tcp := types.PortBinding{Proto: types.TCP, Port: port, HostPort: 7001}
 	udp := types.PortBinding{Proto: types.UDP, Port: port, HostPort: 7001}
 	routed := []netOption{label(labelMode4, "routed"), label(labelMode6, "routed")}
-	nets := []libnetwork.Network{h.network(1), h.network(2, routed...), h.network(3)}
-	bridges := []string{"br1", "br2", "br3"}
-	var c1, c2, r1 *container
+	nets := []libnetwork.Network{
+		h.network(1), h.network(2, routed...), h.network(3, inside), h.network(4, label(labelICC, "false")), h.network(5),
+	}
+	bridges := []string{"br1", "br2", "br3", "br4", "br5"}
+	var c1, c2, r1, in1, in2, alone1, alone2 *container
 	var rules string
 	populate := func() {
 		c1, c2, r1 = h.container("c1", publish(tcp, udp), nets[0]), h.container("c2", nil, nets[0]), h.container("r1", publish(tcp, udp), nets[1])
+		in1, in2 = h.container("in1", nil, nets[2]), h.container("in2", nil, nets[2])
+		alone1, alone2 = h.container("alone1", nil, nets[3]), h.container("alone2", nil, nets[3])
+		for _, gateway := range []string{"10.99.3.1", "fd99:0:0:3::1"} { // as a container does that wants out
+			h.in(in1.sb.Key(), "ip", "route", "add", "default", "via", gateway)
+		}
+		// By the host, where firewalld has a say, and back: the bridge has none.
+		for _, way := range [][2]*container{{alone1, alone2}, {alone2, alone1}} {
+			h.in(way[0].sb.Key(), "ip", "route", "add", way[1].v4.String(), "via", "10.99.4.1")
+			h.in(way[0].sb.Key(), "ip", "route", "add", way[1].v6.String(), "via", "fd99:0:0:4::1")
+		}
 		rules = h.ours(on)
 	}
-	all := func() {
-		list := append(to("c1", c1.ns, c2, "c2"), to("c2", c2.ns, c1, "c1")...)
+	all := func(more ...visit) {
+		list := append(append(more, to("c1", c1.ns, c2, "c2")...), to("c2", c2.ns, c1, "c1")...)
+		// What networks keep apart the zone and the policy do not let through.
+		list = append(append(list, to("in1", in1.ns, in2, "in2")...), to("in1", in1.ns, c1, "")...)
+		list = append(append(list, to("c1", c1.ns, in1, "")...), to("lan", h.lan, in1, "")...)
+		list = append(append(list, to("alone1", alone1.ns, alone2, "")...), to("lan", h.lan, alone1, "")...)
+		list = append(list, to("alone1", alone1.ns, c1, "")...)
 		// Not translated: it takes the policy to let it in.
 		list = append(list, to("lan", h.lan, r1, "r1")...)
 		for host, other := range map[string]string{hostV4: lanV4, hostV6: lanV6} {
@@ -308,6 +325,9 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 				list,
 				visit{"c1", c1.ns, at(other, port), "lan", host},
 				visit{"r1", r1.ns, at(other, port), "lan", ""},
+				visit{"alone1", alone1.ns, at(other, port), "lan", host},
+				visit{who: "alone1", from: alone1.ns, to: at(host, 7001), want: "c1"},
+				visit{who: "in1", from: in1.ns, to: at(other, port)},
 				visit{who: "lan", from: h.lan, to: at(host, 7001), want: "c1", sees: other},
 				visit{who: "c2", from: c2.ns, to: at(host, 7001), want: "c1"},
 			)
@@ -321,9 +341,7 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 		t.Helper()
 		w.has(bridges...)
 		eventually(t, "our rules are not as before "+when, func() bool { return h.ours(on) == rules })
-		all()
-		// What firewalld is for.
-		h.visit(visit9000(h)...)
+		all(visit9000(h)...) // what firewalld is for
 		if t.Failed() {
 			t.Fatalf("%s (-want +got):\n%s", when, cmp.Diff(rules, h.ours(on)))
 		}
@@ -362,13 +380,13 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 	reload()
 	check("after a reload")
 
-	h.drop(nets[2])
-	bridges = bridges[:2]
+	h.drop(nets[4])
+	bridges = bridges[:4]
 	w.has(bridges...)
 	rules = h.ours(on)
 	reload() // waits until it is not in the permanent configuration any more
 	check("after a deletion and a reload")
-	gone := regexp.MustCompile(`\bbr3\b|` + nets[2].ID()[:12])
+	gone := regexp.MustCompile(`\bbr5\b|` + nets[4].ID()[:12])
 	for what, text := range map[string]string{
 		"rules": h.rules(), "zones": w.cmd("--list-all-zones"), "policies": w.cmd("--list-all-policies"), "permanent": w.cmd("--permanent", "--list-all-zones"),
 	} {
@@ -377,14 +395,14 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 		}
 	}
 
-	n4 := h.network(4)
-	w.keeps("br1", "br2", "br4")
+	n6 := h.network(6)
+	w.keeps(append(slices.Clone(bridges), "br6")...)
 	w.fw.stop()
-	h.drop(n4)
+	h.drop(n6)
 	eventually(t, "our rules are not as before without firewalld", func() bool { return h.ours(on) == rules })
 	all()
-	nets[2] = h.network(3)
-	bridges = append(bridges, "br3")
+	nets[4] = h.network(5)
+	bridges = append(bridges, "br5")
 	rules = h.ours(on)
 	w.start()
 	check("after a restart, and networks made and deleted meanwhile")
