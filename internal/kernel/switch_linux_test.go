@@ -141,7 +141,8 @@ func (s *stream) goesOn(t *testing.T, when string) {
 	}
 }
 
-// holds says which backends hold rules that name a bridge.
+// holds says which backends hold rules that name a bridge, each by its name for IPv4 and
+// once more for IPv6.
 func holds(t *testing.T, table, bridge string) string {
 	t.Helper()
 	var list []string
@@ -150,8 +151,11 @@ func holds(t *testing.T, table, bridge string) string {
 		command       []string
 	}{
 		{"nftables", "table ip " + table + "\n", []string{"nft", "list", "tables"}},
+		{"nftables", "table ip6 " + table + "\n", []string{"nft", "list", "tables"}},
 		{"iptables-nft", "-i " + bridge + " ", []string{"iptables-nft-save"}},
+		{"iptables-nft", "-i " + bridge + " ", []string{"ip6tables-nft-save"}},
 		{"iptables-legacy", "-i " + bridge + " ", []string{"iptables-legacy-save"}},
+		{"iptables-legacy", "-i " + bridge + " ", []string{"ip6tables-legacy-save"}},
 	} {
 		out, err := exec.Command(tt.command[0], tt.command[1:]...).CombinedOutput()
 		if err != nil {
@@ -292,11 +296,11 @@ func (h *switching) check(when string) {
 	}
 }
 
-// is makes sure that there are rules of one backend alone.
+// is makes sure that there are rules of one backend alone, for both families.
 func (h *switching) is(b kernel.Backend, when string) {
 	h.t.Helper()
-	if got := holds(h.t, kernel.Table(h.cfg.DataDir), "br9"); got != string(b) {
-		h.t.Errorf("%s, with %s, there are rules of %s", when, b, got)
+	if got := holds(h.t, kernel.Table(h.cfg.DataDir), "br9"); got != string(b)+" "+string(b) {
+		h.t.Errorf("%s, with %s, there are rules of %s, want those of both families", when, b, got)
 	}
 	h.check(when + ", with " + string(b))
 }
