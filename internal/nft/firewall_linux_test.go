@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -55,14 +56,90 @@ func generation(t *testing.T, f *nft.Firewall) uint32 {
 	return gen
 }
 
+// once checks that what is done is one transaction of the kernel: nobody ever sees a part
+// of it.
+func once(t *testing.T, f *nft.Firewall, what string, do func()) {
+	t.Helper()
+	before := generation(t, f)
+	do()
+	if n := generation(t, f) - before; n != 1 {
+		t.Errorf("%s is %d transactions, want 1", what, n)
+	}
+}
+
+// elements are those of a set in a listing.
+var elements = regexp.MustCompile(`(?s)elements = \{(.*?)\}`)
+
+// listing is the ruleset in an order of its own, that of the kernel depends on who came
+// first: elements, chains, sets and tables are sorted. Rules are as they stand.
+func listing(t *testing.T) string {
+	t.Helper()
+	var tables []string
+	for text := range strings.SplitSeq(nstest.Command(t, "nft", "-s", "list", "ruleset"), "\n}\n") {
+		text = elements.ReplaceAllStringFunc(text, func(set string) string {
+			list := strings.Split(elements.FindStringSubmatch(set)[1], ",")
+			for i := range list {
+				list[i] = strings.TrimSpace(list[i])
+			}
+			slices.Sort(list)
+			return strings.Join(list, "\n")
+		})
+		name, inside, _ := strings.Cut(text, "\n")
+		parts := strings.Split(inside, "\n\n")
+		slices.Sort(parts)
+		tables = append(tables, name+"\n"+strings.Join(parts, "\n\n"))
+	}
+	slices.Sort(tables)
+	return strings.Join(tables, "\n")
+}
+
+func TestOneTransaction(t *testing.T) {
+	nstest.Run(t, func() {
+		f := open(t, nft.Config{NoOwner: true})
+		want, none := fwtest.Some(), nft.Change{}
+		ports := want
+		ports.Networks = nil
+		apply := func(what string, add, del nft.Change) {
+			t.Helper()
+			once(t, f, what, func() {
+				if err := f.Apply(t.Context(), add, del); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+			})
+		}
+		first, others := nft.Change{Networks: want.Networks[:1]}, nft.Change{Networks: want.Networks[1:]}
+		apply("the first network", first, none)
+		apply("more networks", others, none)
+		apply("the ports of a container", ports, none)
+		apply("their deletion", none, ports)
+		apply("all ports again", ports, none)
+		moved := nft.Change{Ports: slices.Clone(ports.Ports)}
+		for i := range moved.Ports {
+			moved.Ports[i].Owner = "another"
+		}
+		apply("ports that move", moved, nft.Change{Ports: ports.Ports})
+		apply("and back", nft.Change{Ports: ports.Ports}, moved)
+		nstest.Command(t, "nft", "flush", "ruleset")
+		once(t, f, "the repair after a flush", func() { reconcile(t, f, want, nft.Guard{}, true) })
+		apply("the deletion of ports after it", none, ports)
+		apply("the deletion of networks", none, others)
+		apply("that of the last one", none, first)
+		if left := nstest.Command(t, "nft", "list", "ruleset"); left != "" {
+			t.Errorf("left behind:\n%s", left)
+		}
+	})
+}
+
 func TestApplyIsReconciled(t *testing.T) {
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{})
 		want, none := fwtest.Some(), nft.Change{}
 		for _, p := range fwtest.Pieces(want) {
-			if err := f.Apply(t.Context(), p, none); err != nil {
-				t.Fatal(err)
-			}
+			once(t, f, fmt.Sprintf("%+v", p), func() {
+				if err := f.Apply(t.Context(), p, none); err != nil {
+					t.Fatal(err)
+				}
+			})
 		}
 		before := generation(t, f)
 		reconcile(t, f, want, nft.Guard{}, false)
@@ -184,12 +261,11 @@ func TestReconcileRepairs(t *testing.T) {
 				if err := f.Apply(t.Context(), want, nft.Change{}); err != nil {
 					t.Fatal(err)
 				}
-				before := nstest.Command(t, "nft", "-s", "list", "ruleset")
+				before := listing(t)
 				nstest.Command(t, "nft", tamper)
-				reconcile(t, f, want, nft.Guard{}, true)
-				// The order of elements is the kernel's.
-				if after := nstest.Command(t, "nft", "-s", "list", "ruleset"); len(after) != len(before) {
-					t.Errorf("got\n%s\nwant\n%s", after, before)
+				once(t, f, "the repair", func() { reconcile(t, f, want, nft.Guard{}, true) })
+				if diff := cmp.Diff(before, listing(t)); diff != "" {
+					t.Errorf("after the repair (-want +got):\n%s", diff)
 				}
 				reconcile(t, f, want, nft.Guard{}, false)
 			})
