@@ -22,6 +22,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nft"
+	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
 // settle is how long the kernel may take for what it does in its own time: the
@@ -34,11 +35,7 @@ const settle = 5 * time.Second
 func snapshot(t *testing.T) []string {
 	t.Helper()
 	lines := namespaceLines(t, "host")
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(mounts)) {
+	for _, line := range nstest.Mounts(t) {
 		if path := strings.Fields(line)[4]; strings.HasPrefix(path, "/run/") || strings.HasPrefix(path, dataDir) {
 			lines = append(lines, "mount "+path)
 		}

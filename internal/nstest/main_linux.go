@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -27,7 +29,9 @@ func Main(m *testing.M) {
 	case os.Getenv(mainEnv) == "inside" || os.Geteuid() != 0:
 		os.Exit(m.Run())
 	case os.Getenv(mainEnv) == "enter":
-		if err := errors.Join(furnish(), os.Setenv(mainEnv, "inside")); err != nil {
+		var err error
+		inherited, err = mounts()
+		if err := errors.Join(err, furnish(), os.Setenv(mainEnv, "inside")); err != nil {
 			fmt.Fprintln(os.Stderr, "nstest:", err)
 			os.Exit(2)
 		}
@@ -35,6 +39,26 @@ func Main(m *testing.M) {
 	default:
 		os.Exit(again())
 	}
+}
+
+// inherited are the mounts that came along into the mount namespace of the tests. They
+// are somebody else's, and go when he deletes what they are on.
+var inherited []string
+
+// Mounts are those that were made in the mount namespace of [Main], as lines of
+// mountinfo (proc_pid_mountinfo(5)).
+func Mounts(t testing.TB) []string {
+	t.Helper()
+	all, err := mounts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(m string) bool { return slices.Contains(inherited, m) })
+}
+
+func mounts() ([]string, error) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	return slices.Collect(strings.Lines(string(text))), err
 }
 
 // again runs this binary with its arguments in fresh namespaces.

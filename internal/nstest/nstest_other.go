@@ -50,6 +50,9 @@ func Command(t testing.TB, _ ...string) string {
 // Main runs the tests as they are and ends the process.
 func Main(m *testing.M) { os.Exit(m.Run()) }
 
+// Mounts are none on this system.
+func Mounts(testing.TB) []string { return nil }
+
 // Leaks checks nothing on this system.
 func Leaks(testing.TB) {}
 

@@ -3,6 +3,7 @@ package nstest_test
 import (
 	"net"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -60,6 +61,9 @@ func TestMainIsolates(t *testing.T) {
 	ifs, err := net.Interfaces()
 	if err != nil || len(ifs) != 1 || ifs[0].Flags&net.FlagUp == 0 {
 		t.Errorf("interfaces are %v (%v), want only a raised lo", ifs, err)
+	}
+	if list := nstest.Mounts(t); len(list) != 3 || !strings.Contains(list[0], " / /run ") {
+		t.Errorf("mounts are %q, want those of /run, /var/lib and /sys", list)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -57,11 +58,7 @@ func machine(t *testing.T) string {
 			}
 		}
 	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Write(mounts)
+	b.WriteString(strings.Join(nstest.Mounts(t), ""))
 	return b.String()
 }
 
