@@ -41,7 +41,7 @@ func machine(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&b, "# %s\n%s", strings.Join(args, " "), steady(out))
+		fmt.Fprintf(&b, "# %s\n%s", strings.Join(args, " "), anyOrder(steady(out)))
 	}
 	for _, pattern := range []string{
 		"ipv4/ip_*", "ipv4/conf/all/*", "ipv4/conf/default/*", "ipv4/conf/eth*/*", "ipv4/conf/lo/*",
@@ -74,6 +74,20 @@ var (
 func steady(out string) string {
 	out = counted.ReplaceAllString(madeUp.ReplaceAllString(out, "$1"), "")
 	return blanks.ReplaceAllString(strings.NewReplacer("NO-CARRIER,", "", ",LOWER_UP", "", " linkdown", "").Replace(carrier.ReplaceAllString(out, " ")), " ")
+}
+
+// anyOrder sorts the tables of a ruleset, and the chains of each: after a flush they are
+// made in another order. Nothing else has lines of "}" alone.
+func anyOrder(ruleset string) string {
+	tables := strings.Split(ruleset, "\n}\n")
+	for i, t := range tables {
+		name, chains, _ := strings.Cut(t, "\n")
+		list := strings.Split(chains, "\n\n")
+		slices.Sort(list)
+		tables[i] = name + "\n" + strings.Join(list, "\n\n")
+	}
+	slices.Sort(tables)
+	return strings.Join(tables, "\n}\n")
 }
 
 // store is what the files of the controller say, as text.
