@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,16 +152,35 @@ func (c *container) lookup(ctx context.Context, network, name string) ([]netip.A
 // A server answers every connection and every datagram with its name and the
 // address of the client.
 type server struct {
-	tcp []*net.TCPListener
-	udp []*net.UDPConn
-	wg  sync.WaitGroup
+	name string
+	tcp  []*net.TCPListener
+	udp  []*net.UDPConn
+	wg   sync.WaitGroup
 
 	mu   sync.Mutex // guards seen
 	seen [][]byte   // datagrams
 }
 
+// servers are those that run.
+var servers struct {
+	sync.Mutex
+	list []*server
+}
+
+// hearers are the names of those that a datagram has come to.
+func hearers(datagram string) (names []string) {
+	servers.Lock()
+	defer servers.Unlock()
+	for _, s := range servers.list {
+		if s.has(datagram) {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
 func serve(ns *netns.Namespace, name string, port uint16) (_ *server, err error) {
-	s := &server{}
+	s := &server{name: name}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -177,24 +198,27 @@ func serve(ns *netns.Namespace, name string, port uint16) (_ *server, err error)
 			return nil, err
 		}
 		s.udp = append(s.udp, u)
-		s.wg.Go(func() { s.serveTCP(l, name) })
-		s.wg.Go(func() { s.serveUDP(u, name) })
+		s.wg.Go(func() { s.serveTCP(l) })
+		s.wg.Go(func() { s.serveUDP(u) })
 	}
+	servers.Lock()
+	defer servers.Unlock()
+	servers.list = append(servers.list, s)
 	return s, nil
 }
 
-func (s *server) serveTCP(l *net.TCPListener, name string) {
+func (s *server) serveTCP(l *net.TCPListener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
-		_, _ = fmt.Fprintf(c, "%s %s", name, c.RemoteAddr())
+		_, _ = fmt.Fprintf(c, "%s %s", s.name, c.RemoteAddr())
 		_ = c.Close()
 	}
 }
 
-func (s *server) serveUDP(u *net.UDPConn, name string) {
+func (s *server) serveUDP(u *net.UDPConn) {
 	buf := make([]byte, 100)
 	for {
 		n, from, err := u.ReadFromUDPAddrPort(buf)
@@ -204,7 +228,7 @@ func (s *server) serveUDP(u *net.UDPConn, name string) {
 		s.mu.Lock()
 		s.seen = append(s.seen, bytes.Clone(buf[:n]))
 		s.mu.Unlock()
-		_, _ = u.WriteToUDPAddrPort(fmt.Appendf(nil, "%s %s", name, from), from)
+		_, _ = u.WriteToUDPAddrPort(fmt.Appendf(nil, "%s %s", s.name, from), from)
 	}
 }
 
@@ -216,6 +240,9 @@ func (s *server) has(datagram string) bool {
 }
 
 func (s *server) close() {
+	servers.Lock()
+	servers.list = slices.DeleteFunc(servers.list, func(x *server) bool { return x == s })
+	servers.Unlock()
 	for _, l := range s.tcp {
 		_ = l.Close()
 	}
@@ -247,27 +274,44 @@ func (h *host) visit(list ...visit) {
 	h.visitBy([]string{"tcp", "udp"}, list...)
 }
 
+// visitBy has each attempt with UDP send a word of its own: that no answer comes does not
+// mean that nobody hears it.
 func (h *host) visitBy(protos []string, list ...visit) {
 	h.t.Helper()
 	var wg sync.WaitGroup
+	words := make(map[string]visit)
 	for _, v := range list {
 		for _, proto := range protos {
+			word := fmt.Sprint("visit ", visits.Add(1))
+			if proto == "udp" {
+				words[word] = v
+			}
 			wg.Go(func() {
-				if err := v.check(proto); err != nil {
+				if err := v.check(proto, word); err != nil {
 					h.t.Errorf("%s to %s %s: %v", v.who, proto, v.to, err)
 				}
 			})
 		}
 	}
 	wg.Wait()
+	for word, v := range words {
+		for _, name := range hearers(word) {
+			if name != v.want {
+				h.t.Errorf("%s to udp %s: %s hears it, want %q", v.who, v.to, name, v.want)
+			}
+		}
+	}
 }
 
-func (v visit) check(proto string) error {
+// visits counts the attempts of all tests.
+var visits atomic.Int64
+
+func (v visit) check(proto, word string) error {
 	wait := patience
 	if v.want == "" {
 		wait = impatience
 	}
-	answer, err := ask(v.from, proto, v.to, wait)
+	answer, err := tell(v.from, proto, v.to, word, wait)
 	name, seen, _ := strings.Cut(answer, " ")
 	switch {
 	case v.want == "" && err == nil:
@@ -287,6 +331,11 @@ func (v visit) check(proto string) error {
 
 // ask connects from a namespace and returns the answer.
 func ask(from *netns.Namespace, proto, to string, wait time.Duration) (string, error) {
+	return tell(from, proto, to, "hello", wait)
+}
+
+// tell is ask with what a datagram says.
+func tell(from *netns.Namespace, proto, to, word string, wait time.Duration) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	c, err := from.Dial(ctx, proto, to)
@@ -303,7 +352,7 @@ func ask(from *netns.Namespace, proto, to string, wait time.Duration) (string, e
 	}
 	// Datagrams get lost, as on a link that is just coming up.
 	for {
-		if _, err := c.Write([]byte("hello")); err != nil {
+		if _, err := io.WriteString(c, word); err != nil {
 			return "", err
 		}
 		_ = c.SetReadDeadline(time.Now().Add(impatience / 2))
