@@ -368,28 +368,15 @@ func testFlushedRules(t *testing.T, on backend) {
 		t.Helper()
 		h.visit(append(to("lan", h.lan, c, ""), visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, visit{"lan", h.lan, at(hostV6, 7001), "c1", lanV6})...)
 	}
-	flush := func() {
-		t.Helper()
-		if on == nftables {
-			_, err := run("nft", "flush", "ruleset")
-			t.Log("nft flush ruleset:", err)
-			return
-		}
-		for _, prog := range []string{string(on), "ip6" + strings.TrimPrefix(string(on), "ip")} {
-			for _, table := range []string{"filter", "nat", "raw"} {
-				h.sh(prog, "-w", "-t", table, "-F")
-			}
-		}
-	}
 	c := h.container("c1", both(nil, 7001, 0), n)
 	check(c)
 	t.Run("case 44 by the next change", func(*testing.T) {
-		flush()
+		h.flush(on)
 		h.drop(h.network(2))
 		check(c)
 	})
 	t.Run("case 44 by a restart", func(*testing.T) {
-		flush()
+		h.flush(on)
 		h.restart()
 		check(h.container("c1", both(nil, 7001, 0), h.netByName("net1")))
 	})
@@ -397,6 +384,22 @@ func testFlushedRules(t *testing.T, on backend) {
 		// Not only ours has gone.
 		if err := standardTables(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// flush empties all tables of a backend, as an administrator does.
+func (h *host) flush(on backend) {
+	h.t.Helper()
+	if on == nftables {
+		// Where the kernel protects our tables this fails.
+		_, err := run("nft", "flush", "ruleset")
+		h.t.Log("nft flush ruleset:", err)
+		return
+	}
+	for _, prog := range []string{string(on), "ip6" + strings.TrimPrefix(string(on), "ip")} {
+		for _, table := range []string{"filter", "nat", "raw"} {
+			h.sh(prog, "-w", "-t", table, "-F")
 		}
 	}
 }
