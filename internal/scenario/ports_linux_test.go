@@ -397,21 +397,29 @@ func TestScenario15UDPRehoming(t *testing.T) {
 }
 
 func testScenario15UDPRehoming(t *testing.T, on backend) {
-	for _, family := range []struct{ name, host string }{{"IPv4", hostV4}, {"IPv6", hostV6}} {
-		t.Run(family.name, func(t *testing.T) {
+	for _, way := range []struct {
+		name, host string
+		opts       []netOption
+	}{
+		{"IPv4", hostV4, nil}, {"IPv6", hostV6, nil}, {"IPv6 to a container of IPv4 alone", hostV6, []netOption{only4}},
+	} {
+		if way.opts != nil && on != nftables {
+			continue // the forwarder's, which neither backend nor Docker has to do with
+		}
+		t.Run(way.name, func(t *testing.T) {
 			h := newHost(t, on.option())
-			n := h.network(1)
-			c, err := h.lan.Dial(t.Context(), "udp", at(family.host, 7001))
+			n := h.network(1, way.opts...)
+			c, err := h.lan.Dial(t.Context(), "udp", at(way.host, 7001))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			// talk sends until somebody answers, as clients do that know nothing of it.
+			// talk sends until the server answers, as clients do that know nothing of it.
 			talk := func(want string) {
 				t.Helper()
 				buf := make([]byte, 100)
 				got := "nobody"
-				for end := time.Now().Add(patience); time.Now().Before(end); {
+				for end := time.Now().Add(time.Second); time.Now().Before(end); {
 					_, _ = c.Write([]byte("hello")) // refused in between
 					_ = c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 					if n, err := c.Read(buf); err == nil {
@@ -431,7 +439,7 @@ func testScenario15UDPRehoming(t *testing.T, on backend) {
 			// The next container has another address, and the one after it the same.
 			h.container("other", nil, n)
 			c2 := h.container("c2", both(nil, 7001, 0), n)
-			if c1.v4 == c2.v4 || c1.v6 == c2.v6 {
+			if c1.v4 == c2.v4 || c1.v6 == c2.v6 && c1.v6.IsValid() {
 				t.Errorf("the containers have the same addresses %s and %s", c1.v4, c1.v6)
 			}
 			talk("c2")
