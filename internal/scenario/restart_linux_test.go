@@ -178,14 +178,19 @@ type flows struct {
 	wg     sync.WaitGroup
 	stop   atomic.Bool
 	errs   chan error
-	// sent and back count datagrams.
-	udp        net.Conn
+	udp    []*stream
+}
+
+// A stream is of datagrams, each with a number.
+type stream struct {
+	name       string
+	conn       net.Conn
 	sent, back atomic.Int64
 }
 
 func (h *host) flows(n int) *flows {
 	h.t.Helper()
-	f := &flows{rounds: make([]atomic.Int64, n), errs: make(chan error, n+2)}
+	f := &flows{rounds: make([]atomic.Int64, n), errs: make(chan error, n+4)}
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
 	dial := func(proto, addr string) net.Conn {
@@ -200,9 +205,12 @@ func (h *host) flows(n int) *flows {
 		f.conns = append(f.conns, c)
 		f.wg.Go(func() { f.errs <- f.talk(c, &f.rounds[i]) })
 	}
-	f.udp = dial("udp", hostV4)
-	f.wg.Go(f.send)
-	f.wg.Go(f.receive)
+	for _, addr := range []string{hostV4, hostV6} {
+		s := &stream{name: addr, conn: dial("udp", addr)}
+		f.udp = append(f.udp, s)
+		f.wg.Go(func() { f.send(s) })
+		f.wg.Go(func() { f.receive(s) })
+	}
 	return f
 }
 
@@ -224,32 +232,32 @@ func (f *flows) talk(c net.Conn, rounds *atomic.Int64) error {
 	return nil
 }
 
-func (f *flows) send() {
+func (f *flows) send(s *stream) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	var b [8]byte
 	for !f.stop.Load() {
 		<-tick.C
-		binary.BigEndian.PutUint64(b[:], uint64(f.sent.Add(1)))
-		if _, err := f.udp.Write(b[:]); err != nil {
-			f.errs <- fmt.Errorf("datagram %d: %w", f.sent.Load(), err)
+		binary.BigEndian.PutUint64(b[:], uint64(s.sent.Add(1)))
+		if _, err := s.conn.Write(b[:]); err != nil {
+			f.errs <- fmt.Errorf("datagram %d to %s: %w", s.sent.Load(), s.name, err)
 			return
 		}
 	}
 }
 
-func (f *flows) receive() {
+func (f *flows) receive(s *stream) {
 	var b [8]byte
 	for {
-		_ = f.udp.SetReadDeadline(time.Now().Add(impatience))
-		_, err := f.udp.Read(b[:])
+		_ = s.conn.SetReadDeadline(time.Now().Add(impatience))
+		_, err := s.conn.Read(b[:])
 		switch {
 		case err == nil:
-			f.back.Add(1)
+			s.back.Add(1)
 		case f.stop.Load():
 			return
 		case !errors.Is(err, os.ErrDeadlineExceeded):
-			f.errs <- fmt.Errorf("datagram %d: %w", f.back.Load(), err)
+			f.errs <- fmt.Errorf("datagram %d from %s: %w", s.back.Load(), s.name, err)
 			return
 		}
 	}
@@ -259,18 +267,24 @@ func (f *flows) receive() {
 func (f *flows) goOn(t *testing.T) {
 	t.Helper()
 	const more = 5
-	want := make([]int64, len(f.rounds))
+	var counts []*atomic.Int64
 	for i := range f.rounds {
-		want[i] = f.rounds[i].Load() + more
+		counts = append(counts, &f.rounds[i])
 	}
-	back := f.back.Load() + more
+	for _, s := range f.udp {
+		counts = append(counts, &s.back)
+	}
+	want := make([]int64, len(counts))
+	for i, c := range counts {
+		want[i] = c.Load() + more
+	}
 	eventually(t, "traffic has stopped", func() bool {
-		for i := range f.rounds {
-			if f.rounds[i].Load() < want[i] {
+		for i, c := range counts {
+			if c.Load() < want[i] {
 				return false
 			}
 		}
-		return f.back.Load() >= back
+		return true
 	})
 }
 
@@ -284,25 +298,47 @@ func (f *flows) end(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, c := range append(f.conns, f.udp) {
+	for _, c := range f.conns {
 		_ = c.Close()
 	}
-	if sent, back := f.sent.Load(), f.back.Load(); sent != back {
-		t.Errorf("%d of %d datagrams came back", back, sent)
-	} else {
-		t.Logf("%d datagrams, all came back", sent)
+	for _, s := range f.udp {
+		_ = s.conn.Close()
+		if sent, back := s.sent.Load(), s.back.Load(); sent != back {
+			t.Errorf("%d of %d datagrams came back from %s", back, sent, s.name)
+		} else {
+			t.Logf("%d datagrams to %s, all came back", sent, s.name)
+		}
 	}
 }
 
-// changes counts what the kernel tells of links, addresses, routes and nf_tables,
-// as ip monitor and nft monitor do.
-func changes(t *testing.T) (count func() []string) {
+// changes counts what the kernel tells of links, addresses, routes and nf_tables, on
+// the host and in a container, as ip monitor and nft monitor do, and the runs of
+// iptables-restore, of which it may tell nothing.
+func changes(t *testing.T, inside *netns.Namespace, runs func() []string) (count func() []string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var seen []string
+	before := len(runs())
 	const tables = 7 // NFNLGRP_NFTABLES
+	listen := func(where string, protocol int, groups []int) {
+		s, err := nlevents.Open(protocol, groups...)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		wg.Go(func() {
+			err := s.Read(ctx, func(m nlevents.Message) {
+				mu.Lock()
+				defer mu.Unlock()
+				seen = append(seen, fmt.Sprintf("%s, protocol %d type %#x, %d bytes", where, protocol, m.Type, len(m.Body)))
+			}, func() { t.Error("messages were lost") })
+			if err := errors.Join(err, s.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	for protocol, groups := range map[int][]int{
 		unix.NETLINK_NETFILTER: {tables},
 		unix.NETLINK_ROUTE: {
@@ -310,25 +346,15 @@ func changes(t *testing.T) (count func() []string) {
 			unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 		},
 	} {
-		s, err := nlevents.Open(protocol, groups...)
-		if err != nil {
+		listen("host", protocol, groups)
+		if err := inside.Do(func() error { listen("container", protocol, groups); return nil }); err != nil {
 			t.Fatal(err)
 		}
-		wg.Go(func() {
-			err := s.Read(ctx, func(m nlevents.Message) {
-				mu.Lock()
-				defer mu.Unlock()
-				seen = append(seen, fmt.Sprintf("protocol %d type %#x, %d bytes", protocol, m.Type, len(m.Body)))
-			}, func() { t.Error("messages were lost") })
-			if err := errors.Join(err, s.Close()); err != nil {
-				t.Error(err)
-			}
-		})
 	}
 	return func() []string {
 		cancel()
 		wg.Wait()
-		return seen
+		return append(seen, runs()[before:]...)
 	}
 }
 
@@ -370,17 +396,22 @@ func TestRestart(t *testing.T) { onEach(t, "connections go on over restarts", te
 
 func testRestart(t *testing.T, on backend) {
 	h := bareHost(t)
+	runs := restores(t)
 	d := h.daemon(on)
 	ns, err := netns.Open(nil, d.key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stop := echo(t, ns)
+	eventually(t, "the kernel still makes up addresses", func() bool {
+		const tentative = "ip -6 addr show tentative"
+		return h.sh(strings.Fields(tentative)...)+h.in(d.key, strings.Fields(tentative)...) == ""
+	})
 	f := h.flows(100)
 	f.goOn(t)
 	start := func(what string) {
 		t.Helper()
-		quiet := changes(t)
+		quiet := changes(t, ns, runs)
 		d = h.daemon(on)
 		if seen := quiet(); len(seen) > 0 {
 			t.Errorf("%s: the start has changed the kernel: %v", what, seen)

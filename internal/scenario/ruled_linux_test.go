@@ -6,12 +6,54 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/types"
 )
+
+// restores are the runs of programs that write rules of iptables, from now on until the
+// test ends. What the kernel does for the legacy ones, nobody is told.
+func restores(t *testing.T) (runs func() []string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "runs")
+	for _, family := range []string{"iptables", "ip6tables"} {
+		for _, variant := range []string{"", "-nft", "-legacy"} {
+			if program := family + variant + "-restore"; installed(program) {
+				wrap(t, program, `[ "$1" = --version ] || echo "`+program+` $*" >>'`+file+`'`)
+			}
+		}
+	}
+	return func() []string {
+		text, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		return slices.Collect(strings.Lines(string(text)))
+	}
+}
+
+func installed(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
+// wrap has whoever runs a program run lines of a shell first, until the test ends.
+func wrap(t *testing.T, program, lines string) {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script := fmt.Sprintf("#!/bin/sh\n%s\nexec %s \"$@\"\n", lines, path)
+	if err := os.WriteFile(filepath.Join(dir, program), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
 
 // TestRulesRefused has programs of iptables that change nothing when the controller
 // starts, as after a boot: no container is connected before its network has rules.
@@ -25,21 +67,12 @@ func TestRulesRefused(t *testing.T) {
 }
 
 func testRulesRefused(t *testing.T, on backend) {
-	dir := t.TempDir()
-	refuse := filepath.Join(dir, "refuse")
+	refuse := filepath.Join(t.TempDir(), "refuse")
 	variant, _ := strings.CutPrefix(string(on), "iptables-")
 	programs := []string{"iptables-" + variant, "ip6tables-" + variant}
 	for _, p := range programs {
-		path, err := exec.LookPath(p + "-restore")
-		if err != nil {
-			t.Fatal(err)
-		}
-		script := fmt.Sprintf("#!/bin/sh\n[ ! -e %s ] || { echo the rules are refused >&2; exit 4; }\nexec %s \"$@\"\n", refuse, path)
-		if err := os.WriteFile(filepath.Join(dir, p+"-restore"), []byte(script), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		wrap(t, p+"-restore", fmt.Sprintf("[ ! -e %s ] || { echo the rules are refused >&2; exit 4; }", refuse))
 	}
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	h := newHost(t, on.option())
 	h.network(1)
 	h.ctl.Stop()
