@@ -27,19 +27,19 @@ import (
 // the kernel does is a failure, whichever way.
 func TestExposed(t *testing.T) {
 	onEachBesideDocker(t, "the list of what is exposed is what probes of every outsider find", func(t *testing.T, on backend) {
-		testExposed(t, on, on.option())
+		testExposed(t, on.option())
 	})
 	t.Run("the list of what is exposed is what probes find with the userland proxy", func(t *testing.T) {
-		testExposed(t, nftables, nftables.option("EnableUserlandProxy"))
+		testExposed(t, nftables.option("EnableUserlandProxy"))
 	})
 	onEach(t, "the list of what is exposed is what probes find with direct routing", func(t *testing.T, on backend) {
-		testExposed(t, on, on.option("AllowDirectRouting"))
+		testExposed(t, on.option("AllowDirectRouting"))
 	})
 }
 
-func testExposed(t *testing.T, on backend, opt config.Option) {
+func testExposed(t *testing.T, opt config.Option) {
 	t.Helper()
-	m := newMatrix(t, on, opt)
+	m := newMatrix(t, opt)
 	rows := m.rows()
 	m.checkRules(rows)
 	m.tcp(m.cells(rows, uint8(types.TCP)))
@@ -121,7 +121,7 @@ func ranges() []types.PortBinding {
 	return list
 }
 
-func newMatrix(t *testing.T, on backend, opt config.Option) *matrix {
+func newMatrix(t *testing.T, opt config.Option) *matrix {
 	t.Helper()
 	h := newHost(t, opt)
 	other := h.anotherMachine("other", 3)
@@ -140,7 +140,7 @@ func newMatrix(t *testing.T, on backend, opt config.Option) *matrix {
 		a := m.add(fmt.Sprintf("a%d", i+1), opts, n)
 		m.add(fmt.Sprintf("n%d", i+1), nil, n)
 		m.outsiders[len(m.outsiders)-1].near = true
-		if i == 1 && on == nftables {
+		if i == 1 {
 			m.add("linked", append(publish(bound(21)...), links(nil, []string{a.eps[0].ID()})...), n)
 			m.outsiders[len(m.outsiders)-1].near = true
 		}
