@@ -12,6 +12,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/conntrack"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/rtnl"
 	"github.com/libnetwork/libnetwork/internal/sysctl"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -307,10 +308,41 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 	}
 	l, ok, lookErr := k.Link(ctx, b.Name)
 	if lookErr != nil || ok && l.Group != k.group {
-		return types.ForbiddenErrorf("bridge %s exists already and is somebody else's: %w", b.Name, err)
+		return notOurs(b.Name, err)
 	}
-	// Ours, and nobody's: left by an operation that was cut short.
+	// Ours, and nobody's or half made: left by an operation that was cut short.
 	return errors.Join(k.rt.DeleteLinks(ctx, b.Name), k.rt.CreateBridge(ctx, b))
+}
+
+// whole says whether a link is the bridge that is meant, with all that belongs to it.
+// Its alias comes last, together with its addresses.
+func (k *Kernel) whole(b model.Bridge, l rtnl.Link) bool {
+	return b.Adopted || l.Group == k.group && (l.Alias != "" || b.Alias == "")
+}
+
+// meant fails where a veth would become a port of a bridge of somebody else that has
+// the name of ours.
+func (k *Kernel) meant(ctx context.Context, v model.Veth) error {
+	if v.Adopted || v.Bridge == "" {
+		return nil
+	}
+	l, err := k.rt.Link(ctx, v.Bridge)
+	if err == nil && l.Group != k.group {
+		return notOurs(v.Bridge, unix.EEXIST)
+	}
+	return nil // that there is none is told where it is missed
+}
+
+func notOurs(bridge string, err error) error {
+	return types.ForbiddenErrorf("bridge %s exists already and is somebody else's: it has to go, or to be renamed, before the network can have its own: %w", bridge, err)
+}
+
+// putVeth makes a veth a port of its bridge again.
+func (k *Kernel) putVeth(ctx context.Context, v model.Veth) error {
+	if err := k.meant(ctx, v); err != nil {
+		return err
+	}
+	return k.rt.PutVeth(ctx, v)
 }
 
 func (k *Kernel) createNamespace(ctx context.Context, n model.Namespace) error {
@@ -369,6 +401,9 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 			return err
 		}
 	}
+	if err := k.meant(ctx, v); err != nil {
+		return err
+	}
 	k.announce.send(k.rt, v)
 	err = k.rt.CreateVeth(ctx, inside, ns.FD(), v)
 	if errors.Is(err, unix.EEXIST) {
@@ -406,6 +441,13 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 	case model.Bridge:
 		if o.Adopted {
 			return nil
+		}
+		l, err := k.rt.Link(ctx, o.Name)
+		if errors.Is(err, unix.ENODEV) || err == nil && l.Group != k.group {
+			return nil // ours has gone, and what has its name is somebody else's
+		}
+		if err != nil {
+			return err
 		}
 		return k.rt.DeleteLinks(ctx, o.Name)
 	case model.Namespace:

@@ -46,6 +46,11 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 	for _, l := range links {
 		byName[l.Name] = l
 	}
+	for _, o := range want {
+		if b, ok := o.(model.Bridge); ok && !k.whole(b, byName[b.Name]) {
+			delete(byName, b.Name) // half made, or somebody else's
+		}
+	}
 	ruled := k.isRuled()
 	missing := slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
 		switch o := o.(type) {
@@ -221,7 +226,7 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []
 			}
 		case model.Veth:
 			if l, ok := had[o.Host]; ok && !attached(l, had[o.Bridge]) {
-				errs = append(errs, k.rt.PutVeth(ctx, o))
+				errs = append(errs, k.putVeth(ctx, o))
 			}
 		}
 	}

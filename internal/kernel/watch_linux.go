@@ -157,27 +157,28 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 	want = slices.Clone(want)
 	slices.SortStableFunc(want, func(a, b model.Object) int { return int(a.Order()) - int(b.Order()) })
 	var errs []error
-	fix := func(o model.Object, repair func() error) {
-		repaired = append(repaired, o.Key())
-		errs = append(errs, repair())
+	fix := func(o model.Object, err error) {
+		if err == nil {
+			repaired = append(repaired, o.Key())
+		}
+		errs = append(errs, err)
 	}
 	made := false
 	for _, o := range want {
 		switch o := o.(type) {
 		case model.Bridge:
-			l, ok := byName[o.Name]
-			if ok {
-				differs, err := k.repairBridge(ctx, o, l, addrs)
-				if differs {
-					fix(o, func() error { return err })
-				}
-				continue
-			}
 			if o.Adopted {
 				continue
 			}
-			fix(o, func() error { return k.createBridge(ctx, o) })
-			if l, err := k.rt.Link(ctx, o.Name); err == nil {
+			if l, ok := byName[o.Name]; ok && k.whole(o, l) {
+				if differs, err := k.repairBridge(ctx, o, l, addrs); differs {
+					fix(o, err)
+				}
+				continue
+			}
+			fix(o, k.createBridge(ctx, o))
+			delete(byName, o.Name)
+			if l, err := k.rt.Link(ctx, o.Name); err == nil && k.whole(o, l) {
 				byName[o.Name] = l
 			}
 		case model.Veth:
@@ -185,9 +186,9 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 			switch {
 			case !ok:
 				made = true
-				fix(o, func() error { return k.createVeth(ctx, o) })
+				fix(o, k.createVeth(ctx, o))
 			case !attached(l, byName[o.Bridge]):
-				fix(o, func() error { return k.rt.PutVeth(ctx, o) })
+				fix(o, k.putVeth(ctx, o))
 			}
 		}
 	}

@@ -125,8 +125,11 @@ type Veth struct {
 	Name string
 	// Bridge is the link that the host's end is a port of.
 	Bridge string
-	Group  uint32
-	Alias  string
+	// Adopted says that the bridge is somebody else's. Otherwise one that is not of
+	// the group is not the one that is meant.
+	Adopted bool
+	Group   uint32
+	Alias   string
 	// MAC is the address of the end inside.
 	MAC string
 	// MTU of both ends, 0 for the kernel's default.

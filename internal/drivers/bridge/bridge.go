@@ -306,7 +306,7 @@ func hardwareAddr(id string) string {
 // Attach wants a veth pair.
 func (d Driver) Attach(n *model.Network, ep *model.Endpoint, sb *model.Sandbox) []model.Object {
 	v := model.Veth{
-		Host: ep.Attached.Host, Name: ep.Attached.Name, Bridge: n.Bridge.Link, Group: d.Group,
+		Host: ep.Attached.Host, Name: ep.Attached.Name, Bridge: n.Bridge.Link, Adopted: n.Bridge.Adopted, Group: d.Group,
 		Alias: fmt.Sprintf("endpoint %s %s", ep.Name, ep.ID),
 		MAC:   ep.MAC, MTU: n.Bridge.MTU, Hairpin: true, Sysctls: ep.Sysctls,
 	}

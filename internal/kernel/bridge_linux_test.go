@@ -1,0 +1,211 @@
+package kernel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nstest"
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// site is a data directory with a network, and a container on it.
+type site struct {
+	cfg    kernel.Config
+	bridge model.Bridge
+	veth   model.Veth
+	want   []model.Object
+}
+
+func newSite(t *testing.T, run string) *site {
+	t.Helper()
+	nstest.Require(t, nstest.NFTables, nstest.Bridge, nstest.Veth)
+	s := &site{cfg: kernel.Config{DataDir: t.TempDir(), RunDir: run, Firewall: kernel.NFTables}}
+	group, path := kernel.Group(s.cfg.DataDir), run+"/netns/c1"
+	s.bridge = model.Bridge{
+		Name: "brx", Group: group, Alias: "network n", Addrs: prefixes("10.99.1.1/24"), RouteLocalnet: true, StrictSource: true,
+	}
+	s.veth = model.Veth{
+		Host: "vethx", Netns: path, Name: "eth0", Bridge: "brx", Group: group, Alias: "endpoint e", Addrs: prefixes("10.99.1.2/24"),
+	}
+	s.want = []model.Object{
+		s.bridge,
+		model.Namespace{Path: path},
+		s.veth,
+		model.DefaultRoute{Netns: path, Via: netip.MustParseAddr("10.99.1.1"), Dev: "eth0"},
+	}
+	return s
+}
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+// open is a start, of which steps may make something fail.
+func (s *site) open(t *testing.T, steps *step.Counter) *kernel.Kernel {
+	t.Helper()
+	cfg := s.cfg
+	cfg.Steps = steps
+	k, err := kernel.New(context.WithoutCancel(t.Context()), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// start makes all that is wanted.
+func (s *site) start(t *testing.T) *kernel.Kernel {
+	t.Helper()
+	k := s.open(t, nil)
+	if _, err := k.Recover(t.Context(), s.want, false); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// away deletes all, and closes.
+func (s *site) away(t *testing.T, k *kernel.Kernel) {
+	t.Helper()
+	for i := len(s.want) - 1; i >= 0; i-- {
+		if err := k.Delete(t.Context(), s.want[i:i+1]); err != nil {
+			t.Error(err)
+		}
+	}
+	closeKernel(t, k)
+}
+
+func closeKernel(t *testing.T, k *kernel.Kernel) {
+	t.Helper()
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func ip(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// settings are what a bridge has been given.
+func settings(t *testing.T, bridge string) string {
+	t.Helper()
+	out := ""
+	for _, f := range []string{"ipv4/conf/%s/rp_filter", "ipv4/conf/%s/route_localnet", "ipv6/conf/%s/accept_ra", "ipv6/conf/%s/disable_ipv6"} {
+		value, err := os.ReadFile("/proc/sys/net/" + fmt.Sprintf(f, bridge))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out += f + " " + string(value)
+	}
+	for line := range strings.Lines(ip(t, "-d", "addr", "show", "dev", bridge)) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "inet") || strings.HasPrefix(line, "alias") {
+			out += line + "\n"
+		}
+	}
+	return out
+}
+
+// ports are the ports of a bridge.
+func ports(t *testing.T, bridge string) string {
+	t.Helper()
+	return ip(t, "-br", "link", "show", "master", bridge)
+}
+
+// What has the name of our bridge and is somebody else's is neither changed nor
+// deleted, at a start and while we run.
+func TestForeignBridgeOfOurName(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		t.Run(fmt.Sprintf("live %t", live), func(t *testing.T) {
+			s := newSite(t, "/run/foreign")
+			k := s.start(t)
+			ip(t, "link", "del", "brx")
+			ip(t, "link", "add", "brx", "type", "bridge")
+			before := settings(t, "brx")
+			repair := func() error {
+				_, err := k.RepairLinks(t.Context(), s.want)
+				return err
+			}
+			if !live {
+				closeKernel(t, k)
+				k = s.open(t, nil)
+				repair = func() error {
+					_, err := k.Recover(t.Context(), s.want, false)
+					return err
+				}
+			}
+			if err := repair(); !errors.As(err, new(types.ForbiddenError)) || !strings.Contains(err.Error(), "brx") {
+				t.Errorf("the error is %v", err)
+			}
+			other := s.veth
+			other.Host, other.Name = "vethy", "eth1"
+			if err := k.Create(t.Context(), []model.Object{other}); !errors.As(err, new(types.ForbiddenError)) {
+				t.Errorf("another container: %v", err)
+			}
+			if diff := cmp.Diff(before, settings(t, "brx")); diff != "" {
+				t.Errorf("the foreign bridge (-want +got):\n%s", diff)
+			}
+			if got := ports(t, "brx"); got != "" {
+				t.Errorf("its ports: %s", got)
+			}
+			if out := ip(t, "-br", "link", "show", "dev", "brx"); strings.Contains(out, ",UP") {
+				t.Errorf("it was raised: %s", out)
+			}
+			ip(t, "link", "set", "brx", "name", "bry")
+			if err := repair(); err != nil || !strings.Contains(ports(t, "brx"), "vethx") {
+				t.Errorf("after it had been renamed: %v, ports %q", err, ports(t, "brx"))
+			}
+			ip(t, "link", "del", "brx")
+			ip(t, "link", "set", "bry", "name", "brx")
+			s.away(t, k)
+			ip(t, "link", "del", "brx") // it is still there
+		})
+	}
+}
+
+// A bridge whose making was cut short at any step is made again by the next start,
+// with all of its settings, and containers are its ports.
+func TestHalfMadeBridge(t *testing.T) {
+	s := newSite(t, "/run/half")
+	closeKernel(t, s.start(t))
+	want := settings(t, "brx")
+	for n, done := 1, false; !done; n++ {
+		ip(t, "link", "del", "brx")
+		var steps, end atomic.Int32
+		k := s.open(t, step.New(func(int, string) error {
+			if end.Load() > 0 && steps.Add(1) >= end.Load() {
+				return step.ErrInjected
+			}
+			return nil
+		}))
+		end.Store(int32(n))
+		_, err := k.Recover(t.Context(), s.want, false)
+		done = err == nil
+		closeKernel(t, k)
+		closeKernel(t, s.start(t))
+		if diff := cmp.Diff(want, settings(t, "brx")); diff != "" {
+			t.Errorf("cut short at %d (-want +got):\n%s", n, diff)
+		}
+		if !strings.Contains(ports(t, "brx"), "vethx") {
+			t.Errorf("cut short at %d: the container is not attached", n)
+		}
+	}
+	s.away(t, s.open(t, nil))
+}
