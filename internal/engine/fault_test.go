@@ -129,6 +129,13 @@ func (w *world) arm(at int) {
 	w.at, w.n, w.failed, w.dead = at, 0, "", false
 }
 
+// failure is the name of the step that failed.
+func (w *world) failure() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}
+
 // kill makes step at and all after it fail, as if the process had been killed.
 func (w *world) kill(at int) {
 	w.arm(at)

@@ -54,6 +54,8 @@ type healer struct {
 type feud struct {
 	last  time.Time
 	count int
+	// failed says that the last repair has failed.
+	failed bool
 	// until is when it is looked at again.
 	until time.Time
 }
@@ -124,20 +126,28 @@ func (h *healer) due() (next time.Time) {
 	return next
 }
 
-// failed enters a repair of the firewall that has failed: it is tried again after a
-// pause.
-func (h *healer) failed(now time.Time) {
-	f := h.feuds[rulesLost]
-	if f == nil {
-		f = &feud{}
-		h.feuds[rulesLost] = f
+// again enters a repair that has failed: it is tried again after a pause, also if
+// nothing more is heard of it.
+func (h *healer) again(what string, now time.Time) {
+	f := h.feud(what, now)
+	if !f.failed {
+		f.count, f.failed = 0, true
 	}
 	f.last, f.until = now, now.Add(min(time.Second<<min(f.count, 10), longest))
 	f.count++
-	h.behind = true
 	h.mu.Lock()
-	h.lost[rulesLost] = true
+	h.lost[what] = true
 	h.mu.Unlock()
+}
+
+// feud is the account of something. It begins anew after it has been calm.
+func (h *healer) feud(what string, now time.Time) *feud {
+	f := h.feuds[what]
+	if f == nil || now.Sub(f.last) > calm+f.until.Sub(f.last) {
+		f = &feud{}
+		h.feuds[what] = f
+	}
+	return f
 }
 
 // repaired enters a repair. When there have been too many of them it says how long
@@ -146,10 +156,9 @@ func (h *healer) repaired(what, kind string, now time.Time) (pause time.Duration
 	h.mu.Lock()
 	h.repairs[kind]++
 	h.mu.Unlock()
-	f := h.feuds[what]
-	if f == nil || now.Sub(f.last) > calm+f.until.Sub(f.last) {
-		f = &feud{}
-		h.feuds[what] = f
+	f := h.feud(what, now)
+	if f.failed {
+		*f = feud{} // it was not undone
 	}
 	f.last = now
 	if f.count++; f.count > patience {
@@ -212,7 +221,8 @@ func (e *Engine) healRules() {
 	e.logErr("repair", "firewall", err)
 	switch {
 	case err != nil:
-		e.healer.failed(time.Now())
+		e.healer.behind = true
+		e.healer.again(rulesLost, time.Now())
 	case e.healer.behind:
 		// No link was made as long as there were no rules for it.
 		e.healer.behind = false
@@ -295,7 +305,7 @@ func (e *Engine) healNetwork(n *Network) {
 		return
 	}
 	repaired, err := e.kernel.RepairLinks(e.ctx, n.drv.Network(n.Record()))
-	e.logErr("repair network "+n.Name(), n.ID(), unlessClosed(e.ctx, err))
+	e.failedRepair("network "+n.Name(), n.ID(), err, n.Record().Bridge.Link)
 	e.noteRepairs(repaired, Event{Type: "network", Action: "repair", ID: n.ID(), Name: n.Name(), Scope: n.Record().Scope})
 }
 
@@ -309,13 +319,29 @@ func (e *Engine) healSandbox(s *Sandbox) {
 		return // removed by somebody else, it is never made again empty
 	}
 	var want []model.Object
+	var links []string
 	for _, a := range s.View().Attached {
 		want = append(want, a.Driver.Network(a.Network)...)
+		links = append(links, a.Endpoint.Attached.Host)
 	}
 	want = append(want, e.linked(*s.View()).Objects()...)
 	repaired, err := e.kernel.RepairLinks(e.ctx, want)
-	e.logErr("repair container "+s.ContainerID(), s.ID(), unlessClosed(e.ctx, err))
+	e.failedRepair("container "+s.ContainerID(), s.ID(), err, links...)
 	e.noteRepairs(repaired, Event{Type: "sandbox", Action: "repair", ID: s.ID(), Name: s.ContainerID(), Scope: "local"})
+}
+
+// failedRepair reports the error of a repair, if there is one, and has the links looked
+// at again. Without rules no link is made: all are looked at when the rules are right.
+func (e *Engine) failedRepair(what, id string, err error, links ...string) {
+	if err = unlessClosed(e.ctx, err); err == nil {
+		return
+	}
+	e.logErr("repair "+what, id, err)
+	for _, l := range links {
+		if l != "" && !e.healer.behind {
+			e.healer.again(l, time.Now())
+		}
+	}
 }
 
 // unlessClosed drops errors of what was cut short by the end of the engine.

@@ -90,3 +90,33 @@ func TestHeal(t *testing.T) {
 		}
 	})
 }
+
+// TestHealAgain has a repair fail: it is not told of as one, and tried again.
+func TestHealAgain(t *testing.T) {
+	w := newWorld(t)
+	w.populate(t)
+	before := w.k.Keys()
+	n, s := w.network(t, "a"), w.sandbox(t)
+	_, events, cancel := engine.Subscribe(w.e, time.Time{}, asIs)
+	defer cancel()
+	for _, lost := range []model.Object{
+		model.Bridge{Name: n.Record().Bridge.Link}, model.Veth{Host: s.View().Attached[0].Endpoint.Attached.Host},
+	} {
+		t.Run(lost.Key(), func(t *testing.T) {
+			w.arm(1)
+			w.k.Lose(lost)
+			if ev := <-events; ev.Action != "repair" || ev.Attributes["object"] != lost.Key() {
+				t.Errorf("event %v", ev)
+			}
+			if want := "kernel: create " + lost.Key(); w.failure() != want {
+				t.Errorf("%q has failed, want %q", w.failure(), want)
+			}
+			if diff := cmp.Diff(before, w.k.Keys()); diff != "" {
+				t.Errorf("the kernel at the event (-want +got):\n%s", diff)
+			}
+		})
+	}
+	if got := w.e.Repairs()["link"]; got != 2 {
+		t.Errorf("%d repairs are counted", got)
+	}
+}

@@ -62,7 +62,8 @@ type Kernel interface {
 	// when its permanent configuration was changed, "warn" when it is in the way.
 	Watch(lost func(link string), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error)
 	// RepairLinks makes those links among the wanted objects right that are not, and
-	// returns their keys.
+	// returns the keys of those that are now. What an earlier call has not come to do
+	// is done by the next one.
 	RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error)
 	// RepairRules makes the firewall right, and says whether it was not.
 	RepairRules(ctx context.Context) (repaired bool, err error)

@@ -74,7 +74,9 @@ func (k *Kernel) repairInside(ctx context.Context, want []model.Object) error {
 		turns <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turns }()
-			if err := k.repairOne(ctx, in); err != nil {
+			err := k.repairOne(ctx, in)
+			k.noteHalf(in.veths, err != nil)
+			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, err)
@@ -83,6 +85,26 @@ func (k *Kernel) repairInside(ctx context.Context, want []model.Object) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// noteHalf remembers, for the next repair, whether something is not right where pairs
+// lead to.
+func (k *Kernel) noteHalf(veths []model.Veth, half bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, v := range veths {
+		if half {
+			k.half[v.Key()] = true
+		} else {
+			delete(k.half, v.Key())
+		}
+	}
+}
+
+func (k *Kernel) isHalf(v model.Veth) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.half[v.Key()]
 }
 
 func (k *Kernel) repairOne(ctx context.Context, in *inside) error {

@@ -76,6 +76,8 @@ type Kernel struct {
 	links     map[string]model.Link
 	linked    map[string]model.LinkedPort
 	guard     model.FirewallGuard
+	// half has the pairs, by key, of which not all is right inside.
+	half      map[string]bool
 	recovered bool
 	// unruled is why the firewall could not be brought to hold all that it shall; until
 	// it does, no link of a network is made.
@@ -98,6 +100,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		counted: make(map[string]model.Tracked), open: make(map[string]model.OpenPort),
 		kept:  make(map[string]model.KeptPort),
 		links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
+		half: make(map[string]bool),
 	}
 	defer func() {
 		if err != nil {

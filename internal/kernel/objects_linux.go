@@ -495,6 +495,7 @@ func (k *Kernel) inside(path string, f func(*netns.Namespace) error) error {
 // addresses behind it. The link itself, which takes the kernel long to delete, is
 // left to the reaper, if it does not go with its namespace before.
 func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
+	k.noteHalf([]model.Veth{v}, false)
 	if err := k.rt.DetachVeth(ctx, v.Host); err != nil {
 		return err
 	}

@@ -136,7 +136,7 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 
 // RepairLinks makes bridges and veths of the host what they shall be, with the
 // addresses of the bridges and what veths have inside. It returns the keys of those
-// that were not. What is right is not touched; what else is among the objects helps
+// that were not and are now. What is right is not touched; what else is among the objects helps
 // to furnish a link that had to be made again.
 func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error) {
 	if err := k.ruled(ctx); err != nil {
@@ -163,7 +163,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 		}
 		errs = append(errs, err)
 	}
-	made := false
+	var made []model.Veth // and those made earlier of which not all was right inside
 	for _, o := range want {
 		switch o := o.(type) {
 		case model.Bridge:
@@ -185,15 +185,26 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 			l, ok := byName[o.Host]
 			switch {
 			case !ok:
-				made = true
-				fix(o, k.createVeth(ctx, o))
+				err := k.createVeth(ctx, o)
+				if err == nil {
+					made = append(made, o)
+				}
+				errs = append(errs, err)
 			case !attached(l, byName[o.Bridge]):
 				fix(o, k.putVeth(ctx, o))
 			}
+			if ok && k.isHalf(o) {
+				made = append(made, o)
+			}
 		}
 	}
-	if made {
+	if len(made) > 0 {
 		errs = append(errs, k.repairInside(ctx, want))
+	}
+	for _, v := range made {
+		if !k.isHalf(v) && !slices.Contains(repaired, v.Key()) {
+			repaired = append(repaired, v.Key())
+		}
 	}
 	return repaired, errors.Join(errs...)
 }
@@ -205,10 +216,13 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 		return false, nil
 	}
 	lacks := lacking(b, l, addrs)
-	if len(lacks) == 0 && l.Up {
-		return false, nil
+	if len(lacks) > 0 {
+		err = k.rt.AddAddresses(ctx, b.Name, lacks...)
 	}
-	return true, errors.Join(k.rt.AddAddresses(ctx, b.Name, lacks...), k.rt.SetLinkUp(ctx, b.Name))
+	if !l.Up {
+		err = errors.Join(err, k.rt.SetLinkUp(ctx, b.Name))
+	}
+	return len(lacks) > 0 || !l.Up, err
 }
 
 // attached says whether a veth is a port of its bridge, and up.

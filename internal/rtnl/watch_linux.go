@@ -15,16 +15,18 @@ import (
 type Watch struct {
 	s       *nlevents.Socket
 	groups  []uint32
-	links   map[int]Link // of the groups, by index
+	links   map[int]Link   // of the groups, by index
+	bridges map[int]string // names of those of others
 	changed func(name string)
 }
 
 // OpenWatch opens a watch in the namespace of the calling thread. It calls changed
 // with the name of each link of the groups that has lost something: that is gone,
 // has another name, has been taken down or off its bridge, or has lost an address.
-// An empty name says that messages were missed. Births and gains are not told of.
+// An empty name says that messages were missed. Births and gains are not told of, but
+// for bridges of others: that one has come, has got another name, or is gone.
 func OpenWatch(groups []uint32, changed func(name string)) (*Watch, error) {
-	w := &Watch{groups: groups, links: make(map[int]Link), changed: changed}
+	w := &Watch{groups: groups, links: make(map[int]Link), bridges: make(map[int]string), changed: changed}
 	var err error
 	w.s, err = nlevents.Open(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
@@ -43,6 +45,8 @@ func OpenWatch(groups []uint32, changed func(name string)) (*Watch, error) {
 	for _, l := range links {
 		if slices.Contains(groups, l.Group) {
 			w.links[l.Index] = l
+		} else if l.Kind == "bridge" {
+			w.bridges[l.Index] = l.Name
 		}
 	}
 	return w, nil
@@ -75,6 +79,9 @@ func (w *Watch) link(kind uint16, body []byte) {
 	if !ok {
 		return
 	}
+	if l.Kind == "bridge" {
+		w.bridge(kind, l)
+	}
 	was, known := w.links[l.Index]
 	switch {
 	case kind == unix.RTM_DELLINK:
@@ -90,6 +97,24 @@ func (w *Watch) link(kind uint16, body []byte) {
 	}
 	if known && (was.Name != l.Name || was.Up && !l.Up || was.Master != 0 && was.Master != l.Master || was.Group != l.Group) {
 		w.changed(was.Name)
+	}
+}
+
+// bridge tells of bridges of others: links of the groups may miss them.
+func (w *Watch) bridge(kind uint16, l Link) {
+	was, known := w.bridges[l.Index]
+	switch {
+	case kind == unix.RTM_DELLINK || slices.Contains(w.groups, l.Group):
+		delete(w.bridges, l.Index)
+		if known {
+			w.changed(was)
+		}
+	case was != l.Name:
+		w.bridges[l.Index] = l.Name
+		if known {
+			w.changed(was)
+		}
+		w.changed(l.Name)
 	}
 }
 

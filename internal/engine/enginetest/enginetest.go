@@ -321,10 +321,10 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 		_, there := k.objects[o.Key()]
 		k.mu.Unlock()
 		if !there {
-			repaired = append(repaired, o.Key())
 			if err := k.Create(ctx, []model.Object{o}); err != nil {
 				return repaired, err
 			}
+			repaired = append(repaired, o.Key())
 		}
 	}
 	return repaired, nil
