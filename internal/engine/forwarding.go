@@ -83,7 +83,8 @@ func (e *Engine) unfiltered() bool {
 }
 
 // relaxForwarding turns off what we turned on when no network is left, also none of
-// another data directory.
+// another data directory. A family in which the host stays a router stays guarded; the
+// next network of ours that goes, or start, tries again.
 func (e *Engine) relaxForwarding(ctx context.Context) {
 	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
 	if err != nil {
@@ -103,15 +104,28 @@ func (e *Engine) relaxForwarding(ctx context.Context) {
 	}
 	if shared, err := e.kernel.Shared(ctx); err != nil || shared {
 		e.logErr("look for networks of others", recordForwarding, err)
-		return // with the guard; the next network of ours that goes, or start, looks again
+		return
 	}
-	for _, f := range []struct{ v6, on bool }{{false, had.V4}, {true, had.V6}} {
-		if f.on {
-			e.logErr("turn off forwarding", recordForwarding, e.kernel.Forward(ctx, f.v6, false, had.Links))
-		}
+	now := forwarding{V4: had.V4 && e.stillForwards(ctx, false, nil), V6: had.V6 && e.stillForwards(ctx, true, had.Links)}
+	if now.V6 {
+		now.Links = had.Links
 	}
-	e.logErr("remove the guard of forwarding", recordForwarding, e.kernel.Guard(ctx, false, false))
-	e.logErr("forget forwarding", recordForwarding, e.commitForwarding(ctx, forwarding{}))
+	if now.V4 == had.V4 && now.V6 == had.V6 {
+		return
+	}
+	e.logErr("remove the guard of forwarding", recordForwarding, e.guard(ctx, now))
+	e.logErr("forget forwarding", recordForwarding, e.commitForwarding(ctx, now))
+}
+
+// stillForwards turns forwarding of a family off, and says whether that was to no avail.
+func (e *Engine) stillForwards(ctx context.Context, v6 bool, links []string) bool {
+	err := e.kernel.Forward(ctx, v6, false, links)
+	if err == nil {
+		return false
+	}
+	e.logErr("turn off forwarding", recordForwarding, err)
+	on, _, err := e.kernel.Forwarding(ctx, v6)
+	return on || err != nil
 }
 
 func (e *Engine) commitForwarding(ctx context.Context, f forwarding) error {

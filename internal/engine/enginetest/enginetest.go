@@ -35,6 +35,8 @@ type Kernel struct {
 	// Fail is asked before each object is made or removed; nil never fails. It is
 	// set before the first use.
 	Fail func(op string, o model.Object) error
+	// FailForward is asked in the same way before forwarding is turned on or off.
+	FailForward func(v6, on bool) error
 
 	mu         sync.Mutex // guards the following
 	objects    map[string]model.Object
@@ -42,6 +44,7 @@ type Kernel struct {
 	busy       map[uint16]bool
 	namespaces map[string]bool // of somebody else
 	forwarding map[bool]bool   // by IPv6
+	guard      model.FirewallGuard
 	lost       func(link string)
 	rules      func()
 	told       func(action, object string)
@@ -225,6 +228,11 @@ func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, links []string
 
 // Forward remembers what is asked.
 func (k *Kernel) Forward(_ context.Context, v6, on bool, _ []string) error {
+	if k.FailForward != nil {
+		if err := k.FailForward(v6, on); err != nil {
+			return err
+		}
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.forwarding == nil {
@@ -262,8 +270,20 @@ func (k *Kernel) ForeignDNAT(_ context.Context, ports []model.Port) (found []mod
 // Shared is false.
 func (k *Kernel) Shared(context.Context) (bool, error) { return false, nil }
 
-// Guard does nothing.
-func (k *Kernel) Guard(context.Context, bool, bool) error { return nil }
+// Guard remembers what is asked.
+func (k *Kernel) Guard(_ context.Context, v4, v6 bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.guard = model.FirewallGuard{V4: v4, V6: v6}
+	return nil
+}
+
+// Guarded is what Guard was asked for last.
+func (k *Kernel) Guarded() model.FirewallGuard {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.guard
+}
 
 // Watch hears of what Lose is told.
 func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
