@@ -120,7 +120,8 @@ func everyStep(t *testing.T, o op, b kernel.Backend) {
 func TestOperationsIPTables(t *testing.T) {
 	nstest.Require(t, nstest.IPTablesLegacy)
 	changing := []string{
-		"network-create", "network-delete", "join-ports", "leave-moves-gateway", "sandbox-delete", "start-keep-alive",
+		"network-create", "network-delete", "join-ports", "leave-moves-gateway", "sandbox-delete", "sandbox-delete-in-foreign",
+		"start-keep-alive",
 	}
 	for _, o := range ops() {
 		if slices.Contains(changing, o.name) {

@@ -70,6 +70,8 @@ func ops() []op {
 			}
 			return second(w.e.CreateContainer(ctx, sandboxRequest("new", publish(18100, tcp, udp, tcp)), attach))
 		}},
+		{name: "container-create-in-foreign", run: inForeign},
+		{name: "sandbox-delete-in-foreign", setup: inForeign, run: func(w *world) error { return w.sb("given").Delete(ctx) }},
 		{name: "rename", run: func(w *world) error { return w.sb("work").Rename(ctx, "renamed") }},
 		{
 			name:  "set-key",
@@ -103,6 +105,17 @@ func ops() []op {
 		{name: "start", run: func(w *world) error { return errors.Join(w.release(), w.open(false)) }},
 		{name: "start-keep-alive", run: func(w *world) error { return errors.Join(w.release(), w.open(true)) }},
 	}
+}
+
+// inForeign makes a container in a namespace of somebody else.
+func inForeign(w *world) error {
+	n, err := w.e.NetworkByName("red")
+	if err != nil {
+		return err
+	}
+	req := sandboxRequest("given", publish(18100, tcp))
+	req.Path = foreignNS
+	return second(w.e.CreateContainer(context.Background(), req, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "given"}}}))
 }
 
 // inWork runs f in the namespace of container work.

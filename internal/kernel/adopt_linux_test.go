@@ -71,14 +71,16 @@ func TestAdoptNamespace(t *testing.T) {
 		if out, err := exec.Command("nft", "add", "table", "ip", "libnetwork_dns").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		if _, err := k.Recover(t.Context(), []model.Object{host}, false); err != nil {
-			t.Error(err)
+		for _, want := range [][]model.Object{{host}, nil} { // and when nobody wants it any more
+			if _, err := k.Recover(t.Context(), want, false); err != nil {
+				t.Error(err)
+			}
+			if out, err := exec.Command("nft", "list", "table", "ip", "libnetwork_dns").CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
 		}
-		if out, err := exec.Command("nft", "list", "table", "ip", "libnetwork_dns").CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-		if err := k.Delete(t.Context(), []model.Object{host}); err != nil {
-			t.Error(err)
+		if _, err := os.Lstat(path("host")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("its file is left: %v", err)
 		}
 	})
 }

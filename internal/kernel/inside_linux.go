@@ -75,7 +75,9 @@ func (k *Kernel) repairInside(ctx context.Context, want []model.Object) error {
 		wg.Go(func() {
 			defer func() { <-turns }()
 			err := k.repairOne(ctx, in)
-			k.noteHalf(in.veths, err != nil)
+			for _, v := range in.veths {
+				k.noteHalf(v, err != nil) // the next repair looks again
+			}
 			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
@@ -87,24 +89,22 @@ func (k *Kernel) repairInside(ctx context.Context, want []model.Object) error {
 	return errors.Join(errs...)
 }
 
-// noteHalf remembers, for the next repair, whether something is not right where pairs
-// lead to.
-func (k *Kernel) noteHalf(veths []model.Veth, half bool) {
+// noteHalf remembers whether something is left to do about an object, inside of its
+// namespace.
+func (k *Kernel) noteHalf(o model.Object, half bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, v := range veths {
-		if half {
-			k.half[v.Key()] = true
-		} else {
-			delete(k.half, v.Key())
-		}
+	if half {
+		k.half[o.Key()] = true
+	} else {
+		delete(k.half, o.Key())
 	}
 }
 
-func (k *Kernel) isHalf(v model.Veth) bool {
+func (k *Kernel) isHalf(o model.Object) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.half[v.Key()]
+	return k.half[o.Key()]
 }
 
 func (k *Kernel) repairOne(ctx context.Context, in *inside) error {

@@ -76,7 +76,8 @@ type Kernel struct {
 	links     map[string]model.Link
 	linked    map[string]model.LinkedPort
 	guard     model.FirewallGuard
-	// half has the pairs, by key, of which not all is right inside.
+	// half has the objects, by key, about which something is left to do inside of their
+	// namespace: pairs that have been made, redirects that could not be removed.
 	half      map[string]bool
 	recovered bool
 	// unruled is why the firewall could not be brought to hold all that it shall; until

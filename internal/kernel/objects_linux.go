@@ -451,14 +451,22 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		}
 		return k.rt.DeleteLinks(ctx, o.Name)
 	case model.Namespace:
-		return errors.Join(k.forget(o.Path), netns.Remove(k.cfg.Steps, o.Path))
+		var err error
+		if r := (model.Redirect{Netns: o.Path}); k.isHalf(r) {
+			// The namespace may be somebody else's, and is not found without its file.
+			err = k.deleteOne(ctx, r)
+			k.noteHalf(r, false)
+		}
+		return errors.Join(err, k.forget(o.Path), netns.Remove(k.cfg.Steps, o.Path))
 	case model.Redirect:
-		return k.inside(o.Netns, func(ns *netns.Namespace) error {
+		err := k.inside(o.Netns, func(ns *netns.Namespace) error {
 			if err := k.cfg.Steps.Next("firewall: remove redirect " + o.Netns); err != nil {
 				return err
 			}
 			return k.removeRedirect(ctx, ns)
 		})
+		k.noteHalf(o, err != nil)
+		return err
 	case model.Veth:
 		return k.deleteVeth(ctx, o)
 	case model.MovedLink:
@@ -495,7 +503,7 @@ func (k *Kernel) inside(path string, f func(*netns.Namespace) error) error {
 // addresses behind it. The link itself, which takes the kernel long to delete, is
 // left to the reaper, if it does not go with its namespace before.
 func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
-	k.noteHalf([]model.Veth{v}, false)
+	k.noteHalf(v, false)
 	if err := k.rt.DetachVeth(ctx, v.Host); err != nil {
 		return err
 	}

@@ -203,9 +203,23 @@ func (k *Kernel) removeStrays(ctx context.Context, names, paths []string) error 
 	}
 	for _, p := range paths {
 		k.log.Info("network namespace of an earlier process is removed", "path", p)
-		errs = append(errs, netns.Remove(k.cfg.Steps, p))
+		// It may be somebody else's, who goes on with it.
+		if !k.isHost(p) {
+			errs = append(errs, k.deleteOne(ctx, model.Redirect{Netns: p}))
+		}
+		errs = append(errs, k.deleteOne(ctx, model.Namespace{Path: p}))
 	}
 	return errors.Join(errs...)
+}
+
+// isHost says whether a file pins the host's own namespace.
+func (k *Kernel) isHost(path string) bool {
+	ns, err := netns.Open(nil, path)
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	return netns.Same(ns, k.host)
 }
 
 // reattach gives bridges and veths that were there what somebody else has taken from
