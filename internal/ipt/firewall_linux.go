@@ -445,7 +445,11 @@ func (f *Firewall) Present(ctx context.Context) (bool, error) {
 	present := false
 	err := f.do(ctx, "reading", func() error {
 		have, err := f.read(ctx)
-		present = !have[0].rules.empty() || !have[1].rules.empty()
+		if err != nil {
+			return err
+		}
+		links, err := f.listLinks(ctx)
+		present = !have[0].rules.empty() || !have[1].rules.empty() || links != ""
 		return err
 	})
 	return present, err

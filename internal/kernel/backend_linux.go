@@ -135,44 +135,75 @@ func variantOf(b Backend) ipt.Variant {
 	return ipt.Any
 }
 
-// retireOthers removes the rules that an earlier process has kept with another
-// backend. Those of this one stand already, so nothing is open meanwhile, and
-// connections go on: their translation is the connection tracking's.
-func (k *Kernel) retireOthers(ctx context.Context) error {
+// findOthers looks for rules that an earlier process has kept with another backend. It
+// changes nothing.
+func (k *Kernel) findOthers(ctx context.Context) error {
 	var errs []error
 	for _, b := range []Backend{NFTables, IPTablesNFT, IPTablesLegacy} {
 		if b == k.backend {
 			continue
 		}
-		if err := k.retire(ctx, b); err != nil {
-			errs = append(errs, fmt.Errorf("removing the rules of the firewall backend %s: %w", b, err))
+		there, err := k.hasRules(ctx, b)
+		if err == nil && there {
+			var r redirector
+			r, err = redirectorOf(b)
+			if err == nil {
+				k.former = append(k.former, r)
+			}
+			k.others = append(k.others, b)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("looking for rules of the firewall backend %s: %w", b, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (k *Kernel) retire(ctx context.Context, b Backend) error {
-	there, err := k.mayHold(ctx, b)
+func (k *Kernel) hasRules(ctx context.Context, b Backend) (there bool, err error) {
+	there, err = k.mayHold(ctx, b)
 	if err != nil || !there {
-		return err
+		return false, err
 	}
 	f, err := k.openBackend(ctx, b)
 	if errors.As(err, new(types.NoServiceError)) {
 		// Without the programs, it was not with them that an earlier process kept rules.
 		k.log.Debug("another firewall backend cannot be asked", "backend", b, "err", err)
-		return nil
+		return false, nil
 	}
+	if err != nil {
+		return false, err
+	}
+	if ip, ok := f.(*ipt.Firewall); ok {
+		there, err = ip.Present(ctx)
+	}
+	return there, errors.Join(err, f.Close())
+}
+
+// retireOthers removes the rules that findOthers has found. Those of this backend stand
+// already, so nothing is open meanwhile, and connections go on: their translation is the
+// connection tracking's. What is left inside of namespaces is told by these rules alone,
+// so they go after it.
+func (k *Kernel) retireOthers(ctx context.Context) error {
+	var errs []error
+	for _, b := range k.others {
+		if err := k.retire(ctx, b); err != nil {
+			errs = append(errs, fmt.Errorf("removing the rules of the firewall backend %s: %w", b, err))
+		}
+	}
+	if len(errs) == 0 {
+		k.others = nil
+	}
+	return errors.Join(errs...)
+}
+
+func (k *Kernel) retire(ctx context.Context, b Backend) error {
+	f, err := k.openBackend(ctx, b)
 	if err != nil {
 		return err
 	}
 	changed, err := f.Reconcile(ctx, model.FirewallChange{}, model.FirewallGuard{})
 	if changed {
 		k.log.Info("the rules of another firewall backend have been removed", "backend", b)
-		r, rerr := redirectorOf(b)
-		if rerr == nil {
-			k.former = append(k.former, r)
-		}
-		err = errors.Join(err, rerr)
 	}
 	return errors.Join(err, f.Close())
 }

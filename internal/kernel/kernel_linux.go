@@ -50,8 +50,10 @@ type Kernel struct {
 	backend  Backend // that is in use, never Auto or IPTables
 	firewall firewall
 	redirect redirector
-	// former are the redirectors of backends whose rules Recover has found; it sets
-	// them before anything else is asked of the kernel.
+	// others are the other backends that Recover has found rules of ours with, until
+	// these are removed, former their redirectors. Recover sets both before anything else
+	// is asked of the kernel.
+	others   []Backend
 	former   []redirector
 	ports    hostport.Holder
 	tracked  conntrack.Flusher

@@ -23,7 +23,7 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 	k.mu.Lock()
 	k.recovered = true
 	k.mu.Unlock()
-	errs := []error{k.undoMoves(ctx, want)}
+	errs := []error{k.findOthers(ctx), k.undoMoves(ctx, want)}
 	links, err := k.rt.Links(ctx)
 	if err != nil {
 		return nil, errors.Join(append(errs, err)...)
@@ -76,6 +76,9 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 		errs = append(errs, k.reattach(ctx, byName, want))
 	}
 	errs = append(errs, k.repairInside(ctx, want))
+	if ruled && len(kept) == 0 {
+		errs = append(errs, k.retireOthers(ctx))
+	}
 	return kept, errors.Join(errs...)
 }
 
@@ -136,7 +139,7 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 	}
 	k.acceptedByOthers(ctx, len(all.Networks) > 0)
 	k.zone.ask(false)
-	return k.retireOthers(ctx)
+	return nil
 }
 
 // rules picks what the firewall holds.

@@ -302,7 +302,33 @@ func (h *switching) is(b kernel.Backend, when string) {
 	if got := holds(h.t, kernel.Table(h.cfg.DataDir), "br9"); got != string(b)+" "+string(b) {
 		h.t.Errorf("%s, with %s, there are rules of %s, want those of both families", when, b, got)
 	}
+	if got := redirects(h.t, h.cfg.RunDir+"/netns/c1"); got != string(b) {
+		h.t.Errorf("%s, with %s, the container has redirects of %q", when, b, got)
+	}
 	h.check(when + ", with " + string(b))
+}
+
+// redirects says which backends lead to the name server inside of a namespace.
+func redirects(t *testing.T, path string) string {
+	t.Helper()
+	var found []string
+	for _, way := range []struct {
+		backend       kernel.Backend
+		command, mark string
+	}{
+		{kernel.NFTables, "nft list tables ip", "libnetwork_dns"},
+		{kernel.IPTablesNFT, "iptables-nft-save", "LIBNETWORK-DNS"},
+		{kernel.IPTablesLegacy, "iptables-legacy-save", "LIBNETWORK-DNS"},
+	} {
+		out, err := exec.CommandContext(t.Context(), "nsenter", append([]string{"--net=" + path}, strings.Fields(way.command)...)...).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", way.command, err)
+		}
+		if strings.Contains(string(out), way.mark) {
+			found = append(found, string(way.backend))
+		}
+	}
+	return strings.Join(found, " ")
 }
 
 // end removes all that there is.
