@@ -209,3 +209,30 @@ func TestHalfMadeBridge(t *testing.T) {
 	}
 	s.away(t, s.open(t, nil))
 }
+
+// A start gives the bridge of an internal network what an earlier version did not, and
+// changes nothing where nothing is missing.
+func TestBridgeOfEarlierVersion(t *testing.T) {
+	s := newSite(t, "/run/earlier")
+	closeKernel(t, s.start(t))
+	want := settings(t, "brx")
+	file := "/proc/sys/net/ipv4/conf/brx/rp_filter"
+	if err := os.WriteFile(file, []byte("0"), 0); err != nil {
+		t.Fatal(err)
+	}
+	closeKernel(t, s.start(t))
+	if diff := cmp.Diff(want, settings(t, "brx")); diff != "" {
+		t.Errorf("its settings (-want +got):\n%s", diff)
+	}
+	var changes atomic.Int32
+	k := s.open(t, step.New(func(_ int, name string) error {
+		if strings.Contains(name, "rp_filter") || strings.HasPrefix(name, "link:") {
+			changes.Add(1)
+		}
+		return nil
+	}))
+	if _, err := k.Recover(t.Context(), s.want, false); err != nil || changes.Load() > 0 {
+		t.Errorf("%v, %d changes of what is right", err, changes.Load())
+	}
+	s.away(t, k)
+}

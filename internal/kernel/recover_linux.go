@@ -11,6 +11,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
+	"github.com/libnetwork/libnetwork/internal/sysctl"
 )
 
 // Recover brings the kernel to the wanted objects: rules first, in one
@@ -225,6 +226,15 @@ func (k *Kernel) isHost(path string) bool {
 	return netns.Same(ns, k.host)
 }
 
+// closeSource gives the bridge of an internal network the setting that earlier versions
+// did not know.
+func (k *Kernel) closeSource(b model.Bridge) error {
+	if !b.StrictSource || b.Adopted {
+		return nil
+	}
+	return sysctl.WriteIn(k.host, k.cfg.Steps, "1", "net", "ipv4", "conf", b.Name, "rp_filter")
+}
+
 // reattach gives bridges and veths that were there what somebody else has taken from
 // them: addresses, the veth's place at its bridge, which may have been made again, and
 // that they are up.
@@ -239,7 +249,7 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []
 		case model.Bridge:
 			if l, ok := had[o.Name]; ok {
 				_, err := k.repairBridge(ctx, o, l, addrs)
-				errs = append(errs, err)
+				errs = append(errs, err, k.closeSource(o))
 			}
 		case model.Veth:
 			if l, ok := had[o.Host]; ok && !attached(l, had[o.Bridge]) {
