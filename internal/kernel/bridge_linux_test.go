@@ -136,7 +136,7 @@ func TestForeignBridgeOfOurName(t *testing.T) {
 		t.Run(fmt.Sprintf("live %t", live), func(t *testing.T) {
 			s := newSite(t, "/run/foreign")
 			k := s.start(t)
-			ip(t, "link", "del", "brx")
+			ip(t, "link", "set", "brx", "name", "brz") // where no rule is for it
 			ip(t, "link", "add", "brx", "type", "bridge")
 			before := settings(t, "brx")
 			repair := func() error {
@@ -165,6 +165,11 @@ func TestForeignBridgeOfOurName(t *testing.T) {
 			if got := ports(t, "brx"); got != "" {
 				t.Errorf("its ports: %s", got)
 			}
+			if live { // a start removes it
+				if got := ports(t, "brz"); got != "" {
+					t.Errorf("ports of ours under another name: %s", got)
+				}
+			}
 			if out := ip(t, "-br", "link", "show", "dev", "brx"); strings.Contains(out, ",UP") {
 				t.Errorf("it was raised: %s", out)
 			}
@@ -176,6 +181,9 @@ func TestForeignBridgeOfOurName(t *testing.T) {
 			ip(t, "link", "set", "bry", "name", "brx")
 			s.away(t, k)
 			ip(t, "link", "del", "brx") // it is still there
+			if live {
+				ip(t, "link", "del", "brz")
+			}
 		})
 	}
 }

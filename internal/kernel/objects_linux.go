@@ -337,10 +337,11 @@ func notOurs(bridge string, err error) error {
 	return types.ForbiddenErrorf("bridge %s exists already and is somebody else's: it has to go, or to be renamed, before the network can have its own: %w", bridge, err)
 }
 
-// putVeth makes a veth a port of its bridge again.
+// putVeth makes a veth a port of its bridge again. Where that cannot be, it is a port of
+// none: ours may have another name by now, which no rule knows.
 func (k *Kernel) putVeth(ctx context.Context, v model.Veth) error {
 	if err := k.meant(ctx, v); err != nil {
-		return err
+		return errors.Join(err, k.rt.DetachVeth(ctx, v.Host))
 	}
 	return k.rt.PutVeth(ctx, v)
 }
