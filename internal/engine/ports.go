@@ -511,49 +511,6 @@ func (b *portBook) letGo(g grip, x held) error {
 // release lets go of all that a sandbox has.
 func (b *portBook) release(sandbox string) { b.none(sandbox).done() }
 
-// restore takes the ports that a sandbox had in an earlier process. A port that
-// somebody else has taken meanwhile is reported; its rule stays.
-func (b *portBook) restore(ctx context.Context, k Kernel, sb *model.Sandbox) error {
-	s := b.none(sb.ID)
-	s.wishes = sb.Publish
-	s.grips = make([]grip, 0, len(sb.Publish))
-	type end struct { // of the container
-		proto uint8
-		port  uint16
-	}
-	leading := make(map[end][]model.Port)
-	for q := range sb.Published.All() {
-		at := end{q.Proto, q.Port}
-		leading[at] = append(leading[at], q)
-	}
-	var errs []error
-	for _, p := range sb.Publish {
-		g := grip{wish: p, proto: p.Proto}
-		for _, q := range leading[end{p.Proto, p.Port}] {
-			if p.Host.IsValid() && q.Host != p.Host ||
-				p.First != 0 && (q.First < p.First || q.Last > p.Last) {
-				continue
-			}
-			if _, ok := g.hosts.get(q.Host); ok {
-				continue
-			}
-			if err := b.space.Take(q.Proto, []netip.Addr{q.Host}, q.First, q.Last, sb.ContainerID); err != nil {
-				continue // belongs to another wish of the same port
-			}
-			c, err := k.Hold(ctx, q)
-			if err != nil {
-				errs = append(errs, err)
-				c = nil
-			}
-			g.first, g.last = q.First, q.Last
-			g.hosts = append(g.hosts, held{q.Host, c})
-		}
-		s.grips = append(s.grips, g)
-	}
-	s.done()
-	return errors.Join(errs...)
-}
-
 // PublishedPort is a published port and how it is kept from other programs.
 type PublishedPort struct {
 	Port model.Port

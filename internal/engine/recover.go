@@ -490,7 +490,7 @@ func (e *Engine) resumeAll(ctx context.Context) {
 // DNS server.
 func (e *Engine) resume(ctx context.Context, s *Sandbox) {
 	rec := s.Record()
-	e.logErr("hold ports of container "+rec.ContainerID, rec.ID, e.ports.restore(ctx, e.kernel, rec))
+	e.logErr("hold ports of container "+rec.ContainerID, rec.ID, e.ports.restore(ctx, e.kernel, *s.View()))
 	e.logErr("forward ports of container "+rec.ContainerID, rec.ID, e.resumeForwards(ctx, s))
 	if rec.Resolver == 0 || rec.Host {
 		return

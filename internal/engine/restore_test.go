@@ -1,0 +1,169 @@
+package engine_test
+
+import (
+	"bytes"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/libnetwork/libnetwork/internal/drivers/bridge"
+	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/engine/enginetest"
+	"github.com/libnetwork/libnetwork/internal/hostport"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/types"
+)
+
+// site is an engine that can be started again, with an account of ports that can be
+// asked.
+type site struct {
+	data, run string
+	kernel    engine.Kernel
+	e         *engine.Engine
+	space     *hostport.Space
+	log       bytes.Buffer // of the last start
+}
+
+func newSite(t *testing.T, k engine.Kernel) *site {
+	t.Helper()
+	s := &site{data: filepath.Join(t.TempDir(), "data"), run: filepath.Join(t.TempDir(), "run"), kernel: k}
+	s.start(t)
+	t.Cleanup(func() { _ = s.e.Close() })
+	return s
+}
+
+func (s *site) start(t *testing.T) {
+	t.Helper()
+	if s.e != nil {
+		if err := s.e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.space = hostport.NewSpace(32768, 60999)
+	s.log.Reset()
+	var err error
+	s.e, err = engine.Open(t.Context(), engine.Config{
+		DataDir: s.data, RunDir: s.run, BootID: "boot", Kernel: s.kernel, KeepAlive: true, Ports: s.space,
+		Drivers: []model.Driver{bridge.Driver{Group: enginetest.Group}}, IPAM: managers(t),
+		ResolvConf: filepath.Join(s.data, "none"), Logger: slog.New(slog.NewTextHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) network(t *testing.T, name string, options map[string]string) *engine.Network {
+	t.Helper()
+	return need(s.e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: bridge.Type, Name: name, Options: options}))(t)
+}
+
+func (s *site) container(t *testing.T, name string, n *engine.Network, publish ...model.Publish) *engine.Sandbox {
+	t.Helper()
+	return need(s.e.CreateContainer(t.Context(), engine.SandboxRequest{ContainerID: name, Publish: publish},
+		[]engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: name}}}))(t)
+}
+
+// join joins a container to a network.
+func (s *site) join(t *testing.T, container, network string) {
+	t.Helper()
+	n := need(s.e.NetworkByName(network))(t)
+	ep := need(n.CreateEndpoint(t.Context(), engine.EndpointRequest{Name: container + "-" + network}))(t)
+	if err := ep.Join(t.Context(), need(s.e.SandboxByContainer(container))(t), engine.JoinRequest{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// leave takes a container off a network.
+func (s *site) leave(t *testing.T, container, network string) {
+	t.Helper()
+	sb := need(s.e.SandboxByContainer(container))(t)
+	for _, ep := range sb.Endpoints() {
+		if ep.Network().Name() == network {
+			if err := ep.Leave(t.Context(), sb); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// published are the ports of a container, "host first-last how".
+func (s *site) published(t *testing.T, container string) []engine.PublishedPort {
+	t.Helper()
+	return need(s.e.SandboxByContainer(container))(t).Published()
+}
+
+func samePorts(t *testing.T, when string, want, got []engine.PublishedPort) {
+	t.Helper()
+	opts := []cmp.Option{cmpopts.EquateComparable(netip.Addr{}), cmpopts.IgnoreFields(model.Port{}, "Addr")}
+	if diff := cmp.Diff(want, got, opts...); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", when, diff)
+	}
+}
+
+func wish(host string, first, last, port uint16) model.Publish {
+	p := model.Publish{Proto: uint8(types.TCP), First: first, Last: last, Port: port, PortLast: port}
+	if host != "" {
+		p.Host = netip.MustParseAddr(host)
+	}
+	return p
+}
+
+// Several wishes may lead to one port of the container. Each has after a start what it
+// had before: what it keeps and lets go of later shows that.
+func TestRestoreWishesOfOnePort(t *testing.T) {
+	span := wish("", 9000, 9003, 80)
+	span.PortLast = 83
+	for _, tt := range []struct {
+		name    string
+		binding string
+		wishes  []model.Publish
+	}{
+		{"all addresses and one", "", []model.Publish{wish("", 8080, 8080, 80), wish("127.0.0.1", 8080, 8080, 80)}},
+		{"all addresses and ::1", "", []model.Publish{wish("", 8080, 8080, 80), wish("::1", 8080, 8080, 80)}},
+		{"one address before all", "", []model.Publish{wish("127.0.0.1", 8080, 8080, 80), wish("", 8080, 8080, 80)}},
+		{"a choice and one of its ports elsewhere", "", []model.Publish{wish("", 7006, 7010, 80), wish("127.0.0.1", 7008, 7008, 80)}},
+		{"a free port and one elsewhere", "", []model.Publish{wish("", 0, 0, 80), wish("127.0.0.1", 8080, 8080, 80)}},
+		{"a range and its first port", "", []model.Publish{span, wish("127.0.0.1", 9000, 9000, 80), wish("127.0.0.1", 0, 0, 80)}},
+		{"free ports", "", []model.Publish{wish("", 0, 0, 80), wish("", 0, 0, 80), wish("", 0, 0, 80)}},
+		{"the network's address and the same by name", "127.0.0.1", []model.Publish{wish("127.0.0.1", 0, 0, 80), wish("", 9000, 9000, 80)}},
+		{"the same by name and the network's address", "127.0.0.1", []model.Publish{wish("", 9000, 9000, 80), wish("127.0.0.1", 0, 0, 80)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t, &enginetest.Kernel{})
+			options := map[string]string{}
+			if tt.binding != "" {
+				options["com.docker.network.bridge.host_binding_ipv4"] = tt.binding
+			}
+			s.network(t, "y", nil)
+			s.container(t, "c1", s.network(t, "x", options), tt.wishes...)
+			want := s.published(t, "c1")
+			s.start(t)
+			if s.log.Len() > 0 {
+				t.Errorf("the start says:\n%s", &s.log)
+			}
+			samePorts(t, "after the start", want, s.published(t, "c1"))
+			s.join(t, "c1", "y")
+			samePorts(t, "after a join", want, s.published(t, "c1"))
+			s.leave(t, "c1", "y")
+			s.leave(t, "c1", "x")
+			s.join(t, "c1", "x")
+			samePorts(t, "after it left and joined", want, s.published(t, "c1"))
+			if err := need(s.e.SandboxByContainer("c1"))(t).Delete(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range want {
+				if owner, ok := s.space.Owner(p.Port.Proto, p.Port.Host, p.Port.First); ok {
+					t.Errorf("%s is still allocated to %s", p.Port.Key(), owner)
+				}
+			}
+			if slices.ContainsFunc(want, func(p engine.PublishedPort) bool { return p.How == hostport.Checked }) {
+				t.Errorf("not all were held: %+v", want)
+			}
+		})
+	}
+}
