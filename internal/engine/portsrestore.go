@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 
+	"github.com/libnetwork/libnetwork/internal/hostport"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -33,10 +34,12 @@ func (b *portBook) restore(ctx context.Context, k Kernel, view model.View) error
 				errs = append(errs, err)
 				continue
 			}
-			c, err := k.Hold(ctx, q)
+			c, err := k.Resume(ctx, q)
 			if err != nil {
 				errs = append(errs, err)
-				c = nil
+				if c = nil; !errors.As(err, new(types.ForbiddenError)) {
+					c = noted(hostport.Checked) // not held, but nobody has it
+				}
 			}
 			g.first, g.last = q.First, q.Last
 			g.hosts = append(g.hosts, held{q.Host, c})

@@ -2,10 +2,14 @@ package engine_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -163,6 +167,97 @@ func TestRestoreWishesOfOnePort(t *testing.T) {
 			}
 			if slices.ContainsFunc(want, func(p engine.PublishedPort) bool { return p.How == hostport.Checked }) {
 				t.Errorf("not all were held: %+v", want)
+			}
+		})
+	}
+}
+
+// keeper gives out as many sockets as it is told, and knows addresses that the host
+// has not.
+type keeper struct {
+	*enginetest.Kernel
+	limit int
+	away  netip.Addr
+	fails error // of what is resumed
+
+	mu   sync.Mutex // guards the following
+	held map[string]bool
+}
+
+func (k *keeper) Hold(_ context.Context, p model.Port) (hostport.Kept, error) {
+	if p.Host == k.away {
+		return nil, types.BadRequestErrorf("%s: this host does not have the address", p.Key())
+	}
+	return k.keep(p), nil
+}
+
+func (k *keeper) Resume(_ context.Context, p model.Port) (hostport.Kept, error) {
+	if k.fails != nil {
+		return nil, k.fails
+	}
+	return k.keep(p), nil
+}
+
+func (k *keeper) keep(p model.Port) hostport.Kept {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil {
+		k.held = make(map[string]bool)
+	}
+	if len(k.held) >= k.limit {
+		return free(hostport.Checked)
+	}
+	k.held[p.Key()] = true
+	return &keptPort{k, p.Key()}
+}
+
+type free hostport.How
+
+func (free) Close() error        { return nil }
+func (f free) How() hostport.How { return hostport.How(f) }
+
+type keptPort struct {
+	k   *keeper
+	key string
+}
+
+func (p *keptPort) How() hostport.How { return hostport.Held }
+
+func (p *keptPort) Close() error {
+	p.k.mu.Lock()
+	defer p.k.mu.Unlock()
+	delete(p.k.held, p.key)
+	return nil
+}
+
+// A port is held after a start also where the host gets its address later. Of one that
+// cannot be held for another reason than that somebody has it, nobody says so.
+func TestRestoreOnAnAddressThatIsAway(t *testing.T) {
+	for _, host := range []string{"192.0.2.1", "2001:db8::1"} {
+		t.Run(host, func(t *testing.T) {
+			k := &keeper{Kernel: &enginetest.Kernel{}, limit: 9}
+			s := newSite(t, k)
+			n := s.network(t, "x", nil)
+			s.container(t, "c1", n, wish(host, 8080, 8080, 80))
+			want := s.published(t, "c1")
+			k.away = netip.MustParseAddr(host)
+			s.start(t)
+			if s.log.Len() > 0 {
+				t.Errorf("the start says:\n%s", &s.log)
+			}
+			samePorts(t, "after the start", want, s.published(t, "c1"))
+			_, err := s.e.CreateContainer(t.Context(), engine.SandboxRequest{ContainerID: "c2", Publish: []model.Publish{wish(host, 8081, 8081, 80)}},
+				[]engine.AttachRequest{{Network: need(s.e.NetworkByName("x"))(t), Endpoint: engine.EndpointRequest{Name: "c2"}}})
+			if !errors.As(err, new(types.BadRequestError)) {
+				t.Errorf("a new publication: %v", err)
+			}
+			k.fails = errors.New("too many open files")
+			s.start(t)
+			if !strings.Contains(s.log.String(), k.fails.Error()) {
+				t.Errorf("the log does not say why a port is not held:\n%s", &s.log)
+			}
+			if got := s.published(t, "c1"); len(got) != 1 || got[0].How != hostport.Checked {
+				t.Errorf("published are %+v", got)
 			}
 		})
 	}

@@ -33,6 +33,10 @@ func (k *busyKernel) Hold(ctx context.Context, p model.Port) (hostport.Kept, err
 	return k.Kernel.Hold(ctx, p)
 }
 
+func (k *busyKernel) Resume(ctx context.Context, p model.Port) (hostport.Kept, error) {
+	return k.Hold(ctx, p)
+}
+
 func TestPortTakenWhileDown(t *testing.T) {
 	data, run := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "run")
 	k := &busyKernel{Kernel: &enginetest.Kernel{}}

@@ -71,6 +71,17 @@ func (o *Hold) How() How { return o.how }
 // listen are found there on Linux 6.8 and later. Where the kernel has no sockets of
 // the protocol, nobody can be in the way.
 func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
+	return h.reserve(ctx, bind, proto, host, first, last)
+}
+
+// Resume is Reserve for ports that were published before. The host may get their
+// address later: one of IPv6 is not to be had while the kernel looks for duplicates, and
+// one from DHCP comes when it comes.
+func (h *Holder) Resume(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
+	return h.reserve(ctx, bindFree, proto, host, first, last)
+}
+
+func (h *Holder) reserve(ctx context.Context, bind bindFunc, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	host = host.Unmap()
 	if err := valid(proto, []netip.Addr{host}, first, last); err != nil {
 		return nil, err
@@ -84,7 +95,7 @@ func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, firs
 	if first != last {
 		return h.checkRange(ctx, proto, host, first, last)
 	}
-	hold, err := h.take(proto, host, first)
+	hold, err := h.takeBy(bind, proto, host, first)
 	if err != nil {
 		return nil, h.explain(ctx, proto, host, first, err)
 	}
@@ -93,6 +104,13 @@ func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, firs
 
 // take binds a port, and keeps the socket if there may be one more.
 func (h *Holder) take(proto uint8, host netip.Addr, port uint16) (*Hold, error) {
+	return h.takeBy(bind, proto, host, port)
+}
+
+// bindFunc opens a socket that has a port and takes no packet.
+type bindFunc func(proto uint8, host netip.Addr, port uint16, share bool) (int, error)
+
+func (h *Holder) takeBy(bind bindFunc, proto uint8, host netip.Addr, port uint16) (*Hold, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	at := place{proto, port}
@@ -157,8 +175,21 @@ func (o *Hold) Close() error {
 	return err
 }
 
-// bind opens a socket that has the port and takes no packet.
+// bind is a bindFunc for addresses that the host has.
 func bind(proto uint8, host netip.Addr, port uint16, share bool) (int, error) {
+	return open(proto, host, port, options(proto, host.Is6(), share))
+}
+
+// bindFree is a bindFunc for all addresses.
+func bindFree(proto uint8, host netip.Addr, port uint16, share bool) (int, error) {
+	free := option{unix.IPPROTO_IP, unix.IP_FREEBIND}
+	if host.Is6() {
+		free = option{unix.IPPROTO_IPV6, unix.IPV6_FREEBIND}
+	}
+	return open(proto, host, port, append(options(proto, host.Is6(), share), free))
+}
+
+func open(proto uint8, host netip.Addr, port uint16, set []option) (int, error) {
 	family, kind := unix.AF_INET, unix.SOCK_STREAM
 	var sa unix.Sockaddr
 	if host.Is6() {
@@ -182,7 +213,7 @@ func bind(proto uint8, host netip.Addr, port uint16, share bool) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if err := prepare(fd, proto, host.Is6(), share); err != nil {
+	if err := prepare(fd, proto, set); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
@@ -208,8 +239,10 @@ func bind(proto uint8, host netip.Addr, port uint16, share bool) (int, error) {
 	return fd, nil
 }
 
-func prepare(fd int, proto uint8, v6, share bool) error {
-	type option struct{ level, name int }
+// option is a socket option that is switched on.
+type option struct{ level, name int }
+
+func options(proto uint8, v6, share bool) []option {
 	var set []option
 	if v6 {
 		set = append(set, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY})
@@ -222,6 +255,10 @@ func prepare(fd int, proto uint8, v6, share bool) error {
 	if share {
 		set = append(set, option{unix.SOL_SOCKET, unix.SO_REUSEPORT})
 	}
+	return set
+}
+
+func prepare(fd int, proto uint8, set []option) error {
 	for _, o := range set {
 		if err := unix.SetsockoptInt(fd, o.level, o.name, 1); err != nil {
 			return os.NewSyscallError("setsockopt", err)

@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -248,6 +250,76 @@ func TestReserveErrors(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A port that was published before is held on an address that the host has not, and
+// serves it as soon as it comes.
+func TestResumeBeforeTheAddress(t *testing.T) {
+	for _, addr := range []string{"192.0.2.1", "2001:db8::1"} {
+		for _, proto := range []uint8{tcp, udp} {
+			t.Run(fmt.Sprintf("%d %s", proto, addr), func(t *testing.T) {
+				nstest.Run(t, func() {
+					var h hostport.Holder
+					at := netip.AddrPortFrom(netip.MustParseAddr(addr), 8080)
+					hold, err := h.Resume(t.Context(), proto, at.Addr(), 8080, 8080)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer hold.Close()
+					if hold.How() != hostport.Held {
+						t.Errorf("it is %s", hold.How())
+					}
+					f, err := h.Serve(proto, at)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer f.Close()
+					if out, err := exec.Command("ip", "addr", "add", addr, "dev", "lo").CombinedOutput(); err != nil {
+						t.Fatalf("ip addr add: %v: %s", err, out)
+					}
+					for range 100 { // the kernel takes its time
+						if err = reach(proto, at, f); err == nil {
+							break
+						}
+						time.Sleep(50 * time.Millisecond)
+					}
+					if err != nil {
+						t.Errorf("with the address: %v", err)
+					}
+					if _, err := foreign(proto, at.String(), true); !errors.Is(err, unix.EADDRINUSE) {
+						t.Errorf("a foreign listener got %v, want EADDRINUSE", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// reach connects to a socket, or sends it a datagram that it gets.
+func reach(proto uint8, at netip.AddrPort, f *os.File) error {
+	if proto == tcp {
+		c, err := net.DialTimeout("tcp", at.String(), time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	c, err := net.Dial("udp", at.String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("hello")); err != nil {
+		return err
+	}
+	in, err := net.FilePacketConn(f)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_ = in.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _, err = in.ReadFrom(make([]byte, 8))
+	return err
 }
 
 func TestReserveLimit(t *testing.T) {

@@ -31,6 +31,11 @@ func (h *Holder) Busy(context.Context, uint8, []netip.Addr) (map[uint16]bool, er
 	return nil, types.NotImplementedErrorf("listing sockets needs Linux")
 }
 
+// Resume returns an error of class NotImplemented.
+func (h *Holder) Resume(context.Context, uint8, netip.Addr, uint16, uint16) (*Hold, error) {
+	return nil, types.NotImplementedErrorf("holding host ports needs Linux")
+}
+
 // Close does nothing.
 func (o *Hold) Close() error { return nil }
 

@@ -256,6 +256,15 @@ func (k *Kernel) BusyPorts(ctx context.Context, proto uint8, hosts []netip.Addr)
 	return k.ports.Busy(ctx, proto, hosts)
 }
 
+// Resume takes a port of the host again.
+func (k *Kernel) Resume(ctx context.Context, p model.Port) (hostport.Kept, error) {
+	kept, err := k.ports.Resume(ctx, p.Proto, p.Host, p.First, p.Last)
+	if err != nil {
+		return nil, err
+	}
+	return kept, nil
+}
+
 // Listen opens the sockets of a DNS server inside a namespace.
 func (k *Kernel) Listen(path string, addr netip.AddrPort) (net.PacketConn, net.Listener, error) {
 	ns, err := k.space(path)

@@ -190,6 +190,11 @@ func (k *Kernel) BusyPorts(context.Context, uint8, []netip.Addr) (map[uint16]boo
 	return maps.Clone(k.busy), nil
 }
 
+// Resume is Hold.
+func (k *Kernel) Resume(ctx context.Context, p model.Port) (hostport.Kept, error) {
+	return k.Hold(ctx, p)
+}
+
 type portHold struct{}
 
 func (portHold) Close() error      { return nil }
