@@ -394,6 +394,10 @@ func (s *Sandbox) publish(after model.View, res *resolver, ports *settlement) {
 		s.e.noteLinks(s)
 	}
 	ports.done()
+	if len(ports.gained) > 0 {
+		// What the process should have served all along is none of what has changed.
+		s.e.logErr("forward ports of container "+after.Sandbox.ContainerID, after.Sandbox.ID, s.e.resumeForwards(s.e.ctx, s))
+	}
 	if res != nil {
 		s.startResolver(res)
 	} else if changed {

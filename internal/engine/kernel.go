@@ -37,8 +37,8 @@ type Kernel interface {
 	Hold(ctx context.Context, p model.Port) (hostport.Kept, error)
 	// BusyPorts returns the ports that other programs have on one of the addresses.
 	BusyPorts(ctx context.Context, proto uint8, hosts []netip.Addr) (map[uint16]bool, error)
-	// Resume is Hold for what was published before, at a start: also where the host
-	// does not have the address, or not yet.
+	// Resume is Hold for what was published before: also where the host does not have
+	// the address, or not yet. A port that is Forwarded is held whatever the limit.
 	Resume(ctx context.Context, p model.Port) (hostport.Kept, error)
 	// Listen opens the sockets of an embedded DNS server inside a namespace. An
 	// address that somebody else has is a Forbidden error.

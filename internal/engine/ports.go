@@ -86,6 +86,8 @@ type settlement struct {
 	// careful says that a port was chosen before that others have: now they are asked
 	// for theirs first.
 	careful bool
+	// gained are sockets that are new for ports that the sandbox has.
+	gained []hostport.Kept
 }
 
 const ephemeralTries = 10
@@ -320,7 +322,7 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 	var missing []target
 	for _, t := range to {
 		if c, ok := had.hosts.get(t.host); ok {
-			g.hosts = append(g.hosts, held{t.host, c})
+			g.hosts = append(g.hosts, s.served(ctx, k, g, t, held{t.host, c}))
 		} else {
 			missing = append(missing, t)
 		}
@@ -458,16 +460,19 @@ func (s *settlement) done() {
 	if len(had) == 0 {
 		return
 	}
-	kept := make(map[keep]bool)
+	kept := make(map[spot]hostport.Kept)
 	for _, g := range s.grips {
 		for _, x := range g.hosts {
-			kept[keep{x, g.proto, g.first}] = true
+			kept[g.at(x)] = x.kept
 		}
 	}
 	for _, g := range had {
 		for _, x := range g.hosts {
-			if !kept[keep{x, g.proto, g.first}] {
+			c, ok := kept[g.at(x)]
+			if !ok {
 				_ = b.letGo(g, x)
+			} else if x.kept != nil && x.kept != c {
+				_ = x.kept.Close()
 			}
 		}
 	}
@@ -481,16 +486,22 @@ func (g grip) serves(p model.Publish) bool {
 		w.PortLast-w.Port == p.PortLast-p.Port
 }
 
-// keep names a hold among those of a sandbox.
-type keep struct {
-	held
-	proto uint8
-	first uint16
+// spot names a hold among those of a sandbox.
+type spot struct {
+	host        netip.Addr
+	proto       uint8
+	first, last uint16
 }
+
+func (g grip) at(x held) spot { return spot{x.host, g.proto, g.first, g.last} }
 
 // undo lets go of what the settlement took.
 func (s *settlement) undo() error {
 	var errs []error
+	for _, c := range s.gained {
+		errs = append(errs, c.Close())
+	}
+	s.gained = nil
 	for _, g := range s.fresh {
 		for _, x := range g.hosts {
 			errs = append(errs, s.book.letGo(g, x))

@@ -470,27 +470,42 @@ func (e *Engine) resumeForwards(ctx context.Context, s *Sandbox) error {
 	return errors.Join(errs...)
 }
 
-// resumeAll takes up what all sandboxes need of this process, as many at a time as
-// there are processors: they do not know of each other.
+// resumeAll takes up what all sandboxes need of this process: the host ports that it
+// serves, and then all else.
 func (e *Engine) resumeAll(ctx context.Context) {
+	all := e.Sandboxes()
+	rest := make([]func() error, len(all))
+	eachAtOnce(all, func(i int, s *Sandbox) {
+		var err error
+		rest[i], err = e.ports.restore(ctx, e.kernel, *s.View())
+		e.logErr("hold ports of container "+s.ContainerID(), s.ID(), err)
+	})
+	eachAtOnce(all, func(i int, s *Sandbox) {
+		e.logErr("hold ports of container "+s.ContainerID(), s.ID(), rest[i]())
+		e.repairFiles(s)
+		e.resume(ctx, s)
+	})
+}
+
+// eachAtOnce does something for all sandboxes, as many at a time as there are
+// processors: they do not know of each other.
+func eachAtOnce(all []*Sandbox, do func(int, *Sandbox)) {
 	var wg sync.WaitGroup
 	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for _, s := range e.Sandboxes() {
+	for i, s := range all {
 		turns <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turns }()
-			e.repairFiles(s)
-			e.resume(ctx, s)
+			do(i, s)
 		})
 	}
 	wg.Wait()
 }
 
-// resume takes up what a sandbox needs of this process: its host ports and its
-// DNS server.
+// resume takes up what a sandbox needs of this process: the forwards of its host
+// ports, which are held, and its DNS server.
 func (e *Engine) resume(ctx context.Context, s *Sandbox) {
 	rec := s.Record()
-	e.logErr("hold ports of container "+rec.ContainerID, rec.ID, e.ports.restore(ctx, e.kernel, *s.View()))
 	e.logErr("forward ports of container "+rec.ContainerID, rec.ID, e.resumeForwards(ctx, s))
 	if rec.Resolver == 0 || rec.Host {
 		return

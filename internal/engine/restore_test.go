@@ -66,6 +66,13 @@ func (s *site) network(t *testing.T, name string, options map[string]string) *en
 	return need(s.e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: bridge.Type, Name: name, Options: options}))(t)
 }
 
+func (s *site) dualNetwork(t *testing.T, name string) *engine.Network {
+	t.Helper()
+	return need(s.e.CreateNetwork(t.Context(), engine.NetworkRequest{
+		Driver: bridge.Type, Name: name, IPv6: true, IPAM: model.IPAM{Conf6: []model.IPAMConf{{Pool: "fd00:9::/64"}}},
+	}))(t)
+}
+
 func (s *site) container(t *testing.T, name string, n *engine.Network, publish ...model.Publish) *engine.Sandbox {
 	t.Helper()
 	return need(s.e.CreateContainer(t.Context(), engine.SandboxRequest{ContainerID: name, Publish: publish},
@@ -188,23 +195,23 @@ func (k *keeper) Hold(_ context.Context, p model.Port) (hostport.Kept, error) {
 	if p.Host == k.away {
 		return nil, types.BadRequestErrorf("%s: this host does not have the address", p.Key())
 	}
-	return k.keep(p), nil
+	return k.keep(p, false), nil
 }
 
 func (k *keeper) Resume(_ context.Context, p model.Port) (hostport.Kept, error) {
 	if k.fails != nil {
 		return nil, k.fails
 	}
-	return k.keep(p), nil
+	return k.keep(p, p.Forwarded()), nil
 }
 
-func (k *keeper) keep(p model.Port) hostport.Kept {
+func (k *keeper) keep(p model.Port, must bool) hostport.Kept {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.held == nil {
 		k.held = make(map[string]bool)
 	}
-	if len(k.held) >= k.limit {
+	if len(k.held) >= k.limit && !must {
 		return free(hostport.Checked)
 	}
 	k.held[p.Key()] = true
@@ -261,4 +268,83 @@ func TestRestoreOnAnAddressThatIsAway(t *testing.T) {
 			}
 		})
 	}
+}
+
+func hows(ports []engine.PublishedPort) string {
+	var out []string
+	for _, p := range ports {
+		out = append(out, netip.AddrPortFrom(p.Port.Host, p.Port.First).String()+" "+string(p.How))
+	}
+	return strings.Join(out, ", ")
+}
+
+// There may be fewer sockets than ports. Those come first that the process serves, and
+// what nothing but the process can serve always has one.
+func TestServedPortsHaveSockets(t *testing.T) {
+	check := func(t *testing.T, s *site, when, want string) {
+		t.Helper()
+		if got := hows(s.published(t, "c1")); got != want {
+			t.Errorf("%s published are %s, want %s", when, got, want)
+		}
+	}
+	emptied := func(t *testing.T, s *site, k *keeper) {
+		t.Helper()
+		if err := need(s.e.SandboxByContainer("c1"))(t).Delete(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(k.held) > 0 {
+			t.Errorf("still held: %v", k.held)
+		}
+	}
+	t.Run("at a start with a lower limit", func(t *testing.T) {
+		k := &keeper{Kernel: &enginetest.Kernel{}, limit: 9}
+		s := newSite(t, k)
+		s.container(t, "c1", s.network(t, "x", nil),
+			wish("127.0.0.1", 8080, 8080, 80), wish("127.0.0.1", 8081, 8081, 80), wish("2001:db8::1", 8082, 8082, 80), wish("::1", 8083, 8083, 80))
+		k.limit = 1
+		s.start(t)
+		check(t, s, "after the start", "127.0.0.1:8080 checked, 127.0.0.1:8081 checked, [2001:db8::1]:8082 forwarded, [::1]:8083 forwarded")
+		emptied(t, s, k)
+	})
+	t.Run("at a start beside a rule", func(t *testing.T) {
+		k := &keeper{Kernel: &enginetest.Kernel{}, limit: 1}
+		s := newSite(t, k)
+		s.container(t, "c1", s.dualNetwork(t, "x"), wish("127.0.0.1", 8080, 8080, 80), wish("", 8081, 8081, 80))
+		s.start(t)
+		check(t, s, "after the start", "127.0.0.1:8080 checked, 0.0.0.0:8081 checked, [::]:8081 held")
+		emptied(t, s, k)
+	})
+	t.Run("when the rule goes with its network", func(t *testing.T) {
+		k := &keeper{Kernel: &enginetest.Kernel{}}
+		s := newSite(t, k)
+		s.network(t, "y", nil)
+		s.container(t, "c1", s.dualNetwork(t, "x"), wish("2001:db8::1", 8080, 8080, 80))
+		s.join(t, "c1", "y")
+		check(t, s, "with a rule", "[2001:db8::1]:8080 checked")
+		s.leave(t, "c1", "x")
+		check(t, s, "without", "[2001:db8::1]:8080 forwarded")
+		emptied(t, s, k)
+	})
+	t.Run("with the next change after a start at which another program had it", func(t *testing.T) {
+		k := &keeper{Kernel: &enginetest.Kernel{}, limit: 9}
+		s := newSite(t, k)
+		s.network(t, "y", nil)
+		s.container(t, "c1", s.network(t, "x", nil), wish("::1", 8080, 8080, 80))
+		k.fails = types.ForbiddenErrorf("in use")
+		s.start(t)
+		s.join(t, "c1", "y")
+		check(t, s, "after the start", "[::1]:8080 taken")
+		k.fails = nil
+		served := false
+		k.Fail = func(op string, o model.Object) error {
+			served = served || op == "create" && o.Order() == model.OrderForward
+			return nil
+		}
+		s.leave(t, "c1", "y")
+		check(t, s, "after a change", "[::1]:8080 forwarded")
+		if !served {
+			t.Error("nobody serves the port")
+		}
+		emptied(t, s, k)
+	})
 }

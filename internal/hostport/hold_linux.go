@@ -71,17 +71,17 @@ func (o *Hold) How() How { return o.how }
 // listen are found there on Linux 6.8 and later. Where the kernel has no sockets of
 // the protocol, nobody can be in the way.
 func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
-	return h.reserve(ctx, bind, proto, host, first, last)
+	return h.reserve(ctx, bind, false, proto, host, first, last)
 }
 
 // Resume is Reserve for ports that were published before. The host may get their
 // address later: one of IPv6 is not to be had while the kernel looks for duplicates, and
-// one from DHCP comes when it comes.
-func (h *Holder) Resume(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
-	return h.reserve(ctx, bindFree, proto, host, first, last)
+// one from DHCP comes when it comes. What must have a socket gets one beyond the limit.
+func (h *Holder) Resume(ctx context.Context, proto uint8, host netip.Addr, first, last uint16, must bool) (*Hold, error) {
+	return h.reserve(ctx, bindFree, must, proto, host, first, last)
 }
 
-func (h *Holder) reserve(ctx context.Context, bind bindFunc, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
+func (h *Holder) reserve(ctx context.Context, bind bindFunc, must bool, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	host = host.Unmap()
 	if err := valid(proto, []netip.Addr{host}, first, last); err != nil {
 		return nil, err
@@ -93,9 +93,9 @@ func (h *Holder) reserve(ctx context.Context, bind bindFunc, proto uint8, host n
 		return nil, err
 	}
 	if first != last {
-		return h.checkRange(ctx, proto, host, first, last)
+		return h.checkRange(ctx, bind, proto, host, first, last)
 	}
-	hold, err := h.takeBy(bind, proto, host, first)
+	hold, err := h.takeBy(bind, must, proto, host, first)
 	if err != nil {
 		return nil, h.explain(ctx, proto, host, first, err)
 	}
@@ -104,13 +104,13 @@ func (h *Holder) reserve(ctx context.Context, bind bindFunc, proto uint8, host n
 
 // take binds a port, and keeps the socket if there may be one more.
 func (h *Holder) take(proto uint8, host netip.Addr, port uint16) (*Hold, error) {
-	return h.takeBy(bind, proto, host, port)
+	return h.takeBy(bind, false, proto, host, port)
 }
 
 // bindFunc opens a socket that has a port and takes no packet.
 type bindFunc func(proto uint8, host netip.Addr, port uint16, share bool) (int, error)
 
-func (h *Holder) takeBy(bind bindFunc, proto uint8, host netip.Addr, port uint16) (*Hold, error) {
+func (h *Holder) takeBy(bind bindFunc, must bool, proto uint8, host netip.Addr, port uint16) (*Hold, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	at := place{proto, port}
@@ -138,7 +138,7 @@ func (h *Holder) takeBy(bind bindFunc, proto uint8, host netip.Addr, port uint16
 	if limit == 0 {
 		limit = DefaultLimit
 	}
-	if h.count >= limit {
+	if h.count >= limit && !must {
 		if h.checked == nil {
 			h.checked = &Hold{h: h, fd: -1, how: Checked}
 		}
@@ -305,9 +305,9 @@ func inUse(ctx context.Context, what string, socks []socket, cause error) error 
 }
 
 // checkRange asks for all sockets once and says which port of a range is taken.
-func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
+func (h *Holder) checkRange(ctx context.Context, bind bindFunc, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	hold := &Hold{h: h, proto: proto, port: first, fd: -1, how: Checked}
-	if err := local(host); err != nil {
+	if err := local(bind, host); err != nil {
 		return nil, h.explain(ctx, proto, host, first, err)
 	}
 	socks, err := sockets(ctx, proto, host, 0)
@@ -323,7 +323,7 @@ func (h *Holder) checkRange(ctx context.Context, proto uint8, host netip.Addr, f
 }
 
 // local fails as a bind does where the host does not have the address.
-func local(host netip.Addr) error {
+func local(bind bindFunc, host netip.Addr) error {
 	if host.IsUnspecified() {
 		return nil
 	}

@@ -261,7 +261,7 @@ func TestResumeBeforeTheAddress(t *testing.T) {
 				nstest.Run(t, func() {
 					var h hostport.Holder
 					at := netip.AddrPortFrom(netip.MustParseAddr(addr), 8080)
-					hold, err := h.Resume(t.Context(), proto, at.Addr(), 8080, 8080)
+					hold, err := h.Resume(t.Context(), proto, at.Addr(), 8080, 8080, false)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -274,6 +274,9 @@ func TestResumeBeforeTheAddress(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer f.Close()
+					if _, err := h.Resume(t.Context(), proto, at.Addr(), 9000, 9009, false); err != nil {
+						t.Errorf("a range: %v", err)
+					}
 					if out, err := exec.Command("ip", "addr", "add", addr, "dev", "lo").CombinedOutput(); err != nil {
 						t.Fatalf("ip addr add: %v: %s", err, out)
 					}
@@ -320,6 +323,22 @@ func reach(proto uint8, at netip.AddrPort, f *os.File) error {
 	_ = in.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	_, _, err = in.ReadFrom(make([]byte, 8))
 	return err
+}
+
+func TestResumeBeyondTheLimit(t *testing.T) {
+	nstest.Run(t, func() {
+		h := hostport.Holder{Limit: -1}
+		for i, want := range []hostport.How{hostport.Checked, hostport.Held} {
+			hold, err := h.Resume(t.Context(), tcp, netip.IPv6Unspecified(), uint16(8000+i), uint16(8000+i), want == hostport.Held)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer hold.Close()
+			if hold.How() != want {
+				t.Errorf("it is %s, want %s", hold.How(), want)
+			}
+		}
+	})
 }
 
 func TestReserveLimit(t *testing.T) {

@@ -32,7 +32,7 @@ func (h *Holder) Busy(context.Context, uint8, []netip.Addr) (map[uint16]bool, er
 }
 
 // Resume returns an error of class NotImplemented.
-func (h *Holder) Resume(context.Context, uint8, netip.Addr, uint16, uint16) (*Hold, error) {
+func (h *Holder) Resume(context.Context, uint8, netip.Addr, uint16, uint16, bool) (*Hold, error) {
 	return nil, types.NotImplementedErrorf("holding host ports needs Linux")
 }
 

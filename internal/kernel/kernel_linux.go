@@ -258,7 +258,7 @@ func (k *Kernel) BusyPorts(ctx context.Context, proto uint8, hosts []netip.Addr)
 
 // Resume takes a port of the host again.
 func (k *Kernel) Resume(ctx context.Context, p model.Port) (hostport.Kept, error) {
-	kept, err := k.ports.Resume(ctx, p.Proto, p.Host, p.First, p.Last)
+	kept, err := k.ports.Resume(ctx, p.Proto, p.Host, p.First, p.Last, p.Forwarded())
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,13 @@ const (
 	protoUDP = 17
 )
 
+// Served says whether the process itself serves the port, be it beside a rule: if it
+// gets a socket.
+func (p Port) Served() bool {
+	single := p.First == p.Last && (p.Proto == protoTCP || p.Proto == protoUDP)
+	return single && (p.Forwarded() || p.Host == netip.IPv6Unspecified() || p.Proxy)
+}
+
 // objects are what a published port takes: a rule, a forward, or both. All
 // addresses of IPv6 have both where there are rules, since those do not reach ::1.
 func (p Port) objects() []Object {
@@ -65,7 +72,7 @@ func (p Port) objects() []Object {
 		host := p.Host.WithZone("") // rules know no zones
 		out = append(out, KeptPort{Proto: p.Proto, Host: netip.AddrPortFrom(host, p.First), Owner: p.Owner})
 	}
-	if single && (p.Forwarded() || all6 || p.Proxy) {
+	if p.Served() {
 		out = append(out, Forward{
 			Proto: p.Proto, Host: netip.AddrPortFrom(p.Host, p.First), Target: netip.AddrPortFrom(p.Addr, p.Port),
 			Owner: p.Owner, Beside: !p.Forwarded(),
