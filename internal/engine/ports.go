@@ -86,6 +86,8 @@ type settlement struct {
 	// careful says that a port was chosen before that others have: now they are asked
 	// for theirs first.
 	careful bool
+	// former is what it has for wishes that are no more.
+	former map[spot]hostport.Kept
 	// gained are sockets that are new for ports that the sandbox has.
 	gained []hostport.Kept
 }
@@ -271,7 +273,7 @@ func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View, car
 	s := b.none(sb.ID)
 	s.wishes, s.careful = sb.Publish, careful
 	had := b.of(sb.ID)
-	used := make([]bool, len(had))
+	found := s.find(had, sb.Publish)
 	s.grips = make([]grip, 0, len(sb.Publish))
 	s.published.Grow(len(sb.Publish)) // more on two families
 	for i, p := range sb.Publish {
@@ -280,8 +282,8 @@ func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View, car
 			return nil, errors.Join(err, s.undo())
 		}
 		var g grip
-		if j := find(had, used, i, p); j >= 0 {
-			g, used[j] = had[j], true
+		if j := found[i]; j >= 0 {
+			g = had[j]
 		}
 		g, err := s.grasp(ctx, k, p, to, g, sb.ContainerID)
 		if err != nil {
@@ -299,6 +301,31 @@ func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View, car
 		}
 	}
 	return s, nil
+}
+
+// find returns which grip serves each wish, -1 if none does. What is left the sandbox may
+// take once more: it may be a part of what it wishes now.
+func (s *settlement) find(had []grip, wishes []model.Publish) []int {
+	used := make([]bool, len(had))
+	found := make([]int, len(wishes))
+	for i, p := range wishes {
+		if found[i] = find(had, used, i, p); found[i] >= 0 {
+			used[found[i]] = true
+		}
+	}
+	for j, g := range had {
+		if used[j] {
+			continue
+		}
+		for _, x := range g.hosts {
+			if s.former == nil {
+				s.former = make(map[spot]hostport.Kept)
+			}
+			s.former[g.at(x)] = x.kept
+			s.book.space.Waive(g.proto, x.host, g.first, g.last)
+		}
+	}
+	return found
 }
 
 // find returns which of the unused grips serves a wish, -1 if none does. It is most
@@ -415,7 +442,11 @@ func (s *settlement) hold(ctx context.Context, k Kernel, g grip, to []target, ow
 	fresh := grip{proto: g.proto, first: g.first, last: g.last}
 	for _, t := range to {
 		h := t.host
-		c, err := k.Hold(ctx, model.Port{Proto: g.proto, Host: h, First: g.first, Last: g.last, Owner: owner})
+		var err error
+		c := s.former[g.at(held{host: h})]
+		if c == nil || c.How() != hostport.Held {
+			c, err = k.Hold(ctx, model.Port{Proto: g.proto, Host: h, First: g.first, Last: g.last, Owner: owner})
+		}
 		if err == nil && t.forwarded && c.How() != hostport.Held {
 			err = c.Close()
 			if err == nil && t.implied {
@@ -427,7 +458,7 @@ func (s *settlement) hold(ctx context.Context, k Kernel, g grip, to []target, ow
 		if err != nil {
 			s.book.space.Release(g.proto, hostsOf(to), g.first, g.last)
 			for _, x := range fresh.hosts {
-				err = errors.Join(err, x.kept.Close())
+				err = errors.Join(err, s.drop(fresh, x))
 			}
 			return fresh, err
 		}
@@ -468,10 +499,12 @@ func (s *settlement) done() {
 	}
 	for _, g := range had {
 		for _, x := range g.hosts {
-			c, ok := kept[g.at(x)]
-			if !ok {
-				_ = b.letGo(g, x)
-			} else if x.kept != nil && x.kept != c {
+			at := g.at(x)
+			c, ok := kept[at]
+			if _, former := s.former[at]; former || !ok {
+				b.space.Release(g.proto, []netip.Addr{x.host}, g.first, g.last)
+			}
+			if x.kept != nil && x.kept != c {
 				_ = x.kept.Close()
 			}
 		}
@@ -504,16 +537,20 @@ func (s *settlement) undo() error {
 	s.gained = nil
 	for _, g := range s.fresh {
 		for _, x := range g.hosts {
-			errs = append(errs, s.book.letGo(g, x))
+			s.book.space.Release(g.proto, []netip.Addr{x.host}, g.first, g.last)
+			errs = append(errs, s.drop(g, x))
 		}
 	}
 	s.fresh = nil
+	for at := range s.former {
+		s.book.space.Keep(at.proto, at.host, at.first, at.last)
+	}
 	return errors.Join(errs...)
 }
 
-func (b *portBook) letGo(g grip, x held) error {
-	b.space.Release(g.proto, []netip.Addr{x.host}, g.first, g.last)
-	if x.kept == nil {
+// drop closes what is new, unless it was taken over from a former wish.
+func (s *settlement) drop(g grip, x held) error {
+	if x.kept == s.former[g.at(x)] {
 		return nil
 	}
 	return x.kept.Close()
@@ -521,39 +558,6 @@ func (b *portBook) letGo(g grip, x held) error {
 
 // release lets go of all that a sandbox has.
 func (b *portBook) release(sandbox string) { b.none(sandbox).done() }
-
-// PublishedPort is a published port and how it is kept from other programs.
-type PublishedPort struct {
-	Port model.Port
-	How  hostport.How
-}
-
-// Published returns the ports that are published for the sandbox.
-func (s *Sandbox) Published() []PublishedPort {
-	type place struct {
-		proto uint8
-		host  netip.Addr
-		first uint16
-	}
-	how := make(map[place]hostport.How)
-	for _, g := range s.e.ports.of(s.ID()) {
-		for _, x := range g.hosts {
-			at := place{g.proto, x.host, g.first}
-			how[at] = x.how()
-		}
-	}
-	ports := s.Record().Published
-	out := make([]PublishedPort, ports.Len())
-	for i := range out {
-		p := ports.At(i)
-		h := cmp.Or(how[place{p.Proto, p.Host, p.First}], hostport.Checked)
-		if p.Forwarded() && h == hostport.Held {
-			h = hostport.Forwarded
-		}
-		out[i] = PublishedPort{p, h}
-	}
-	return out
-}
 
 // close lets go of everything at once.
 func (b *portBook) close() {

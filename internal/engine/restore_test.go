@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -347,4 +348,69 @@ func TestServedPortsHaveSockets(t *testing.T) {
 		}
 		emptied(t, s, k)
 	})
+}
+
+// New wishes may want other parts of what the sandbox has.
+func TestRefreshOfPortsThatOverlap(t *testing.T) {
+	span := func(first, last uint16) model.Publish {
+		return model.Publish{Proto: uint8(types.TCP), First: first, Last: last, Port: first, PortLast: last}
+	}
+	for _, tt := range []struct {
+		name     string
+		from, to model.Publish
+		want     string
+	}{
+		{"fewer of a range", span(19100, 19199), span(19100, 19150), "0.0.0.0:19100 held"},
+		{"more of a range", span(19100, 19150), span(19050, 19199), "0.0.0.0:19050 held"},
+		{"one of a range", span(19100, 19199), wish("", 19150, 19150, 80), "0.0.0.0:19150 held, [::]:19150 forwarded"},
+		{"any of a range", span(19100, 19199), wish("", 19110, 19111, 80), "0.0.0.0:19111 held, [::]:19111 forwarded"},
+		{"one of a choice", wish("", 19100, 19199, 80), wish("", 19100, 19100, 80), "0.0.0.0:19100 held, [::]:19100 forwarded"},
+		{"one address of all", wish("", 19100, 19100, 80), wish("::", 19100, 19100, 80), "[::]:19100 forwarded"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := &keeper{Kernel: &enginetest.Kernel{}, limit: 9}
+			s := newSite(t, k)
+			x := s.network(t, "x", nil)
+			sb := s.container(t, "c1", x, tt.from)
+			s.container(t, "c2", x, wish("127.0.0.1", 19000, 19000, 80))
+			before, held := s.published(t, "c1"), maps.Clone(k.held)
+			err := sb.Refresh(t.Context(), engine.SandboxRequest{Publish: []model.Publish{tt.to, wish("127.0.0.1", 19000, 19000, 80)}})
+			if !errors.As(err, new(types.ForbiddenError)) && !errors.As(err, new(hostport.ErrPortAlreadyAllocated)) {
+				t.Fatalf("with a port of another container: %v", err)
+			}
+			samePorts(t, "after a failure", before, s.published(t, "c1"))
+			if diff := cmp.Diff(held, k.held); diff != "" {
+				t.Errorf("held after a failure (-want +got):\n%s", diff)
+			}
+			if err := sb.Refresh(t.Context(), engine.SandboxRequest{Publish: []model.Publish{tt.to}}); err != nil {
+				t.Fatal(err)
+			}
+			if got := hows(s.published(t, "c1")); got != tt.want {
+				t.Errorf("published are %s, want %s", got, tt.want)
+			}
+			taken := func() (n int) {
+				for _, host := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+					for port := uint16(19000); port < 19300; port++ {
+						if _, ok := s.space.Owner(uint8(types.TCP), host, port); ok {
+							n++
+						}
+					}
+				}
+				return n
+			}
+			want := 0
+			for _, p := range s.published(t, "c1") {
+				want += int(p.Port.Last-p.Port.First) + 1
+			}
+			if got := taken(); got != want {
+				t.Errorf("%d ports are taken, want %d", got, want)
+			}
+			if err := sb.Delete(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := taken(); got != 0 || len(k.held) != 1 {
+				t.Errorf("%d ports are taken, held are %v", got, k.held)
+			}
+		})
+	}
 }

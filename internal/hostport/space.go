@@ -94,10 +94,17 @@ type Space struct {
 	low, high uint16
 
 	mu     sync.Mutex
-	taken  map[space]map[uint16]uint32 // port: number of its owner
+	taken  map[space]map[uint16]uint32 // port: number of its owner, with a flag
 	given  map[sequence]uint16         // the port given last
 	owners owners
 }
+
+// Flags beside the number of an owner.
+const (
+	waived uint32 = 1 << 31 // he may take the port once more
+	twice  uint32 = 1 << 30 // he has done so
+	number        = twice - 1
+)
 
 // owners gives numbers to owners, of whom there are few beside their ports: a
 // number makes an entry of a map less than half as large.
@@ -159,8 +166,8 @@ func (s *Space) Take(proto uint8, hosts []netip.Addr, first, last uint16, owner 
 	defer s.mu.Unlock()
 	for _, h := range hosts {
 		for p := int(first); p <= int(last); p++ {
-			if o, ok := s.taken[space{proto, h.Unmap()}][uint16(p)]; ok {
-				return ErrPortAlreadyAllocated{IP: h.Unmap(), Port: uint16(p), Owner: s.owners.list[o].name}
+			if who, free := s.freeLocked(space{proto, h.Unmap()}, uint16(p), owner); !free {
+				return ErrPortAlreadyAllocated{IP: h.Unmap(), Port: uint16(p), Owner: who}
 			}
 		}
 	}
@@ -200,7 +207,7 @@ func (s *Space) Next(proto uint8, hosts []netip.Addr, first, last uint16, n int,
 	for tried := 0; tried < starts; {
 		at %= starts
 		start := first + uint16(at)
-		if busy := s.busyLocked(proto, hosts, start, n, others); busy >= 0 {
+		if busy := s.busyLocked(proto, hosts, start, n, others, owner); busy >= 0 {
 			// Nothing that holds the busy port can do.
 			skip := min(busy+1, starts-at)
 			tried += skip
@@ -216,13 +223,13 @@ func (s *Space) Next(proto uint8, hosts []netip.Addr, first, last uint16, n int,
 }
 
 // busyLocked returns the offset of the last taken port, -1 if all n are free.
-func (s *Space) busyLocked(proto uint8, hosts []netip.Addr, start uint16, n int, others map[uint16]bool) int {
+func (s *Space) busyLocked(proto uint8, hosts []netip.Addr, start uint16, n int, others map[uint16]bool, owner string) int {
 	for i := n - 1; i >= 0; i-- {
 		if others[start+uint16(i)] {
 			return i
 		}
 		for _, h := range hosts {
-			if _, ok := s.taken[space{proto, h.Unmap()}][start+uint16(i)]; ok {
+			if _, free := s.freeLocked(space{proto, h.Unmap()}, start+uint16(i), owner); !free {
 				return i
 			}
 		}
@@ -230,31 +237,74 @@ func (s *Space) busyLocked(proto uint8, hosts []netip.Addr, start uint16, n int,
 	return -1
 }
 
+// freeLocked says who has a port, and whether owner can take it.
+func (s *Space) freeLocked(k space, port uint16, owner string) (who string, free bool) {
+	o, ok := s.taken[k][port]
+	if !ok {
+		return "", true
+	}
+	who = s.owners.list[o&number].name
+	return who, o&waived != 0 && who == owner
+}
+
 func (s *Space) takeLocked(proto uint8, hosts []netip.Addr, first, last uint16, owner string) {
-	number := s.owners.number(owner)
+	num := s.owners.number(owner)
 	for _, h := range hosts {
 		k := space{proto, h.Unmap()}
 		if s.taken[k] == nil {
 			s.taken[k] = make(map[uint16]uint32, int(last-first)+1)
 		}
 		for p := int(first); p <= int(last); p++ {
-			if _, ok := s.taken[k][uint16(p)]; !ok { // a host may be named twice
-				s.taken[k][uint16(p)] = number
-				s.owners.list[number].ports++
+			switch o, ok := s.taken[k][uint16(p)]; {
+			case !ok:
+				s.taken[k][uint16(p)] = num
+			case o&waived != 0:
+				s.taken[k][uint16(p)] = num | twice
+			default:
+				continue // a host may be named twice
 			}
+			s.owners.list[num].ports++
 		}
 	}
 }
 
-// Release gives ports back. What is not taken is no error.
+// Waive says that the owner of ports is about to give them back: until then he, and
+// nobody else, may take each once more, as a part of something else.
+func (s *Space) Waive(proto uint8, host netip.Addr, first, last uint16) {
+	s.flag(proto, host, first, last, func(o uint32) uint32 { return o | waived })
+}
+
+// Keep takes Waive back.
+func (s *Space) Keep(proto uint8, host netip.Addr, first, last uint16) {
+	s.flag(proto, host, first, last, func(o uint32) uint32 { return o &^ waived })
+}
+
+func (s *Space) flag(proto uint8, host netip.Addr, first, last uint16, as func(uint32) uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ports := s.taken[space{proto, host.Unmap()}]
+	for p := int(first); p <= int(last); p++ {
+		if o, ok := ports[uint16(p)]; ok {
+			ports[uint16(p)] = as(o)
+		}
+	}
+}
+
+// Release gives ports back: what was taken twice, once. What is not taken is no error.
 func (s *Space) Release(proto uint8, hosts []netip.Addr, first, last uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range hosts {
 		k := space{proto, h.Unmap()}
 		for p := int(first); p <= int(last); p++ {
-			if o, ok := s.taken[k][uint16(p)]; ok {
-				s.owners.leave(o)
+			o, ok := s.taken[k][uint16(p)]
+			if !ok {
+				continue
+			}
+			s.owners.leave(o & number)
+			if o&twice != 0 {
+				s.taken[k][uint16(p)] = o & number
+			} else {
 				delete(s.taken[k], uint16(p))
 			}
 		}
@@ -281,7 +331,7 @@ func (s *Space) Owner(proto uint8, host netip.Addr, port uint16) (string, bool) 
 	if !ok {
 		return "", false
 	}
-	return s.owners.list[o].name, true
+	return s.owners.list[o&number].name, true
 }
 
 // valid says what is wrong with a request.

@@ -194,6 +194,59 @@ func TestSpaceNext(t *testing.T) {
 	})
 }
 
+func TestSpaceWaive(t *testing.T) {
+	host := netip.MustParseAddr("0.0.0.0")
+	hosts := []netip.Addr{host}
+	s := hostport.NewSpace(100, 103)
+	take := func(first, last uint16, owner string) bool { return s.Take(6, hosts, first, last, owner) == nil }
+	owned := func(want string) {
+		t.Helper()
+		got := ""
+		for p := uint16(99); p <= 104; p++ {
+			if who, ok := s.Owner(6, host, p); ok {
+				got += who
+			} else {
+				got += "-"
+			}
+		}
+		if got != want {
+			t.Errorf("ports 99 to 104 belong to %s, want %s", got, want)
+		}
+	}
+	if !take(100, 103, "a") {
+		t.Fatal("the first has nothing")
+	}
+	s.Waive(6, host, 100, 103)
+	if take(101, 101, "b") {
+		t.Error("somebody else got a port that its owner has not given back")
+	}
+	if !take(99, 101, "a") || take(101, 101, "a") {
+		t.Error("the owner got ports of his not at all, or twice")
+	}
+	if p, err := s.Next(6, hosts, 0, 0, 1, nil, "a"); err != nil || p != 102 {
+		t.Errorf("chosen is %d, %v, want 102", p, err)
+	}
+	s.Release(6, hosts, 102, 102)
+	s.Release(6, hosts, 99, 101)
+	s.Keep(6, host, 100, 103)
+	owned("-aaaa-")
+	if take(103, 103, "a") {
+		t.Error("the owner got a port that he keeps")
+	}
+	s.Waive(6, host, 100, 103)
+	if !take(99, 101, "a") {
+		t.Error("the owner did not get ports of his")
+	}
+	s.Release(6, hosts, 100, 103)
+	owned("aaa---")
+	s.Release(6, hosts, 99, 101)
+	owned("------")
+	if !take(99, 104, "b") {
+		t.Error("not all are free")
+	}
+	owned("bbbbbb")
+}
+
 func BenchmarkSpaceNext(b *testing.B) {
 	s := hostport.NewSpace(0, 0)
 	host := addrs("0.0.0.0")
