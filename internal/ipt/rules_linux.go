@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -298,8 +297,11 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 			// The host would send its answer to :: by the default route.
 			raw = append(raw, f.rule(chainSource, n.ID, in, "-s ::/128 -p ipv6-icmp -m icmp6 --icmpv6-type 128", drop))
 		}
-		for _, p := range append(slices.Clone(c.Subnets), f.unrouted()...) {
+		for _, p := range c.Subnets {
 			raw = append(raw, f.rule(chainSource, n.ID, in, "-s "+p.String(), "-j RETURN"))
+		}
+		for _, source := range f.unrouted() {
+			raw = append(raw, f.rule(chainSource, n.ID, in, source, "-j RETURN"))
 		}
 		raw = append(raw, f.rule(chainSource, n.ID, in, drop))
 	}
@@ -323,13 +325,13 @@ func (f *family) icmpErrors() []string {
 	return list
 }
 
-// unrouted are sources that a member may have beside those of its subnet: none yet,
-// and those of the link.
-func (f *family) unrouted() []netip.Prefix {
+// unrouted match what a member may send from other sources than its subnets: from none
+// yet, in IPv6 what it takes to get one, and from those of the link.
+func (f *family) unrouted() []string {
 	if f.v6 {
-		return []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 128), netip.MustParsePrefix("fe80::/10")}
+		return []string{"-s ::/128 -p ipv6-icmp", "-s fe80::/10"}
 	}
-	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 32)}
+	return []string{"-s 0.0.0.0/32"}
 }
 
 // enter returns what decides on packets from outside.

@@ -132,15 +132,17 @@ func (f *family) enterRules() []rule {
 // members may have are its own, and those that are never routed.
 func (f *family) sourceRules() []rule {
 	var rules []rule
-	none := netip.PrefixFrom(netip.IPv4Unspecified(), 32)
 	if f.v6() {
-		none = netip.PrefixFrom(netip.IPv6Unspecified(), 128)
-		// The host would send its answer to :: by the default route.
+		// A member that has no address yet sends from :: what ICMPv6 needs to get one. The
+		// host would send its answer to all else by the default route.
+		none := f.addr("saddr", true, netip.PrefixFrom(netip.IPv6Unspecified(), 128))
 		rules = append(rules,
-			newRule("", f.addr("saddr", true, none), echoRequest(), drop()),
+			newRule("", none, echoRequest(), drop()),
+			newRule("", none, f.icmp(), ret()),
 			newRule("", f.addr("saddr", true, netip.MustParsePrefix("fe80::/10")), ret()))
+	} else {
+		rules = append(rules, newRule("", f.addr("saddr", true, netip.PrefixFrom(netip.IPv4Unspecified(), 32)), ret()))
 	}
-	rules = append(rules, newRule("", f.addr("saddr", true, none), ret()))
 	return append(rules, newRule("", f.notSource(), drop()))
 }
 

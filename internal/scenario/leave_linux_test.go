@@ -322,6 +322,7 @@ func (n *noise) frames(num int) [][]byte {
 		false: netip.MustParseAddr(fmt.Sprintf("10.99.%d.2", num)),
 		true:  netip.MustParseAddr(fmt.Sprintf("fd99:0:0:%d::2", num)),
 	}
+	none := map[bool]netip.Addr{false: netip.IPv4Unspecified(), true: netip.IPv6Unspecified()}
 	var list [][]byte
 	for _, dst := range n.targets {
 		v6 := dst.Is6()
@@ -351,6 +352,9 @@ func (n *noise) frames(num int) [][]byte {
 	for _, dst := range []string{hostV4, hostV6, passingV4, passingV6} {
 		a := netip.MustParseAddr(dst)
 		list = append(list, echoRequest(mac, bridge, own[a.Is6()], a, secret))
+		for _, src := range []netip.Addr{own[a.Is6()], none[a.Is6()]} {
+			list = append(list, opening(mac, bridge, netip.AddrPortFrom(src, 4001), netip.AddrPortFrom(a, port)))
+		}
 	}
 	for _, ask := range []string{quietV4, voidV4} {
 		for _, as := range []string{own[false].String(), lanV4, "10.99.9.2"} {
@@ -415,6 +419,28 @@ func echoRequest(mac, to net.HardwareAddr, from, dst netip.Addr, text string) []
 	ip = append(append(ip, from.AsSlice()...), dst.AsSlice()...)
 	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
 	return ethernet(mac, to, unix.ETH_P_IP, append(ip, body...))
+}
+
+// opening asks for a connection of TCP (RFC 9293). If only by a refusal, the host answers
+// to whom it is told that it came from.
+func opening(mac, to net.HardwareAddr, from, dst netip.AddrPort) []byte {
+	frame := carried(mac, to, from, dst, "")
+	const headers, udp, tcp = 14, 8, 20
+	f := frame[:len(frame)-udp]
+	body := binary.BigEndian.AppendUint16(nil, from.Port())
+	body = binary.BigEndian.AppendUint16(body, dst.Port())
+	body = append(body, 0, 0, 0, 1, 0, 0, 0, 0, tcp/4<<4, 2, 0xff, 0xff, 0, 0, 0, 0) // SYN
+	pseudo := append(from.Addr().AsSlice(), dst.Addr().AsSlice()...)
+	pseudo = append(pseudo, 0, unix.IPPROTO_TCP, 0, tcp)
+	binary.BigEndian.PutUint16(body[16:], checksum(append(pseudo, body...)))
+	ip := f[headers:]
+	if dst.Addr().Is6() {
+		ip[5], ip[6] = tcp, unix.IPPROTO_TCP
+	} else {
+		ip[3], ip[9], ip[10], ip[11] = 20+tcp, unix.IPPROTO_TCP, 0, 0
+		binary.BigEndian.PutUint16(ip[10:], checksum(ip))
+	}
+	return append(f, body...)
 }
 
 // useSockets has members with routes to everywhere do as programs do.
