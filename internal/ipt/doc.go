@@ -5,13 +5,13 @@
 // All rules stand in chains of our own, whose names begin with LIBNETWORK and
 // depend on the data directory. From each chain of the kernel one rule leads to
 // them, put there once: in FORWARD behind the jump to DOCKER-USER where there is
-// one, else first; first in INPUT and in raw's PREROUTING; last in the chains of
-// nat. An administrator may move it; Docker's own chains, which it puts to the top when
+// one, else first; first in INPUT, in raw's PREROUTING and in mangle's POSTROUTING; last
+// in the chains of nat. An administrator may move it; Docker's own chains, which it puts to the top when
 // it starts, are overtaken again by the next repair or start. No foreign policy, chain or rule is ever
 // changed, and nothing is flushed but chains of our own.
 //
 // A change is one batch for each family that it concerns. A batch is atomic for
-// each of its tables, filter, nat and raw; when one fails, what was done is undone,
+// each of its tables, filter, nat, raw and mangle; when one fails, what was done is undone,
 // so a change is made as a whole or not at all, if not at one instant. It holds
 // only the rules that change. Every rule carries in its comment whose it is and a
 // hash of its text, by which a listing is compared with what is wanted.

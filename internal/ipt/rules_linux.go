@@ -17,9 +17,10 @@ const (
 	tableFilter = "filter"
 	tableNAT    = "nat"
 	tableRaw    = "raw"
+	tableMangle = "mangle"
 )
 
-func tableNames() []string { return []string{tableFilter, tableNAT, tableRaw} }
+func tableNames() []string { return []string{tableFilter, tableNAT, tableRaw, tableMangle} }
 
 // Chains, without the part that all names begin with. A packet that is forwarded
 // goes through those of the table filter in this order.
@@ -45,6 +46,8 @@ const (
 
 	chainRaw    = "RAW"    // loopback addresses from and to containers
 	chainSource = "SOURCE" // what members of internal networks send
+
+	chainUnmark = "UNMARK" // takes the mark away when all who ask for it have been asked
 )
 
 // maxName bounds the names of chains (XT_EXTENSION_MAXNAMELEN with its final zero).
@@ -121,8 +124,9 @@ func chains() map[string][]string {
 		tableFilter: {
 			chainForward, chainClosed, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainOutput, chainGuard,
 		},
-		tableNAT: {chainPublish, chainAddress, chainAny, chainPost},
-		tableRaw: {chainRaw, chainSource},
+		tableNAT:    {chainPublish, chainAddress, chainAny, chainPost},
+		tableRaw:    {chainRaw, chainSource},
+		tableMangle: {chainUnmark},
 	}
 }
 
@@ -178,7 +182,7 @@ func (f *family) base(guarded bool) rules {
 		}
 	}
 	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
-	filter, nat, raw := rs[tableFilter], rs[tableNAT], rs[tableRaw]
+	filter, nat, raw, mangle := rs[tableFilter], rs[tableNAT], rs[tableRaw], rs[tableMangle]
 	filter.add(
 		// Before what is established: a connection with an address of the host is, and goes
 		// on where a route leads when the host has that address no more.
@@ -229,6 +233,9 @@ func (f *family) base(guarded bool) rules {
 	// So is what a member of an internal network sends in the name of somebody
 	// elsewhere: the host's answer, if only that there is no way, would leave.
 	raw.hook(f, true, "PREROUTING", f.to(chainSource))
+	// Others may save marks to the connection, and would not know this one again.
+	mangle.add(f.rule(chainUnmark, "", fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", model.FirewallMark)))
+	mangle.hook(f, true, "POSTROUTING", "-m mark --mark "+mark, f.to(chainUnmark))
 	return rs
 }
 
@@ -510,5 +517,5 @@ func (f *family) single(c model.FirewallChange) map[string][]entry {
 }
 
 func nothing() rules {
-	return rules{tableFilter: newTable(), tableNAT: newTable(), tableRaw: newTable()}
+	return rules{tableFilter: newTable(), tableNAT: newTable(), tableRaw: newTable(), tableMangle: newTable()}
 }

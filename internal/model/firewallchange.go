@@ -3,7 +3,7 @@ package model
 import "errors"
 
 // FirewallMark is set in the mark of every packet that our forward chain accepts,
-// so that a foreign chain can tell. It lies outside of what Docker, Kubernetes
+// so that a foreign forward chain can tell, and taken away in postrouting. It lies outside of what Docker, Kubernetes
 // (0x4000, 0x8000), netavark and the CNI port mapper (0x2000), Tailscale
 // (0xff0000) and Cilium (0xf00) use.
 const FirewallMark = 0x02000000

@@ -20,7 +20,7 @@
 //
 // The accept of one table is not final: a later chain of somebody else may
 // still drop the packet. What the forward chain accepts therefore carries the
-// bit [MarkBit] in its mark, and [Firewall.EnsureForeignAccept] puts a rule that
+// bit [MarkBit] in its mark until postrouting, and [Firewall.EnsureForeignAccept] puts a rule that
 // accepts this mark into the one foreign chain that is made for such rules.
 // Nothing else foreign is ever changed; [Firewall.ForeignDNAT] reads rules that may
 // be in the way of published ports.

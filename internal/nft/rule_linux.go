@@ -221,6 +221,18 @@ func setMark() stmt {
 	}}
 }
 
+// clearMark takes MarkBit away and keeps the other bits.
+func clearMark() stmt {
+	return stmt{fmt.Sprintf("meta mark & %#08x != 0 meta mark set meta mark & %#08x", MarkBit, ^uint32(MarkBit)), []expr.Any{
+		meta(expr.MetaKeyMARK, reg0),
+		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: native32(MarkBit), Xor: native32(0)},
+		compare(expr.CmpOpNeq, native32(0)),
+		meta(expr.MetaKeyMARK, reg0),
+		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: native32(^uint32(MarkBit)), Xor: native32(0)},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg0},
+	}}
+}
+
 // unmarked asks whether no forward chain of ours has accepted the packet.
 func unmarked() stmt { return markIs("0", 0) }
 

@@ -257,6 +257,12 @@ func (f *family) base(guarded bool) []chainDef {
 			rules: []rule{output},
 		},
 		{
+			// All that asks for the mark has been asked. Others may save marks to the
+			// connection from -150 (mangle) on, and would not know this one again.
+			name: "unmark", kind: "filter", hook: "postrouting", hooknum: unix.NF_INET_POST_ROUTING, priority: -160,
+			rules: []rule{newRule("", clearMark())},
+		},
+		{
 			// Meets the first packet of each connection, and comes before the chains
 			// of others, since the first chain that translates it is the last.
 			name: "nat_tracked", kind: "nat", hook: "postrouting", hooknum: unix.NF_INET_POST_ROUTING, priority: 50,

@@ -10,7 +10,8 @@ import (
 // DefaultTable is the name of the tables of the default data directory.
 const DefaultTable = "libnetwork"
 
-// MarkBit is set in the mark of every packet that the forward chain accepts.
+// MarkBit is set in the mark of every packet that the forward chain accepts, until it
+// has passed the forward chains of all others.
 const MarkBit = model.FirewallMark
 
 // ErrTampered is wrapped by errors of [Firewall.Apply] that say that the tables

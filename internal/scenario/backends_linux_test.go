@@ -90,7 +90,8 @@ func (h *host) backend() backend {
 func standardTables() error {
 	const text = "*filter\n-A FORWARD\n-D FORWARD\n-A INPUT\n-D INPUT\n-A OUTPUT\n-D OUTPUT\nCOMMIT\n" +
 		"*nat\n-A PREROUTING\n-D PREROUTING\n-A INPUT\n-D INPUT\n-A OUTPUT\n-D OUTPUT\n-A POSTROUTING\n-D POSTROUTING\nCOMMIT\n" +
-		"*raw\n-A PREROUTING\n-D PREROUTING\n-A OUTPUT\n-D OUTPUT\nCOMMIT\n"
+		"*raw\n-A PREROUTING\n-D PREROUTING\n-A OUTPUT\n-D OUTPUT\nCOMMIT\n" +
+		"*mangle\n-A PREROUTING\n-D PREROUTING\n-A INPUT\n-D INPUT\n-A FORWARD\n-D FORWARD\n-A OUTPUT\n-D OUTPUT\n-A POSTROUTING\n-D POSTROUTING\nCOMMIT\n"
 	for _, kind := range []string{"nft", "legacy"} {
 		for _, program := range []string{"iptables-", "ip6tables-"} {
 			cmd := exec.Command(program+kind+"-restore", "--noflush", "-w")

@@ -217,6 +217,23 @@ func testForeignTraffic(t *testing.T, on backend) {
 			visit{who: "host", from: h.own, to: at("192.0.3.9", 7001), want: "other"},
 		)
 	})
+	t.Run("case 37 a mark that somebody saves to the connection is his own", func(*testing.T) {
+		// Answers find their way by the mark of the link that the connection came by.
+		h.sh("nft", `add table inet ways
+			add chain inet ways in { type filter hook prerouting priority mangle; }
+			add rule inet ways in meta mark set ct mark
+			add rule inet ways in iifname "eth0" meta mark set 2
+			add chain inet ways out { type filter hook postrouting priority mangle + 1; }
+			add rule inet ways out ct mark set meta mark`)
+		defer h.sh("nft", "delete table inet ways")
+		for _, f := range []string{"-4", "-6"} {
+			for _, rule := range []string{"pref 100 fwmark 2 lookup main", "pref 101 iif br1 prohibit"} {
+				h.sh(append([]string{"ip", f, "rule", "add"}, strings.Fields(rule)...)...)
+				defer h.sh(append([]string{"ip", f, "rule", "del"}, strings.Fields(rule)...)...)
+			}
+		}
+		h.visit(visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, visit{"lan", h.lan, at(hostV6, 7001), "c1", lanV6})
+	})
 	t.Run("case 36 with a strict reverse path filter a port of a container on two networks works, from everywhere", func(*testing.T) {
 		for _, name := range []string{"all", "default", "eth0", "br1"} {
 			h.sysctl("ipv4/conf/"+name+"/rp_filter", "1")
@@ -398,7 +415,7 @@ func (h *host) flush(on backend) {
 		return
 	}
 	for _, prog := range []string{string(on), "ip6" + strings.TrimPrefix(string(on), "ip")} {
-		for _, table := range []string{"filter", "nat", "raw"} {
+		for _, table := range []string{"filter", "nat", "raw", "mangle"} {
 			h.sh(prog, "-w", "-t", table, "-F")
 		}
 	}

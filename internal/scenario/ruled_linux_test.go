@@ -78,7 +78,7 @@ func testRulesRefused(t *testing.T, on backend) {
 	h.ctl.Stop()
 	h.sh("ip", "link", "del", "br1")
 	for _, p := range programs {
-		for _, table := range []string{"filter", "nat", "raw"} {
+		for _, table := range []string{"filter", "nat", "raw", "mangle"} {
 			h.sh(p, "-w", "-t", table, "-F")
 			h.sh(p, "-w", "-t", table, "-X")
 		}
