@@ -374,7 +374,7 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 		outside.Warnings = []string{wildcard}
 	}
 	way(Internet, outside)
-	row.Internal = true
+	row.Internal = !p.net.filtered // see model.KeptPort
 	way(OtherNetwork, row)
 	if p.net.dials(host.Is6()) {
 		way(Neighbour, row)

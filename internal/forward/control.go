@@ -16,9 +16,10 @@ const controlSize = 128
 // one that is nearest to the client, which is another one on a host that has
 // several, and the client would drop the answer.
 type control interface {
-	// host is the address to which a datagram was sent, the zero Addr if the
-	// kernel does not say.
-	host(oob []byte) netip.Addr
+	// host is the address to which a datagram was sent, the zero Addr if the kernel does
+	// not say. What was sent to many at once is not for a port that is forwarded: ok is
+	// false.
+	host(oob []byte) (a netip.Addr, ok bool)
 	// from is the control message for an answer from that address.
 	from(host netip.Addr) []byte
 }
@@ -42,14 +43,14 @@ func controlOf(c *net.UDPConn) control {
 // noControl leaves it to the socket, which has one address alone.
 type noControl struct{}
 
-func (noControl) host([]byte) netip.Addr { return netip.Addr{} }
-func (noControl) from(netip.Addr) []byte { return nil }
+func (noControl) host([]byte) (netip.Addr, bool) { return netip.Addr{}, true }
+func (noControl) from(netip.Addr) []byte         { return nil }
 
 type control4 struct{ last ipv4.ControlMessage }
 
-func (c *control4) host(oob []byte) netip.Addr {
+func (c *control4) host(oob []byte) (netip.Addr, bool) {
 	if c.last.Parse(oob) != nil {
-		return netip.Addr{}
+		return netip.Addr{}, true
 	}
 	return unicast(c.last.Dst)
 }
@@ -63,9 +64,9 @@ func (*control4) from(host netip.Addr) []byte {
 
 type control6 struct{ last ipv6.ControlMessage }
 
-func (c *control6) host(oob []byte) netip.Addr {
+func (c *control6) host(oob []byte) (netip.Addr, bool) {
 	if c.last.Parse(oob) != nil {
-		return netip.Addr{}
+		return netip.Addr{}, true
 	}
 	return unicast(c.last.Dst)
 }
@@ -80,11 +81,11 @@ func (*control6) from(host netip.Addr) []byte {
 	return (&ipv6.ControlMessage{Src: host.AsSlice()}).Marshal()
 }
 
-// unicast is the address if an answer can come from it.
-func unicast(ip net.IP) netip.Addr {
+// unicast is the address if it is one host's.
+func unicast(ip net.IP) (netip.Addr, bool) {
 	a, ok := netip.AddrFromSlice(ip)
-	if a = a.Unmap(); !ok || a.IsMulticast() || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-		return netip.Addr{}
+	if a = a.Unmap(); !ok || a.IsUnspecified() {
+		return netip.Addr{}, true
 	}
-	return a
+	return a, !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

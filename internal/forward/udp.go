@@ -72,7 +72,9 @@ func (fs *flows) read(ctl control) {
 			continue
 		}
 		failures = 0
-		fs.send(peer{client, ctl.host(oob[:oobn])}, msg[:n], ctl)
+		if host, ok := ctl.host(oob[:oobn]); ok {
+			fs.send(peer{client, host}, msg[:n], ctl)
+		}
 	}
 }
 

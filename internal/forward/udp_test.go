@@ -138,6 +138,16 @@ func TestUDPSource(t *testing.T) {
 	}
 }
 
+// What is sent to many at once is not for the target.
+func TestUnicast(t *testing.T) {
+	for text, want := range map[string]bool{"fd00::1": true, "::ffff:10.0.0.1": true, "ff02::1": false, "::ffff:224.0.0.1": false, "::ffff:255.255.255.255": false} {
+		a := netip.MustParseAddr(text)
+		if got, ok := unicast(a.AsSlice()); ok != want || want && got != a.Unmap() {
+			t.Errorf("a datagram to %s is for %s, %v", text, got, ok)
+		}
+	}
+}
+
 // One client that asks two addresses of the host has two flows.
 func TestUDPTwoHosts(t *testing.T) {
 	addresses(t)

@@ -129,7 +129,10 @@ func Some() model.FirewallChange {
 		},
 		Tracked: Tracked("172.20.1.2", "fd00:1::2"),
 		Ports:   Ports(),
-		Kept:    []model.KeptPort{{Proto: 6, Host: netip.MustParseAddrPort("[2001:db8::1]:8080"), Owner: "e1"}},
+		Kept: []model.KeptPort{
+			{Proto: 6, Host: netip.MustParseAddrPort("[2001:db8::1]:8080"), Owner: "e1"},
+			{Proto: 17, Host: netip.MustParseAddrPort("[::]:8081"), Owner: "e1"},
+		},
 		OpenPorts: []model.OpenPort{
 			{Proto: 6, Addr: netip.MustParseAddr("172.20.3.2"), First: 80, Last: 80, Owner: "e3"},
 			{Proto: 17, Addr: netip.MustParseAddr("fd00:3::2"), First: 80, Last: 89, Owner: "e3"},

@@ -34,7 +34,7 @@ func TestGoldenSettings(t *testing.T) {
 		{Name: "MEMBER", Says: "between members", Depends: fwtest.ICC},
 		{Name: "ENTER", Says: "what comes from outside", Depends: fwtest.Outsiders},
 		{Name: "LEAVE", Says: "what goes outside", Depends: fwtest.Inside},
-		{Name: "INPUT", Says: "what goes to the host", Depends: fwtest.Isolated},
+		{Name: "INPUT", Says: "what goes to the host", Depends: fwtest.All(fwtest.Isolated, fwtest.Inside)},
 		{Name: "OUTPUT", Says: "what the host has to say", Depends: fwtest.Isolated},
 		{Name: "POST", Says: "the source address of what goes outside, or to a published port of the network", Depends: fwtest.Sources},
 		{Name: "RAW", Says: "loopback addresses", Depends: fwtest.Always},

@@ -115,7 +115,7 @@ func (f *family) groupOf(chain, comment string) string {
 		return ""
 	}
 	switch chain {
-	case f.chain(chainAddress), f.chain(chainAny), f.chain(chainOpen), f.chain(chainLink):
+	case f.chain(chainAddress), f.chain(chainAny), f.chain(chainOpen), f.chain(chainLink), f.chain(chainKept):
 		return comment
 	}
 	return owner

@@ -36,6 +36,7 @@ const (
 	chainLeave   = "LEAVE"  // from a network to the outside
 	chainPass    = "PASS"   // marks and accepts
 	chainInput   = "INPUT"  // from a network to the host
+	chainKept    = "KEPT"   // from an internal network to ports that the process serves
 	chainOutput  = "OUTPUT" // from the host to a network that it has no address of
 	chainGuard   = "GUARD"  // what is for no network at all, where we made the host a router
 
@@ -122,7 +123,7 @@ func (f *family) chain(c string) string { return f.name + "-" + c }
 func chains() map[string][]string {
 	return map[string][]string{
 		tableFilter: {
-			chainForward, chainClosed, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainOutput, chainGuard,
+			chainForward, chainClosed, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainKept, chainOutput, chainGuard,
 		},
 		tableNAT:    {chainPublish, chainAddress, chainAny, chainPost},
 		tableRaw:    {chainRaw, chainSource},
@@ -289,6 +290,9 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		filter = append(filter, f.enter(n.ID, out, c)...)
 		add(chainLeave, in, f.pass())
 	}
+	if c.Internal && f.v6 {
+		add(chainInput, in, f.to(chainKept))
+	}
 	if c.Mode == model.ModeIsolated {
 		add(chainInput, in, drop)
 		// What the host has to say to a member, as that a packet is too old, would leave.
@@ -443,10 +447,22 @@ func (f *family) port(p *model.Port) []entry {
 	return list
 }
 
-// keptPort returns the entries of a port that is not translated.
+// keptPort returns the entry that leaves a port of one address to the process that
+// serves it, none for a port of all addresses.
 func (f *family) keptPort(p *model.KeptPort) []entry {
-	port := p.Host.Port()
-	return []entry{f.alone(chainAddress, p.Owner, "-d "+p.Host.Addr().String(), proto(p.Proto, "dport", port, port), "-j ACCEPT")}
+	if p.Host.Addr().IsUnspecified() {
+		return nil
+	}
+	return []entry{f.alone(chainAddress, p.Owner, "-d "+p.Host.Addr().String(), proto(p.Proto, "dport", p.Host.Port(), p.Host.Port()), "-j ACCEPT")}
+}
+
+// keptFrom returns the entry that keeps members of internal networks from such a port.
+func (f *family) keptFrom(p *model.KeptPort) entry {
+	words := []string{proto(p.Proto, "dport", p.Host.Port(), p.Host.Port()), drop}
+	if !p.Host.Addr().IsUnspecified() {
+		words = append([]string{"-d " + p.Host.Addr().String()}, words...)
+	}
+	return f.alone(chainKept, p.Owner, words...)
 }
 
 // openPort returns the entries of a port that is open at a member's own address.
@@ -501,6 +517,7 @@ func (f *family) single(c model.FirewallChange) map[string][]entry {
 	for i := range c.Kept {
 		if f.v6 {
 			list[tableNAT] = append(list[tableNAT], f.keptPort(&c.Kept[i])...)
+			list[tableFilter] = append(list[tableFilter], f.keptFrom(&c.Kept[i]))
 		}
 	}
 	for i := range c.OpenPorts {

@@ -27,8 +27,10 @@ func (f Forward) Key() string {
 // Order is the object's place in the order of creation.
 func (Forward) Order() Order { return OrderForward }
 
-// KeptPort is a port of one address of the host that stays there, for the Forward
-// that serves it: no [Port] of all addresses leads it to another container.
+// KeptPort is a port of one IPv6 address of the host, or of all, that stays there for the
+// Forward that serves it. No [Port] of all addresses leads that of one address to another
+// container. Members of internal networks do not reach it: through the process they would
+// reach who is elsewhere.
 type KeptPort struct {
 	// Proto is the IP protocol number: 6 TCP, 17 UDP.
 	Proto uint8
@@ -61,14 +63,12 @@ func (p Port) Served() bool {
 // objects are what a published port takes: a rule, a forward, or both. All
 // addresses of IPv6 have both where there are rules, since those do not reach ::1.
 func (p Port) objects() []Object {
-	single := p.First == p.Last && (p.Proto == protoTCP || p.Proto == protoUDP)
-	all6 := p.Host == netip.IPv6Unspecified()
 	var out []Object
 	switch {
 	case !p.Forwarded():
 		out = append(out, p)
 	case p.NoRule: // there are none to be kept from
-	case single && !all6 && !p.Host.IsLoopback(): // loopback addresses are not translated
+	case p.Served() && !p.Host.IsLoopback(): // loopback addresses are not translated, nor come from elsewhere
 		host := p.Host.WithZone("") // rules know no zones
 		out = append(out, KeptPort{Proto: p.Proto, Host: netip.AddrPortFrom(host, p.First), Owner: p.Owner})
 	}

@@ -20,7 +20,7 @@ func TestPortObjects(t *testing.T) {
 		{"one IPv6 address", "fd00::1", "fd00::2", 6, 80, false, false, []string{"port/6/[fd00::1]:80-80"}},
 		{"all of IPv6, for the sake of ::1", "::", "fd00::2", 17, 80, false, false, []string{"port/17/[::]:80-80", "forward/17/[::]:80"}},
 		{"::1", "::1", "fd00::2", 6, 80, false, false, []string{"forward/6/[::1]:80"}},
-		{"IPv6 to IPv4", "::", "10.0.0.2", 6, 80, false, false, []string{"forward/6/[::]:80"}},
+		{"IPv6 to IPv4", "::", "10.0.0.2", 6, 80, false, false, []string{"kept/6/[::]:80", "forward/6/[::]:80"}},
 		{"one IPv6 address to IPv4", "fd00::1", "10.0.0.2", 6, 80, false, false, []string{"kept/6/[fd00::1]:80", "forward/6/[fd00::1]:80"}},
 		{"one of a link to IPv4", "fe80::1%eth0", "10.0.0.2", 6, 80, false, false, []string{"kept/6/[fe80::1]:80", "forward/6/[fe80::1%eth0]:80"}},
 		{"IPv4 without rules", "0.0.0.0", "10.0.0.2", 6, 80, true, true, []string{"forward/6/0.0.0.0:80"}},

@@ -39,7 +39,7 @@ func check(c Change) error {
 		}
 	}
 	for _, p := range c.Kept {
-		if a := p.Host.Addr(); !knownProto(p.Proto) || !plain(a) || !a.Is6() || a.IsUnspecified() || p.Host.Port() == 0 {
+		if a := p.Host.Addr(); !knownProto(p.Proto) || !plain(a) || !a.Is6() || p.Host.Port() == 0 {
 			return fmt.Errorf("%s: bad port", p.Key())
 		}
 	}

@@ -146,6 +146,19 @@ func (f *family) sourceRules() []rule {
 	return append(rules, newRule("", f.notSource(), drop()))
 }
 
+// inputRules are for what comes to the host. A member of an isolated network does not
+// reach it at any address, one of an internal network not where the process would carry
+// it on to other networks.
+func (f *family) inputRules() []rule {
+	rules := []rule{newRule("", inSet("iifname", setIsolated), drop())}
+	if f.v6() {
+		rules = append(rules,
+			newRule("", inSet("iifname", setInternal), f.to(setKept), drop()),
+			newRule("", inSet("iifname", setInternal), toAny(setKeptAny), drop()))
+	}
+	return rules
+}
+
 // outputRules drop errors of ICMP for members that do not go to our bridges.
 func (f *family) outputRules() []rule {
 	list := [][2]byte{{3, 5}, {11, 12}} // RFC 792
@@ -200,6 +213,9 @@ func openElems(p *model.OpenPort) []elem {
 
 // keptElem is the element of a port that is not translated.
 func keptElem(p *model.KeptPort) elem {
+	if p.Host.Addr().IsUnspecified() {
+		return elem{set: setKeptAny, key: string(protoPortKey(p.Proto, p.Host.Port())), comment: p.Owner}
+	}
 	key := append(p.Host.Addr().AsSlice(), protoPortKey(p.Proto, p.Host.Port())...)
 	return elem{set: setKept, key: string(key), comment: p.Owner}
 }
@@ -253,6 +269,13 @@ func (f *family) icmp() stmt {
 		return l4proto("ipv6-icmp", unix.IPPROTO_ICMPV6)
 	}
 	return l4proto("icmp", unix.IPPROTO_ICMP)
+}
+
+// toAny looks the packet's destination port up in a set.
+func toAny(set string) stmt {
+	return stmt{"meta l4proto . th dport @" + set, []expr.Any{
+		meta(expr.MetaKeyL4PROTO, reg0), dport(reg0 + 1), &expr.Lookup{SourceRegister: reg0, SetName: set},
+	}}
 }
 
 // to looks the packet's destination and port up in a set.

@@ -100,6 +100,8 @@ func (f *family) elemText(e elem, behind string) string {
 		data = f.addrPort(e.data)
 	case setTracked:
 		key = addrText(key) + " counter"
+	case setKeptAny:
+		key = protoPort(key)
 	case setPortAny:
 		key, data = protoPort(key), f.addrPort(e.data)
 	case setOpen, setKept:

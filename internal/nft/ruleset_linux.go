@@ -33,6 +33,7 @@ const (
 	setRangeTCP    = "range_tcp"
 	setRangeUDP    = "range_udp"
 	setKept        = "kept"
+	setKeptAny     = "kept_any"
 	setTracked     = "tracked"
 	setOpen        = "open"
 	setLinks       = "links"
@@ -167,7 +168,7 @@ func (f *family) sets() []setDef {
 		list = append(list, setDef{
 			name: setKept, text: addr + " . " + pp,
 			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
-		})
+		}, setDef{name: setKeptAny, text: pp, keyType: concat(typeInetProto, typeInetService), keyLen: 8})
 	}
 	return list
 }
@@ -222,9 +223,8 @@ func (f *family) base(guarded bool) []chainDef {
 			newRule("", inSet("oifname", setClamp), clampMSS()),
 		}},
 		{
-			// A member of an isolated network does not reach the host at any address.
 			name: "input", kind: "filter", hook: "input", hooknum: unix.NF_INET_LOCAL_IN, priority: -5,
-			rules: []rule{newRule("", inSet("iifname", setIsolated), drop())},
+			rules: f.inputRules(),
 		},
 		{
 			// Of an isolated network the host has no address, and what it has to say

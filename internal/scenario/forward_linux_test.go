@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ func testScenario13Forwarded(t *testing.T, on backend) {
 			four, dual := h.network(1, only4), h.network(2)
 			sibling, stranger := h.container("sibling", nil, four), h.container("stranger", nil, dual)
 			other := h.container("other", nil, h.network(4))
+			inner := h.container("inner", nil, h.network(5, inside))
 			t.Run("an IPv4 container on all addresses of the host", func(*testing.T) {
 				c := h.container("c1", both(nil, 7001, 0), four)
 				h.visit(
@@ -45,14 +47,18 @@ func testScenario13Forwarded(t *testing.T, on backend) {
 					visit{"host", h.own, at(hostV6, 7001), "c1", "10.99.1.1"},
 					visit{"lan", h.lan, at(hostV6, 7001), "c1", "10.99.1.1"},
 					visit{"stranger", stranger.ns, at(hostV6, 7001), "c1", "10.99.1.1"},
+					// Members of internal networks reach nobody by way of the process.
+					visit{who: "inner", from: inner.ns, to: at("fd99:0:0:5::1", 7001)},
+					visit{who: "inner", from: inner.ns, to: at("10.99.5.1", 7001)},
 				)
 				h.remove(c)
 				h.visit(visit{who: "lan", from: h.lan, to: at(hostV6, 7001)})
 				listenable(t, "tcp", "[::]:7001")
 				listenable(t, "udp", "[::]:7001")
 			})
-			t.Run("a container of both families by ::1", func(*testing.T) {
+			t.Run("a container of both families by ::1", func(t *testing.T) {
 				c := h.container("c2", both(nil, 7002, 0), dual)
+				h.toAll(inner, 7002)
 				list := []visit{
 					{"host", h.own, at("::1", 7002), "c2", "fd99:0:0:2::1"},
 					{who: "host", from: h.own, to: at("127.0.0.1", 7002), want: "c2"},
@@ -70,11 +76,15 @@ func testScenario13Forwarded(t *testing.T, on backend) {
 					)
 				}
 				h.visit(list...)
+				if c.srv.has(secret) {
+					t.Error("c2 has got what a member of an internal network has sent to all")
+				}
 				h.remove(c)
 			})
 			for _, tt := range []struct{ name, host, asked, other string }{
 				{"an IPv4 container on ::1 alone", "::1", "::1", hostV6},
 				{"an IPv4 container on one IPv6 address", hostV6, hostV6, "::1"},
+				{"an IPv4 container on the address of an internal network's bridge", "fd99:0:0:5::1", "fd99:0:0:5::1", hostV6},
 			} {
 				t.Run(tt.name, func(*testing.T) {
 					c := h.container("c3", both(net.ParseIP(tt.host), 7003, 0), four)
@@ -82,6 +92,7 @@ func testScenario13Forwarded(t *testing.T, on backend) {
 						visit{who: "host", from: h.own, to: at(tt.asked, 7003), want: "c3"},
 						visit{who: "host", from: h.own, to: at(tt.other, 7003)},
 						visit{who: "host", from: h.own, to: at(hostV4, 7003)},
+						visit{who: "inner", from: inner.ns, to: at("fd99:0:0:5::1", 7003)},
 					)
 					h.remove(c)
 				})
@@ -105,6 +116,20 @@ func testScenario13Forwarded(t *testing.T, on backend) {
 				h.drop(bound)
 			})
 		})
+	}
+}
+
+// toAll sends a datagram to all machines on a container's link, the host among them.
+func (h *host) toAll(c *container, port uint16) {
+	h.t.Helper()
+	s, err := newSender(c.ns, "eth0")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer s.close()
+	all := netip.MustParseAddrPort(at("ff02::1", port))
+	if err := s.send(carried(net.HardwareAddr{2, 0x42, 1, 2, 3, 4}, groupMAC(all.Addr()), netip.AddrPortFrom(c.v6, 4000), all, secret)); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
