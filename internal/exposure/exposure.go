@@ -93,7 +93,8 @@ type Row struct {
 	Proto uint8
 	// Addr, and First to Last, are what is dialled. The unspecified address of a family
 	// stands for all addresses of the host: 127.0.0.0/8 only for [ThisHost]; ::1 never,
-	// it has a row of its own.
+	// it has a row of its own; link-local ones for single ports that are held alone,
+	// which a process serves there.
 	Addr        netip.Addr
 	First, Last uint16
 	// Except are addresses and ports that lead elsewhere.

@@ -41,6 +41,7 @@ const (
 	chainGuard   = "GUARD"  // what is for no network at all, where we made the host a router
 
 	chainPublish = "PUBLISH" // connections to addresses of the host
+	chainScoped  = "SCOPED"  // connections to link-local ones
 	chainAddress = "ADDRESS" // ports of one address
 	chainAny     = "ANY"     // ports of all addresses
 	chainPost    = "POST"    // translation of sources
@@ -104,6 +105,7 @@ func familyOf(name string, v6 bool) *family {
 		loopback: netip.MustParsePrefix("127.0.0.0/8"), multicast: netip.MustParsePrefix("224.0.0.0/4"),
 	}
 	if v6 {
+		f.chains[tableNAT] = append(f.chains[tableNAT], chainScoped)
 		f.loopback, f.multicast, f.icmp = netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("ff00::/8"), "ipv6-icmp"
 	}
 	return f
@@ -205,6 +207,12 @@ func (f *family) base(guarded bool) rules {
 	filter.hook(f, true, chainOutput, "-p "+f.icmp, f.to(chainOutput))
 	// After all that accepts, also in the name of another data directory.
 	filter.hook(f, false, chainForward, f.to(chainGuard))
+	if f.v6 {
+		// Who dials a link-local address has one for a source, and with that nothing
+		// leaves its link: the process serves it. What containers may reach is for the
+		// forward chain to say.
+		nat.add(f.rule(chainPublish, "", "-d fe80::/10", "-g "+f.chain(chainScoped)))
+	}
 	nat.add(
 		f.rule(chainPublish, "", f.to(chainAddress)),
 		f.rule(chainPublish, "", f.to(chainAny)),
@@ -316,9 +324,13 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		}
 		raw = append(raw, f.rule(chainSource, n.ID, in, drop))
 	}
+	nat := f.post(n.ID, out, c)
+	if f.v6 {
+		nat = append(nat, f.rule(chainScoped, n.ID, in, f.to(chainAddress)), f.rule(chainScoped, n.ID, in, f.to(chainAny)))
+	}
 	return map[string][]entry{
 		tableFilter: filter,
-		tableNAT:    f.post(n.ID, out, c),
+		tableNAT:    nat,
 		tableRaw:    raw,
 	}
 }

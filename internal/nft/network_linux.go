@@ -139,7 +139,7 @@ func (f *family) sourceRules() []rule {
 		rules = append(rules,
 			newRule("", none, echoRequest(), drop()),
 			newRule("", none, f.icmp(), ret()),
-			newRule("", f.addr("saddr", true, netip.MustParsePrefix("fe80::/10")), ret()))
+			newRule("", f.addr("saddr", true, linkLocal()), ret()))
 	} else {
 		rules = append(rules, newRule("", f.addr("saddr", true, netip.PrefixFrom(netip.IPv4Unspecified(), 32)), ret()))
 	}

@@ -83,6 +83,9 @@ func familyOf(v6 bool) *family {
 	}
 }
 
+// linkLocal are the addresses that count on one link alone (RFC 4291).
+func linkLocal() netip.Prefix { return netip.MustParsePrefix("fe80::/10") }
+
 func (f *family) v6() bool { return f.num == unix.NFPROTO_IPV6 }
 
 func meta(key expr.MetaKey, reg uint32) expr.Any { return &expr.Meta{Key: key, Register: reg} }

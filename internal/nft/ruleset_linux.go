@@ -186,6 +186,20 @@ func (f *family) publishRules() []rule {
 		newRule("", l4proto("udp", unix.IPPROTO_UDP), f.dnatRange("udp", setRangeUDP)))
 }
 
+// localRules have ports of the host looked up: for packets of others, and for its own.
+func (f *family) localRules() (prerouting, output []rule) {
+	remote := f.addr("daddr", false, f.loopback)
+	prerouting = []rule{newRule("", remote, fibLocal(), jump("publish"))}
+	if !f.v6() {
+		return prerouting, []rule{newRule("", fibLocal(), jump("publish"))}
+	}
+	// There is no route_localnet for IPv6: ::1 never leaves the loopback link. Who dials a
+	// link-local address has one for a source, and with that nothing leaves its link: the
+	// process serves it. What containers may reach is for the forward chain to say.
+	prerouting = append([]rule{newRule("", f.addr("daddr", true, linkLocal()), ours("iifname", false), ret())}, prerouting...)
+	return prerouting, []rule{newRule("", remote, f.addr("daddr", false, linkLocal()), fibLocal(), jump("publish"))}
+}
+
 // base returns the chains that every table has.
 func (f *family) base(guarded bool) []chainDef {
 	// What others' tables accept is known when this comes: also that of another data
@@ -205,11 +219,7 @@ func (f *family) base(guarded bool) []chainDef {
 		newRule("", ifaces("iifname . oifname", setWithin), ret()),
 		newRule("", inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), masquerade()),
 		newRule("", f.inSet("saddr", setSubnets), f.snat()))
-	output := newRule("", fibLocal(), jump("publish"))
-	if f.v6() {
-		// There is no route_localnet for IPv6: ::1 never leaves the loopback link.
-		output = newRule("", f.addr("daddr", false, f.loopback), fibLocal(), jump("publish"))
-	}
+	prerouting, output := f.localRules()
 	return []chainDef{
 		{name: "publish", rules: f.publishRules()},
 		{name: "pass", rules: []rule{newRule("", setMark(), accept())}},
@@ -250,11 +260,11 @@ func (f *family) base(guarded bool) []chainDef {
 		},
 		{
 			name: "nat_prerouting", kind: "nat", hook: "prerouting", hooknum: unix.NF_INET_PRE_ROUTING, priority: -100,
-			rules: []rule{newRule("", f.addr("daddr", false, f.loopback), fibLocal(), jump("publish"))},
+			rules: prerouting,
 		},
 		{
 			name: "nat_output", kind: "nat", hook: "output", hooknum: unix.NF_INET_LOCAL_OUT, priority: -100,
-			rules: []rule{output},
+			rules: output,
 		},
 		{
 			// All that asks for the mark has been asked. Others may save marks to the

@@ -61,6 +61,8 @@ func testScenario13Forwarded(t *testing.T, on backend) {
 				h.toAll(inner, 7002)
 				list := []visit{
 					{"host", h.own, at("::1", 7002), "c2", "fd99:0:0:2::1"},
+					{"host", h.own, at("fe80::1%eth0", 7002), "c2", "fd99:0:0:2::1"},
+					{"lan", h.lan, at("fe80::1%eth0", 7002), "c2", "fd99:0:0:2::1"},
 					{who: "host", from: h.own, to: at("127.0.0.1", 7002), want: "c2"},
 				}
 				// A rule leads there, proxy or not.
