@@ -23,6 +23,7 @@ type network struct {
 	bridge string
 	// ipv6 says that the bridge has IPv6.
 	ipv6   bool
+	addrs  []netip.Prefix // of the bridge
 	v4, v6 *model.FirewallFamily
 	// filtered says that there are rules for it.
 	filtered bool
@@ -35,6 +36,14 @@ func (n *network) dials(v6 bool) bool {
 	}
 	f := n.family(v6)
 	return f != nil && f.Mode != model.ModeIsolated
+}
+
+// unrouted warns where the host has no address on the bridge.
+func (n *network) unrouted(v6 bool) []string {
+	if slices.ContainsFunc(n.addrs, func(p netip.Prefix) bool { return p.Addr().Is6() == v6 }) {
+		return nil
+	}
+	return []string{"no route: the host has no address on " + n.bridge + ", so this leads nowhere unless somebody gives it one there"}
 }
 
 func (n *network) family(v6 bool) *model.FirewallFamily {
@@ -67,7 +76,7 @@ func (ev *evaluator) read(h Host) {
 		for _, o := range n.Objects {
 			switch o := o.(type) {
 			case model.Bridge:
-				net.bridge, net.ipv6 = o.Name, o.IPv6
+				net.bridge, net.ipv6, net.addrs = o.Name, o.IPv6, o.Addrs
 			case model.FirewallNetwork:
 				net.v4, net.v6, net.filtered = o.V4, o.V6, true
 			}
@@ -276,6 +285,7 @@ func (ev *evaluator) published(c *Container, p place, o model.Port) {
 	if s, ok := ev.states[known{o.Proto, o.Host, o.First}]; ok {
 		row.Warnings = warnings(s)
 	}
+	row.Warnings = append(row.Warnings, p.net.unrouted(p.addr.Is6())...)
 	ev.except(&row)
 	way := func(from From, r Row, rules ...Rule) {
 		r.From, r.Rules = from, append([]Rule{ev.words.port(o)}, rules...)
@@ -350,7 +360,7 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	}
 	row := Row{
 		Proto: o.Proto, Addr: host, First: o.Host.Port(), Last: o.Host.Port(), Port: o.Target.Port(), Target: o.Target.Addr(),
-		Forwarded: true, Why: "published, forwarded by the daemon",
+		Forwarded: true, Why: "published, forwarded by the daemon", Warnings: p.net.unrouted(p.addr.Is6()),
 	}
 	ev.except(&row)
 	way := func(from From, r Row) {
@@ -371,7 +381,7 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	}
 	outside := row
 	if host.IsUnspecified() {
-		outside.Warnings = []string{wildcard}
+		outside.Warnings = append([]string{wildcard}, row.Warnings...)
 	}
 	way(Internet, outside)
 	row.Internal = !p.net.filtered // see model.KeptPort

@@ -50,9 +50,13 @@ func (w *world) network(change ...func(*model.Network)) *model.Network {
 	}
 	for _, p := range n.IPAM.Pools4 {
 		n.Bridge.Gateway4 = p.Gateway.Addr()
+		if !n.Bridge.InhibitIPv4 {
+			n.Bridge.Addrs = append(n.Bridge.Addrs, p.Gateway)
+		}
 	}
 	for _, p := range n.IPAM.Pools6 {
 		n.Bridge.Gateway6 = p.Gateway.Addr()
+		n.Bridge.Addrs = append(n.Bridge.Addrs, p.Gateway)
 	}
 	w.host.Networks = append(w.host.Networks, exposure.Network{ID: n.ID, Name: n.Name, Objects: w.driver.Network(n)})
 	return n
@@ -191,6 +195,10 @@ func TestReport(t *testing.T) {
 			w.network()
 			w.joined("c1", 2, w.network(public6), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
 			w.joined("c2", 2, w.network(only4), "tcp 127.0.0.1 8081 8081 80")
+		}},
+		{"a bridge without an IPv4 address", "inhibited", func(w *world) {
+			n := w.network(func(n *model.Network) { n.Bridge.InhibitIPv4 = true })
+			w.joined("c1", 2, n, "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
 		}},
 		{"internal", "internal", func(w *world) { w.joined("c1", 2, w.network(internal)) }},
 		{"isolated", "isolated", func(w *world) { w.joined("c1", 2, w.network(internal, mode(model.ModeIsolated))) }},

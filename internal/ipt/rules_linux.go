@@ -50,6 +50,7 @@ const (
 	chainSource = "SOURCE" // what members of internal networks send
 
 	chainUnmark = "UNMARK" // takes the mark away when all who ask for it have been asked
+	chainAstray = "ASTRAY" // what a published port leads to a network and leaves elsewhere
 )
 
 // maxName bounds the names of chains (XT_EXTENSION_MAXNAMELEN with its final zero).
@@ -129,7 +130,7 @@ func chains() map[string][]string {
 		},
 		tableNAT:    {chainPublish, chainAddress, chainAny, chainPost},
 		tableRaw:    {chainRaw, chainSource},
-		tableMangle: {chainUnmark},
+		tableMangle: {chainUnmark, chainAstray},
 	}
 }
 
@@ -245,6 +246,9 @@ func (f *family) base(guarded bool) rules {
 	// Others may save marks to the connection, and would not know this one again.
 	mangle.add(f.rule(chainUnmark, "", fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", model.FirewallMark)))
 	mangle.hook(f, true, "POSTROUTING", "-m mark --mark "+mark, f.to(chainUnmark))
+	// Where the host has no route to a network, since its bridge has no address, this would
+	// get to whoever has the container's elsewhere.
+	mangle.hook(f, true, "POSTROUTING", "-m conntrack --ctstate DNAT", f.to(chainAstray))
 	return rs
 }
 
@@ -328,7 +332,12 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 	if f.v6 {
 		nat = append(nat, f.rule(chainScoped, n.ID, in, f.to(chainAddress)), f.rule(chainScoped, n.ID, in, f.to(chainAny)))
 	}
+	var mangle []entry
+	for _, s := range c.Subnets {
+		mangle = append(mangle, f.rule(chainAstray, n.ID, "-d "+s.Masked().String(), "! "+out, drop))
+	}
 	return map[string][]entry{
+		tableMangle: mangle,
 		tableFilter: filter,
 		tableNAT:    nat,
 		tableRaw:    raw,

@@ -268,9 +268,14 @@ func (f *family) base(guarded bool) []chainDef {
 		},
 		{
 			// All that asks for the mark has been asked. Others may save marks to the
-			// connection from -150 (mangle) on, and would not know this one again.
-			name: "unmark", kind: "filter", hook: "postrouting", hooknum: unix.NF_INET_POST_ROUTING, priority: -160,
-			rules: []rule{newRule("", clearMark())},
+			// connection from -150 (mangle) on, and would not know this one again. What a
+			// published port leads to a network that the host has no route to, since its
+			// bridge has no address, would get to whoever has the container's elsewhere.
+			name: "postrouting", kind: "filter", hook: "postrouting", hooknum: unix.NF_INET_POST_ROUTING, priority: -160,
+			rules: []rule{
+				newRule("", ctDNAT(), f.inSet("daddr", setSubnets), ours("oifname", false), drop()),
+				newRule("", clearMark()),
+			},
 		},
 		{
 			// Meets the first packet of each connection, and comes before the chains

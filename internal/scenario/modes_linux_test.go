@@ -326,9 +326,21 @@ func testInhibitIPv4(t *testing.T, on backend) {
 	}
 	c1, c2 := h.container("c1", nil, n), h.container("c2", nil, n)
 	h.visit(append(direct("c1", c1.ns, c2, port, "c2"), visit{"c1", c1.ns, at(lanV6, port), "lan", hostV6})...)
+	// The host has no route to the container but that by which all goes to elsewhere.
+	h.sh("ip", "route", "add", "default", "via", lanV4)
+	defer h.sh("ip", "route", "del", "default", "via", lanV4)
+	c3 := h.container("c3", both(nil, 7001, 0), n)
+	spy := h.spy("lan", h.lan, "eth0", c3.v4.AsSlice())
+	h.visit(
+		visit{who: "lan", from: h.lan, to: at(hostV4, 7001)}, visit{who: "host", from: h.own, to: at("127.0.0.1", 7001)},
+		visit{who: "host", from: h.own, to: at(hostV4, 7001)}, visit{"lan", h.lan, at(hostV6, 7001), "c3", lanV6},
+	)
+	if frames := spy.end(t); len(frames) > 0 {
+		t.Errorf("what was sent to a published port has left: %x", frames[0])
+	}
 	// The gateway is somebody else's business; here it comes after all.
 	h.sh("ip", "addr", "add", "10.99.1.1/24", "dev", "br1")
-	h.visit(visit{"c1", c1.ns, at(lanV4, port), "lan", hostV4})
+	h.visit(visit{"c1", c1.ns, at(lanV4, port), "lan", hostV4}, visit{"lan", h.lan, at(hostV4, 7001), "c3", lanV4})
 }
 
 func TestIPv6Alone(t *testing.T) {
