@@ -80,7 +80,8 @@ func testRulesRefused(t *testing.T, on backend) {
 	for _, p := range programs {
 		for _, table := range []string{"filter", "nat", "raw", "mangle"} {
 			h.sh(p, "-w", "-t", table, "-F")
-			h.sh(p, "-w", "-t", table, "-X")
+			// -X alone deletes the kernel's own chains, too, if nobody has rules there.
+			h.sh("sh", "-c", fmt.Sprintf("%[1]s -w -t %[2]s -S | sed -n 's/^-N //p' | xargs -r -n 1 %[1]s -w -t %[2]s -X", p, table))
 		}
 	}
 	if err := os.WriteFile(refuse, nil, 0o600); err != nil {
