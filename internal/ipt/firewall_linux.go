@@ -347,9 +347,13 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 	return nil
 }
 
-// tooShort is what the programs say of a rule's place in a chain that has become
-// shorter since it was listed. By the time that it is listed again it may be as before.
-const tooShort = "Index of insertion too big"
+// These are what the programs say of a rule's place in a chain that has become shorter
+// since it was listed, and of a chain or table that was removed while they ran. By the
+// time that it is listed again it may be as before.
+const (
+	tooShort = "Index of insertion too big"
+	vanished = "failed (No such file or directory)"
+)
 
 // restore counts and runs a batch.
 func (f *Firewall) restore(ctx context.Context, i int, what, text string) error {
@@ -360,7 +364,7 @@ func (f *Firewall) restore(ctx context.Context, i int, what, text string) error 
 		return err
 	}
 	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
-	if err != nil && strings.Contains(err.Error(), tooShort) {
+	if err != nil && (strings.Contains(err.Error(), tooShort) || strings.Contains(err.Error(), vanished)) {
 		return fmt.Errorf("%w: %w", model.ErrFirewallTampered, err)
 	}
 	if err != nil && ctx.Err() == nil && f.variant == Legacy && !legacyLoaded(f.fams[i].v6) {
