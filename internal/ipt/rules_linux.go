@@ -333,8 +333,10 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		nat = append(nat, f.rule(chainScoped, n.ID, in, f.to(chainAddress)), f.rule(chainScoped, n.ID, in, f.to(chainAny)))
 	}
 	var mangle []entry
-	for _, s := range c.Subnets {
-		mangle = append(mangle, f.rule(chainAstray, n.ID, "-d "+s.Masked().String(), "! "+out, drop))
+	if !c.Internal { // those publish nothing
+		for _, s := range c.Subnets {
+			mangle = append(mangle, f.rule(chainAstray, n.ID, "-d "+s.Masked().String(), "! "+out, drop))
+		}
 	}
 	return map[string][]entry{
 		tableMangle: mangle,

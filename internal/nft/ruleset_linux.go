@@ -273,7 +273,7 @@ func (f *family) base(guarded bool) []chainDef {
 			// bridge has no address, would get to whoever has the container's elsewhere.
 			name: "postrouting", kind: "filter", hook: "postrouting", hooknum: unix.NF_INET_POST_ROUTING, priority: -160,
 			rules: []rule{
-				newRule("", ctDNAT(), f.inSet("daddr", setSubnets), ours("oifname", false), drop()),
+				newRule("", ctDNAT(), ours("oifname", false), f.inSet("daddr", setTracked), drop()),
 				newRule("", clearMark()),
 			},
 		},
