@@ -138,6 +138,11 @@ func (f *family) change(have rules, add, del model.FirewallChange, guard bool) c
 	return c
 }
 
+// mostDeleted is how many rules of a chain are deleted one by one. The programs look for
+// each among all of the chain (2.5 us a rule, seen with iptables-nft 1.8.9), which is more
+// than to fill the chain anew (some 25 us a rule).
+const mostDeleted = 16
+
 // batch returns the lines that make the change. Each table that it touches is
 // asked first whether our chains are still led to.
 func (c change) batch(have rules) batch {
@@ -148,18 +153,39 @@ func (c change) batch(have rules) batch {
 	todo := slices.DeleteFunc(order, func(p place) bool {
 		return slices.EqualFunc(c[p], c.had(have, p), func(a, b entry) bool { return a.comment == b.comment })
 	})
+	gone := map[[2]string]int{} // entries by table and chain
+	for _, p := range todo {
+		gone[[2]string{p.table, p.chain}] += len(c.had(have, p))
+	}
+	refilled := func(p place) bool { return gone[[2]string{p.table, p.chain}] > mostDeleted }
+	next := c.in(have)
 	for _, p := range todo {
 		if len(b[p.table]) == 0 {
 			for _, h := range have[p.table].hooks {
 				b.add(p.table, "-C %s %s", h.chain, h.text)
 			}
 		}
+		if refilled(p) {
+			if line := fmt.Sprintf(":%s - [0:0]", p.chain); !slices.Contains(b[p.table], line) {
+				b[p.table] = append(b[p.table], line)
+			}
+			continue
+		}
 		for _, e := range c.had(have, p) {
 			b.add(p.table, "-D %s %s", p.chain, e.text)
 		}
 	}
+	full := map[[2]string]bool{}
 	for _, p := range todo {
-		for _, e := range c[p] {
+		list := c[p]
+		if refilled(p) {
+			key := [2]string{p.table, p.chain}
+			if full[key] {
+				continue
+			}
+			full[key], list = true, inOrder(next[p.table].chains[p.chain])
+		}
+		for _, e := range list {
 			b.add(p.table, "-A %s %s", p.chain, e.text)
 		}
 	}

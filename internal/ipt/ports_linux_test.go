@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -35,6 +36,20 @@ func testManyPorts(t *testing.T, v ipt.Variant) {
 	apply(t, f, shifted, none)
 	apply(t, f, more, none)
 	apply(t, f, none, more)
+	beside := ours(t, v)
+	many := model.FirewallChange{Ports: fwtest.Both("0.0.0.0", 30000, 30199, "172.20.1.3", 80)}
+	apply(t, f, many, none)
+	begin := time.Now()
+	apply(t, f, none, many)
+	t.Logf("%d ports go from beside %d in %v", 4*200, 4*1000, time.Since(begin))
+	if diff := cmp.Diff(sorted(beside), sorted(ours(t, v))); diff != "" {
+		t.Errorf("beside others (-before +after):\n%s", diff)
+	}
+	if changed, err := f.Reconcile(t.Context(), model.FirewallChange{
+		Networks: []model.FirewallNetwork{fwtest.Network(1)}, Ports: shifted.Ports,
+	}, model.FirewallGuard{}); err != nil || changed {
+		t.Errorf("the rules were not as wanted: %t, %v", changed, err)
+	}
 	apply(t, f, none, shifted)
 	if diff := cmp.Diff(sorted(before), sorted(ours(t, v))); diff != "" {
 		t.Errorf("(-before +after):\n%s", diff)
