@@ -58,6 +58,8 @@ func (w *world) verify(t *testing.T) {
 				rules.Ports = append(rules.Ports, o)
 			case model.Tracked:
 				rules.Tracked = append(rules.Tracked, o)
+			case model.KeptPort:
+				rules.Kept = append(rules.Kept, o)
 			case model.Namespace:
 				wantSpaces = append(wantSpaces, o.Path)
 			case model.SandboxFiles:
@@ -86,6 +88,9 @@ func (w *world) verify(t *testing.T) {
 		if !netns.IsNamespace(path) {
 			t.Errorf("%s is not a namespace", path)
 		}
+	}
+	if !slices.ContainsFunc(rules.Networks, func(n model.FirewallNetwork) bool { return n.V6 != nil }) {
+		rules.Kept = nil // they are rules of IPv6
 	}
 	verifyRules(t, rules)
 }
