@@ -206,7 +206,9 @@ func (e *Engine) heal() {
 		if rules {
 			e.healRules()
 		}
-		e.healLinks(links, all)
+		if !h.behind { // without rules no link is made; all are looked at when they stand
+			e.healLinks(links, all)
+		}
 		if due = h.due(); !due.IsZero() {
 			timer.Reset(max(time.Until(due), healDelay))
 		}

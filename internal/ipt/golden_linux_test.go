@@ -40,6 +40,7 @@ func TestGoldenSettings(t *testing.T) {
 		{Name: "POST", Says: "the source address of what goes outside, or to a published port of the network", Depends: fwtest.Sources},
 		{Name: "ASTRAY", Says: "what a published port leads elsewhere", Depends: fwtest.Inside},
 		{Name: "RAW", Says: "loopback addresses", Depends: fwtest.Always},
+		{Name: "TOALL", Says: "frames to everybody", Depends: fwtest.Always},
 		{Name: "SOURCE", Says: "the addresses that a member may send from", Depends: fwtest.Inside},
 	}
 	fwtest.GoldenSettings(t, "settings.rules", kinds, func(n model.FirewallNetwork) map[string]string {

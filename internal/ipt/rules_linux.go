@@ -47,6 +47,7 @@ const (
 	chainPost    = "POST"    // translation of sources
 
 	chainRaw    = "RAW"    // loopback addresses from and to containers
+	chainToAll  = "TOALL"  // frames to everybody with a packet for one
 	chainSource = "SOURCE" // what members of internal networks send
 
 	chainUnmark = "UNMARK" // takes the mark away when all who ask for it have been asked
@@ -129,7 +130,7 @@ func chains() map[string][]string {
 			chainForward, chainClosed, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainKept, chainOutput, chainGuard,
 		},
 		tableNAT:    {chainPublish, chainAddress, chainAny, chainPost},
-		tableRaw:    {chainRaw, chainSource},
+		tableRaw:    {chainRaw, chainToAll, chainSource},
 		tableMangle: {chainUnmark, chainAstray},
 	}
 }
@@ -233,15 +234,14 @@ func (f *family) base(guarded bool) rules {
 	// published on 127.0.0.1; so they are stopped here.
 	raw.hook(f, true, "PREROUTING", "-d "+f.loopback.String(), f.to(chainRaw))
 	raw.hook(f, true, "PREROUTING", "-s "+f.loopback.String(), f.to(chainRaw))
-	// So is a frame to everybody with a packet for one, which is none of IP's (RFC 1122,
-	// 3.3.6): with br_netfilter (Linux 6.8) it would make a connection established.
+	// A frame to everybody with a packet for one (against RFC 1122, 3.3.6) is taken for a
+	// connection by br_netfilter before any rule has been asked (Linux 6.8), and what
+	// follows would be established.
 	for _, frame := range []string{"broadcast", "multicast"} {
-		for _, packet := range []string{"UNICAST", "LOCAL"} {
-			raw.hook(f, true, "PREROUTING", "-m pkttype --pkt-type "+frame, "-m addrtype --dst-type "+packet, f.to(chainRaw))
-		}
+		raw.hook(f, true, "PREROUTING", "-m pkttype --pkt-type "+frame, "-m addrtype --dst-type UNICAST", f.to(chainToAll))
 	}
-	// So is what a member of an internal network sends in the name of somebody
-	// elsewhere: the host's answer, if only that there is no way, would leave.
+	// What a member of an internal network sends in the name of somebody elsewhere is
+	// stopped too: the host's answer, if only that there is no way, would leave.
 	raw.hook(f, true, "PREROUTING", f.to(chainSource))
 	// Others may save marks to the connection, and would not know this one again.
 	mangle.add(f.rule(chainUnmark, "", fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", model.FirewallMark)))
@@ -314,7 +314,7 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 			}
 		}
 	}
-	raw := []entry{f.rule(chainRaw, n.ID, in, drop)}
+	raw := []entry{f.rule(chainRaw, n.ID, in, drop), f.rule(chainToAll, n.ID, in, "-j CT --notrack")}
 	if c.Internal {
 		if f.v6 {
 			// The host would send its answer to :: by the default route.

@@ -314,10 +314,10 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 	return errors.Join(k.rt.DeleteLinks(ctx, b.Name), k.rt.CreateBridge(ctx, b))
 }
 
-// whole says whether a link is the bridge that is meant, with all that belongs to it.
-// Its alias comes last, together with its addresses.
+// whole says whether a link is the bridge that is meant, with all that belongs to it: its
+// alias and its addresses come together, and it is put up behind them.
 func (k *Kernel) whole(b model.Bridge, l rtnl.Link) bool {
-	return b.Adopted || l.Group == k.group && (l.Alias != "" || b.Alias == "")
+	return b.Adopted || l.Group == k.group && (l.Alias != "" || b.Alias == "" || l.Up)
 }
 
 // meant fails where a veth would become a port of a bridge of somebody else that has

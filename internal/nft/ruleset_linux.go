@@ -251,10 +251,10 @@ func (f *family) base(guarded bool) []chainDef {
 			rules: []rule{
 				newRule("", ours("iifname", true), f.addr("daddr", true, f.loopback), drop()),
 				newRule("", ours("iifname", true), f.addr("saddr", true, f.loopback), drop()),
-				// A frame to everybody with a packet for one is none of IP's (RFC 1122, 3.3.6).
-				// With br_netfilter (Linux 6.8) it would make a connection established.
-				newRule("", toAll(), ours("iifname", true), fibType("unicast", unix.RTN_UNICAST), drop()),
-				newRule("", toAll(), ours("iifname", true), fibLocal(), drop()),
+				// A frame to everybody with a packet for one (against RFC 1122, 3.3.6) is taken
+				// for a connection by br_netfilter before any rule has been asked (Linux 6.8),
+				// and what follows would be established.
+				newRule("", toAll(), ours("iifname", true), fibType("unicast", unix.RTN_UNICAST), notrack()),
 				newRule("", inSet("iifname", setInternal), jump("source")),
 			},
 		},

@@ -203,7 +203,7 @@ func (s *Socket) CreateVeth(ctx context.Context, inside *Socket, netnsFD int, v 
 // so that no rule about bridges meets them. A router advertisement among them would make
 // the container the host's router.
 func (s *Socket) setPort(ctx context.Context, v model.Veth) error {
-	port := v.Bridge != "" && (v.Isolated || v.Hairpin)
+	port := v.Bridge != ""
 	var quiet []request
 	if v.Bridge != "" {
 		// Where settings cannot be written, there is at least no link-local address.
@@ -221,7 +221,7 @@ func (s *Socket) setPort(ctx context.Context, v model.Veth) error {
 		r.m.bytes(unix.IFLA_IFALIAS, clip(v.Alias)...)
 	}
 	if port {
-		portSettings(&r, v.Isolated, v.Hairpin)
+		portSettings(&r, v)
 	}
 	return s.change(ctx, "link: set up port "+v.Host, append(quiet, r)...)
 }

@@ -16,12 +16,13 @@ import (
 
 // Attributes of the kernel that the unix package does not have.
 const (
-	vethInfoPeer     = 1  // VETH_INFO_PEER
-	inetConf         = 1  // IFLA_INET_CONF
-	confRPFilter     = 8  // IPV4_DEVCONF_RP_FILTER
-	confRouteLocal   = 26 // IPV4_DEVCONF_ROUTE_LOCALNET
-	addrGenModeNone  = 1  // IN6_ADDR_GEN_MODE_NONE
-	extMaskSkipStats = 8  // RTEXT_FILTER_SKIP_STATS
+	vethInfoPeer     = 1      // VETH_INFO_PEER
+	inetConf         = 1      // IFLA_INET_CONF
+	confRPFilter     = 8      // IPV4_DEVCONF_RP_FILTER
+	confRouteLocal   = 26     // IPV4_DEVCONF_ROUTE_LOCALNET
+	groupMask        = 0xfffd // of IFLA_BRPORT_GROUP_FWD_MASK
+	addrGenModeNone  = 1      // IN6_ADDR_GEN_MODE_NONE
+	extMaskSkipStats = 8      // RTEXT_FILTER_SKIP_STATS
 )
 
 // setLink is a request that changes the link of that name.

@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -131,15 +132,22 @@ func (s *Socket) PutVeth(ctx context.Context, v model.Veth) error {
 }
 
 // portSettings adds the settings of a port of a bridge.
-func portSettings(r *request, isolated, hairpin bool) {
+//
+// Frames to group addresses of bridges are forwarded like others, but for those of bit 1,
+// MAC PAUSE, which are dropped: so they come to the host by the bridge, where its rules
+// are, not by the port. Through a bridge of somebody else they could get to his switch.
+func portSettings(r *request, v model.Veth) {
 	r.m.nest(unix.IFLA_LINKINFO, func() {
 		r.m.str(unix.IFLA_INFO_SLAVE_KIND, "bridge")
 		r.m.nest(unix.IFLA_INFO_SLAVE_DATA, func() {
-			if hairpin {
+			if v.Hairpin {
 				r.m.u8(unix.IFLA_BRPORT_MODE, 1)
 			}
-			if isolated {
+			if v.Isolated {
 				r.m.u8(unix.IFLA_BRPORT_ISOLATED, 1)
+			}
+			if !v.Adopted {
+				r.m.bytes(unix.IFLA_BRPORT_GROUP_FWD_MASK, binary.NativeEndian.AppendUint16(nil, groupMask)...)
 			}
 		})
 	})

@@ -179,7 +179,9 @@ func (h *host) forgeLinks(t *testing.T, thief, client, server *container) {
 			t.Errorf("%s has heard what is %s", c.name, text)
 		}
 	}
-	h.stealAddress(t, thief, client, server, s)
+	if thief.name == "outsider" {
+		h.stealAddress(t, thief, client, server, s)
+	}
 }
 
 // stealAddress has a member answer for the address of a linked one, and serve there. It
@@ -197,9 +199,9 @@ func (h *host) stealAddress(t *testing.T, thief, client, server *container, s se
 			if err := s.send(a.ask(mac, a.server, a.client)); err != nil {
 				t.Fatal(err)
 			}
-			if answer, err := ask(client.ns, "tcp", at(a.server, port), impatience); err == nil && !strings.HasPrefix(answer, server.name+" ") {
-				t.Errorf("%s is answered by %s instead of %s", client.name, answer, server.name)
-			}
+		}
+		if answer, err := ask(client.ns, "tcp", at(a.server, port), impatience); err == nil && !strings.HasPrefix(answer, server.name+" ") {
+			t.Errorf("%s is answered by %s instead of %s", client.name, answer, server.name)
 		}
 		h.in(thief.sb.Key(), "ip", "addr", "del", a.server.String()+a.bits, "dev", "lo")
 		h.in(client.sb.Key(), "ip", "neigh", "flush", "dev", "eth0")

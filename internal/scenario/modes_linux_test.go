@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -212,7 +213,22 @@ func testIsolated(t *testing.T, on backend) {
 	} {
 		h.in(c1.sb.Key(), append([]string{"ip"}, r...)...)
 	}
+	s, err := newSender(c1.ns, "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	for _, mac := range []net.HardwareAddr{broadcastMAC, portMAC, {1, 0x80, 0xc2, 0, 0, 3}} {
+		for _, dst := range []string{"255.255.255.255", "224.0.0.1", hostV4} {
+			if err := s.send(carried(c1.eps[0].Info().Iface().MacAddress(), mac, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort(at(dst, port)), secret)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	h.visit(visit{who: "c1", from: c1.ns, to: at(hostV4, port)}, visit{who: "c1", from: c1.ns, to: at(hostV6, port)})
+	if hostServer.has(secret) {
+		t.Error("the host has heard a member")
+	}
 	for _, c := range []*container{c1, c2} {
 		h.remove(c)
 	}

@@ -341,7 +341,7 @@ func TestSetAside(t *testing.T) {
 func TestNewerLayout(t *testing.T) {
 	cfg := filled(t)
 	edit(t, dataPath(cfg), func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket([]byte("v2"))
+		_, err := tx.CreateBucket([]byte("v3"))
 		return err
 	})
 	_, err := Open(t.Context(), cfg)

@@ -18,8 +18,10 @@ import (
 )
 
 var (
-	bucketRecords = []byte("v1")    // "kind/id" -> encoded entry
-	bucketLarge   = []byte("large") // those above largeRecord; made with the first one
+	bucketRecords = []byte("v1") // "kind/id" -> encoded entry
+	// bucketLarge has those above largeRecord. It is made with the first one, and is a
+	// version to those who do not know it: they leave the file alone.
+	bucketLarge   = []byte("v2")
 	bucketMeta    = []byte("meta")
 	bucketDamaged = []byte("damaged") // "kind/id@unix time" -> raw bytes
 
