@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -80,8 +81,8 @@ func (s *site) start(t *testing.T) *kernel.Kernel {
 // away deletes all, and closes.
 func (s *site) away(t *testing.T, k *kernel.Kernel) {
 	t.Helper()
-	for i := len(s.want) - 1; i >= 0; i-- {
-		if err := k.Delete(t.Context(), s.want[i:i+1]); err != nil {
+	for _, o := range slices.Backward(s.want) {
+		if err := k.Delete(t.Context(), []model.Object{o}); err != nil {
 			t.Error(err)
 		}
 	}
