@@ -67,9 +67,8 @@ func (o *Hold) How() How { return o.how }
 //
 // A single port is held by a socket, up to the limit. Above it the port is bound
 // for a moment, which shows that it is free. A range is looked up in one dump of
-// the sockets of its protocol, and not held; sockets of TCP that are bound and do not
-// listen are found there on Linux 6.8 and later. Where the kernel has no sockets of
-// the protocol, nobody can be in the way.
+// the sockets of its protocol, of TCP those that listen, and not held. Where the kernel
+// has no sockets of the protocol, nobody can be in the way.
 func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	return h.reserve(ctx, bind, false, proto, host, first, last)
 }

@@ -405,9 +405,16 @@ func (k *Kernel) reconcile(ctx context.Context, want model.FirewallChange, g mod
 		}
 	}
 	k.mu.Lock()
-	k.unruled = err
+	if k.unruled = err; idle(want, g) {
+		k.unruled = nil // without a firewall links need no rules
+	}
 	k.mu.Unlock()
 	return changed, err
+}
+
+// idle says whether nothing is wanted of the firewall.
+func idle(want model.FirewallChange, g model.FirewallGuard) bool {
+	return len(want.Networks)+len(want.Ports)+len(want.Tracked) == 0 && g == (model.FirewallGuard{})
 }
 
 // ruled fails as long as the firewall does not hold what it shall, and tries to bring it

@@ -13,12 +13,18 @@ import (
 // Where nobody else changes the rules, there is nothing to repair, whatever we change
 // at the same time.
 func TestRepairBesideChanges(t *testing.T) {
+	onBackends(t, repairBesideChanges)
+}
+
+// onBackends runs a test on each backend, with whatever else it needs.
+func onBackends(t *testing.T, test func(*testing.T, kernel.Backend), features ...nstest.Feature) {
+	t.Helper()
 	for backend, feature := range map[kernel.Backend]nstest.Feature{
 		kernel.NFTables: nstest.NFTables, kernel.IPTablesNFT: nstest.IPTablesNFT, kernel.IPTablesLegacy: nstest.IPTablesLegacy,
 	} {
 		t.Run(string(backend), func(t *testing.T) {
-			nstest.Require(t, feature)
-			repairBesideChanges(t, backend)
+			nstest.Require(t, append(features, feature)...)
+			test(t, backend)
 		})
 	}
 }

@@ -19,14 +19,7 @@ import (
 // Where the firewall does not take the rules, no link is made, which would be open to
 // everybody; as soon as it does, all is.
 func TestNoLinksWithoutRules(t *testing.T) {
-	for backend, feature := range map[kernel.Backend]nstest.Feature{
-		kernel.NFTables: nstest.NFTables, kernel.IPTablesNFT: nstest.IPTablesNFT, kernel.IPTablesLegacy: nstest.IPTablesLegacy,
-	} {
-		t.Run(string(backend), func(t *testing.T) {
-			nstest.Require(t, feature, nstest.Bridge, nstest.Veth)
-			noLinksWithoutRules(t, backend)
-		})
-	}
+	onBackends(t, noLinksWithoutRules, nstest.Bridge, nstest.Veth)
 }
 
 func noLinksWithoutRules(t *testing.T, backend kernel.Backend) {
@@ -101,5 +94,38 @@ func noLinksWithoutRules(t *testing.T, backend kernel.Backend) {
 	}
 	if err := k.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Where the firewall is to hold nothing, no link waits for it, though it cannot be rid of
+// what an earlier process has left.
+func TestLinksWithoutFirewall(t *testing.T) {
+	nstest.Require(t, nstest.NFTables, nstest.Bridge)
+	var refuses atomic.Bool
+	cfg := kernel.Config{DataDir: t.TempDir(), RunDir: "/run/ruleless", Firewall: kernel.NFTables}
+	cfg.Steps = step.New(func(_ int, name string) error {
+		if refuses.Load() && strings.HasPrefix(name, "nft: ") {
+			return step.ErrInjected
+		}
+		return nil
+	})
+	ctx := context.WithoutCancel(t.Context()) // it removes all at the end
+	rules := model.FirewallNetwork{ID: "n1", Bridge: "br9", V4: &model.FirewallFamily{Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.1.0/24")}}}
+	bridge := model.Bridge{Name: "br9", Group: kernel.Group(cfg.DataDir)}
+	for i, want := range [][]model.Object{{rules}, {bridge}, nil} {
+		refuses.Store(i == 1)
+		k, err := kernel.New(ctx, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Recover(ctx, want, false); refuses.Load() != (err != nil) {
+			t.Errorf("the start: %v", err)
+		}
+		if _, ok, err := k.Link(ctx, "br9"); err != nil || ok != refuses.Load() {
+			t.Errorf("the bridge is there: %t, %v", ok, err)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

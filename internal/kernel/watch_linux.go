@@ -121,7 +121,7 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	defer done()
 	want, g := k.wanted()
 	late := !k.isRuled()
-	if !late && len(want.Networks)+len(want.Ports)+len(want.Tracked) == 0 && g == (model.FirewallGuard{}) {
+	if !late && idle(want, g) {
 		return false, nil
 	}
 	repaired, err = k.reconcile(ctx, want, g)

@@ -238,7 +238,8 @@ func noLinkLocal(link string) request {
 }
 
 // noSources has the kernel drop IPv4 packets whose answer would leave by another link: on
-// one without addresses these are all.
+// one without addresses these are all but those of 0.0.0.0 to everybody, which
+// [portSettings] has go by the bridge.
 func noSources(link string) request {
 	r := setLink("set up", link, 0, 0)
 	r.m.nest(unix.IFLA_AF_SPEC, func() {
