@@ -49,8 +49,9 @@ none, nothing is in the way. --format json has the command that shows each of th
 It is what our own rules let in, whether or not a program listens. Packets that the
 kernel leads to a container pass by the rules of the host for what comes in (INPUT, as
 of ufw): what must not be reached from outside is to be published on 127.0.0.1.
-Rules of others for what is forwarded can close more than this list says. Networks of
-drivers of somebody else are not in it.`,
+WARNINGS names chains of others that drop what nothing in them accepts, by their policy or
+last rule; other rules of others can close more than this list says. Networks of drivers
+of somebody else are not in it.`,
 		Example: `  dnet exposed
   dnet exposed --filter from=internet
   dnet exposed -q --filter from=lan --filter network=web

@@ -11,7 +11,8 @@ import (
 
 // Exposed returns who can reach which ports of containers, and by which rule. It is
 // made from the records, as the objects of the kernel are; of the kernel it asks
-// only which rules of others translate published ports too.
+// only which rules of others translate published ports too, and which chains of others
+// drop what they do not accept.
 func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 	backend, table := e.kernel.Firewall()
 	h := exposure.Host{Backend: backend, Table: table}
@@ -36,6 +37,13 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 		for _, f := range found {
 			foreign[f.Port.Key()] = append(foreign[f.Port.Key()], f.Rule)
 		}
+	}
+	if len(sandboxes) > 0 {
+		drops, err := e.kernel.ForeignDrops(ctx)
+		if err != nil {
+			return nil, WithClass(err, "see what is exposed: %w", err)
+		}
+		h.Drops = drops
 	}
 	for _, s := range sandboxes {
 		v := e.linked(*s.View())

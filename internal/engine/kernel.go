@@ -76,6 +76,9 @@ type Kernel interface {
 	// ForeignDNAT returns those of the ports that rules of others translate too, as far
 	// as the backend sees them.
 	ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error)
+	// ForeignDrops returns the chains of others that drop what nothing in them accepts,
+	// and in which nothing has what we accept accepted.
+	ForeignDrops(ctx context.Context) ([]model.ForeignDrop, error)
 	// Close gives back what the process holds. What is in the kernel stays.
 	Close() error
 }

@@ -47,6 +47,8 @@ type Host struct {
 	Backend, Table string
 	Networks       []Network
 	Containers     []Container
+	// Drops are the chains of others that drop what nothing in them accepts.
+	Drops []model.ForeignDrop
 }
 
 // Network is a network with the objects that are wanted for it.
@@ -125,6 +127,19 @@ const (
 	lastPort  = 65535
 )
 
+// warnDrops warns of chains that the packets of a way pass. What neighbours send each
+// other the bridge forwards, and what this host sends comes in by no link.
+func (r *Row) warnDrops(drops []model.ForeignDrop) {
+	if r.From == ThisHost || r.From == Neighbour && r.Addr == r.Target {
+		return
+	}
+	for _, d := range drops {
+		if d.Input == r.Forwarded && d.Of(r.Addr.Is6()) {
+			r.Warnings = append(slices.Clip(r.Warnings), "may be dropped: "+d.String()+" of somebody else drops what it does not accept")
+		}
+	}
+}
+
 // Report returns the ways to all containers, sorted by container, class and what is
 // dialled.
 func Report(h Host) []Row {
@@ -135,6 +150,9 @@ func Report(h Host) []Row {
 	ev.read(h)
 	for i := range h.Containers {
 		ev.container(&h.Containers[i])
+	}
+	for i := range ev.rows {
+		ev.rows[i].warnDrops(h.Drops)
 	}
 	place := make(map[From]int)
 	for i, f := range Classes() {

@@ -240,6 +240,16 @@ func TestReport(t *testing.T) {
 			}
 			w.container(sb, nil, model.Attachment{Network: n, Endpoint: ep})
 		}},
+		{"chains of others that drop what they do not accept", "drops", func(w *world) {
+			w.network()
+			w.joined("c1", 2, w.network(only4), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
+			w.joined("c2", 2, w.network(internal))
+			w.host.Drops = []model.ForeignDrop{
+				{Family: "inet", Table: "strict", Chain: "in", Input: true},
+				{Family: "ip", Table: "filter", Chain: "FORWARD"},
+				{Family: "ip6", Table: "filter", Chain: "FORWARD"},
+			}
+		}},
 		{"what is wrong with a port is told", "warnings", func(w *world) {
 			n := w.network(only4)
 			ep := at(n, "c1", 2)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -110,6 +111,25 @@ func (k *Kernel) Firewall() (backend, table string) { return string(k.backend), 
 // ForeignDNAT returns the published ports that rules of others translate too.
 func (k *Kernel) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error) {
 	return k.firewall.ForeignDNAT(ctx, ports)
+}
+
+// ForeignDrops returns the chains of others that drop what nothing in them accepts,
+// where nothing has what we accept accepted in them.
+func (k *Kernel) ForeignDrops(ctx context.Context) (list []model.ForeignDrop, err error) {
+	err = k.host.Do(func() error { // programs are run, and they look where the thread is
+		list, err = nft.Drops(ctx, Table(k.cfg.DataDir))
+		return err
+	})
+	return slices.DeleteFunc(list, func(d model.ForeignDrop) bool {
+		return !d.Input && (k.comesFirst(d) || d.Firewalld && k.zone.accepts())
+	}), err
+}
+
+// comesFirst says whether our own chains are in a chain for what is forwarded, before
+// all else.
+func (k *Kernel) comesFirst(d model.ForeignDrop) bool {
+	return d.Chain == "FORWARD" && (k.backend == IPTablesNFT && d.Table == "filter" ||
+		k.backend == IPTablesLegacy && d.Table == "filter (legacy)")
 }
 
 // openBackend opens a backend for the rules of the data directory.

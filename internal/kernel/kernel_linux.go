@@ -85,6 +85,8 @@ type Kernel struct {
 	// unruled is why the firewall could not be brought to hold all that it shall; until
 	// it does, no link of a network is made.
 	unruled error
+	// dropping are the chains of others that have been told of.
+	dropping map[model.ForeignDrop]bool
 }
 
 // New opens what the kernel is talked to with. It changes nothing but the

@@ -255,7 +255,33 @@ func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (changed bool)
 	for _, l := range lines {
 		k.log.Info(what, "rule", l)
 	}
+	if want {
+		k.warnDrops(ctx)
+	}
 	return len(lines) > 0
+}
+
+// warnDrops tells of chains of others in which what we accept is dropped, of each once.
+func (k *Kernel) warnDrops(ctx context.Context) {
+	list, err := k.ForeignDrops(ctx)
+	if err != nil {
+		k.log.Warn("look for chains of others that drop packets", "err", err)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	told := k.dropping
+	k.dropping = make(map[model.ForeignDrop]bool)
+	for _, d := range list {
+		k.dropping[d] = true
+		switch {
+		case told[d], d.Firewalld: // whose keeper tells what there is to be told
+		case d.Input:
+			k.log.Debug("a chain of somebody else drops what comes into the host and is not accepted there", "chain", d.String())
+		default:
+			k.log.Warn("a chain of somebody else drops packets from and for containers that it does not accept", "chain", d.String())
+		}
+	}
 }
 
 func (k *Kernel) createOne(ctx context.Context, o model.Object) error {

@@ -179,6 +179,13 @@ func (z *zoneKeeper) isStrict() bool {
 	return z.strict
 }
 
+// accepts says whether firewalld lets pass what is forwarded from and to our bridges.
+func (z *zoneKeeper) accepts() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.there != nil && z.done == z.asked && !z.strict
+}
+
 func (z *zoneKeeper) tell(action, object string) {
 	z.mu.Lock()
 	foreign := z.foreign

@@ -77,3 +77,21 @@ func (f ForeignDNAT) Bounds() (first, last uint16) {
 func (f ForeignDNAT) String() string {
 	return f.What().String() + " is translated by a rule of " + f.Rule + ", too"
 }
+
+// ForeignDrop is a chain of somebody else that drops what nothing in it accepts.
+type ForeignDrop struct {
+	// Family is ip, ip6, or inet for both.
+	Family, Table, Chain string
+	// Input says that what comes into the host passes it, else what is forwarded.
+	Input bool
+	// Firewalld says that it is one of firewalld's.
+	Firewalld bool
+}
+
+// Of says whether packets of a family pass the chain.
+func (d ForeignDrop) Of(v6 bool) bool { return d.Family == "inet" || (d.Family == "ip6") == v6 }
+
+// String names the chain.
+func (d ForeignDrop) String() string {
+	return "table " + d.Family + " " + d.Table + ", chain " + d.Chain
+}

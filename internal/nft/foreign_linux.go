@@ -66,7 +66,7 @@ func (f *Firewall) foreignArgs() []string {
 
 // foreignNative works on the chain of the nf_tables backend of iptables.
 func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([]string, error) {
-	handles, last, err := f.foreignRules(ctx, fam)
+	handles, last, err := f.c.userRules(ctx, fam.num, f.table)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
@@ -127,21 +127,21 @@ func foreignExprs(comment string) []expr.Any {
 	}
 }
 
-// foreignRules returns the handles of our rules in the foreign chain, and that of its
-// last rule if that ends the chain for every packet, else 0. It returns ENOENT if
-// there is no such chain.
-func (f *Firewall) foreignRules(ctx context.Context, fam *family) (handles []uint64, last uint64, err error) {
-	b := &batch{seq: f.c.seq}
-	b.begin(unix.NFT_MSG_GETCHAIN, 0, fam.num)
+// userRules returns the handles of the rules in the foreign chain that are of the
+// firewall called table, and that of its last rule if that ends the chain for every
+// packet, else 0. It returns ENOENT if there is no such chain.
+func (c *conn) userRules(ctx context.Context, fam byte, table string) (handles []uint64, last uint64, err error) {
+	b := &batch{seq: c.seq}
+	b.begin(unix.NFT_MSG_GETCHAIN, 0, fam)
 	b.str(unix.NFTA_CHAIN_TABLE, foreignTable)
 	b.str(unix.NFTA_CHAIN_NAME, foreignChain)
 	b.end()
-	if err := f.c.dump(ctx, b, func(message) error { return nil }); err != nil {
+	if err := c.dump(ctx, b, func(message) error { return nil }); err != nil {
 		return nil, 0, err
 	}
 	err = retry(func() error {
 		handles, last = nil, 0
-		return f.c.request(ctx, unix.NFT_MSG_GETRULE, fam.num, func(b *batch) {
+		return c.request(ctx, unix.NFT_MSG_GETRULE, fam, func(b *batch) {
 			b.str(unix.NFTA_RULE_TABLE, foreignTable)
 			b.str(unix.NFTA_RULE_CHAIN, foreignChain)
 		}, func(m message) error {
@@ -150,7 +150,7 @@ func (f *Firewall) foreignRules(ctx context.Context, fam *family) (handles []uin
 				return nil
 			}
 			handle := be64(a.get(unix.NFTA_RULE_HANDLE))
-			if f.isOurs(a) {
+			if accepts(a, table) {
 				handles = append(handles, handle)
 			}
 			if last = 0; returns(a) {
@@ -178,11 +178,11 @@ func returns(rule attrs) (ends bool) {
 	return ends
 }
 
-// isOurs recognises a rule by all that it is made of: a comparison with the mark,
-// our comment, and accept. iptables may have rewritten it meanwhile, with its
+// accepts recognises the rule of the firewall called table by all that it is made of:
+// a comparison with the mark, our comment, and accept. iptables may have rewritten it meanwhile, with its
 // restore, so the bytes are not compared.
-func (f *Firewall) isOurs(rule attrs) bool {
-	var mark, comment, accepts bool
+func accepts(rule attrs, table string) bool {
+	var mark, comment, accept bool
 	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
 		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
 		switch cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) {
@@ -191,15 +191,15 @@ func (f *Firewall) isOurs(rule attrs) bool {
 			mark = mark || slices.Equal(v, native32(MarkBit))
 		case "match":
 			comment = comment || cstring(data.get(unix.NFTA_MATCH_NAME)) == "comment" &&
-				cstring(data.get(unix.NFTA_MATCH_INFO)) == f.table
+				cstring(data.get(unix.NFTA_MATCH_INFO)) == table
 			mark = mark || cstring(data.get(unix.NFTA_MATCH_NAME)) == "mark"
 		case "immediate":
 			v := attrs(attrs(data.get(unix.NFTA_IMMEDIATE_DATA)).get(unix.NFTA_DATA_VERDICT))
-			accepts = accepts || v != nil && be32(v.get(unix.NFTA_VERDICT_CODE)) == 1 // NF_ACCEPT
+			accept = accept || v != nil && be32(v.get(unix.NFTA_VERDICT_CODE)) == 1 // NF_ACCEPT
 		}
 	}
-	comment = comment || parseComment(rule.get(unix.NFTA_RULE_USERDATA)) == f.table
-	return mark && comment && accepts
+	comment = comment || parseComment(rule.get(unix.NFTA_RULE_USERDATA)) == table
+	return mark && comment && accept
 }
 
 // LegacyUserRules returns the rules for users in the legacy backend of iptables, for both

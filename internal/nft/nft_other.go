@@ -66,3 +66,6 @@ func (r *Redirector) Remove(context.Context, int) error { return notHere() }
 
 // RenderRedirect returns nothing.
 func RenderRedirect(uint16) string { return "" }
+
+// Drops returns an error of class NotImplemented.
+func Drops(context.Context, string) ([]model.ForeignDrop, error) { return nil, notHere() }

@@ -40,8 +40,13 @@ func TestExposed(t *testing.T) {
 func testExposed(t *testing.T, opt config.Option) {
 	t.Helper()
 	m := newMatrix(t, opt)
-	rows := m.rows()
+	rows := m.exposed()
 	m.checkRules(rows)
+	for _, r := range rows {
+		if by := droppedBy(r); by != nil { // Docker's chain accepts what ours does
+			m.t.Errorf("what is open to %s at %s is dropped by %q", r.From, r.Addr, by)
+		}
+	}
 	m.tcp(m.cells(rows, uint8(types.TCP)))
 	m.udp(m.cells(rows, uint8(types.UDP)))
 }
@@ -247,18 +252,19 @@ func gateway(a netip.Addr) netip.Addr {
 	return netip.PrefixFrom(a, bits).Masked().Addr().Next()
 }
 
-func (m *matrix) rows() []exposure.Row {
-	m.t.Helper()
-	e, release, err := hosts.Open(m.t.Context(), hosts.Options{DataDir: m.data})
+// exposed asks who reaches what.
+func (h *host) exposed() []exposure.Row {
+	h.t.Helper()
+	e, release, err := hosts.Open(h.t.Context(), hosts.Options{DataDir: h.data})
 	if err != nil {
-		m.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	rows, err := e.Exposed(m.t.Context())
+	rows, err := e.Exposed(h.t.Context())
 	if err := release(); err != nil {
-		m.t.Error(err)
+		h.t.Error(err)
 	}
 	if err != nil {
-		m.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	return rows
 }

@@ -369,6 +369,11 @@ func testFirewalld(t *testing.T, on backend, theirs string) {
 	}
 	populate()
 	check("at first")
+	for _, r := range h.exposed() {
+		if by := droppedBy(r); by != nil && !r.Forwarded {
+			t.Errorf("what is open to %s at %s is dropped by %q", r.From, r.Addr, by)
+		}
+	}
 	if diff := cmp.Diff([]string{"firewalld.conf", "policies/" + w.zone.Policy + ".xml", "zones/" + w.zone.Name + ".xml"}, w.permanent()); diff != "" {
 		t.Errorf("permanent configuration (-want +got):\n%s", diff)
 	}
