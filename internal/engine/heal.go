@@ -37,7 +37,9 @@ const rulesLost = ""
 type healer struct {
 	wake chan struct{}
 
-	mu   sync.Mutex // guards the following
+	mu sync.Mutex // guards the following
+	// lost is what may have been lost, and whether a bridge of others of that name has
+	// come or gone: what has failed is tried at once then.
 	lost map[string]bool
 	// all says that anything may have been lost.
 	all bool
@@ -68,12 +70,12 @@ func newHealer() *healer {
 }
 
 // tell takes down what may have been lost: a link by its name, or any.
-func (h *healer) tell(link string) {
+func (h *healer) tell(link string, others bool) {
 	h.mu.Lock()
 	if link == "" {
 		h.all = true
 	} else {
-		h.lost[link] = true
+		h.lost[link] = h.lost[link] || others
 	}
 	h.mu.Unlock()
 	h.nudge()
@@ -82,7 +84,7 @@ func (h *healer) tell(link string) {
 // tellRules takes down that the firewall may have been changed.
 func (h *healer) tellRules() {
 	h.mu.Lock()
-	h.lost[rulesLost] = true
+	h.lost[rulesLost] = false
 	h.mu.Unlock()
 	h.nudge()
 }
@@ -99,8 +101,8 @@ func (h *healer) take(now time.Time) (links []string, rules, all bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all, h.all = h.all, false
-	for name := range h.lost {
-		if f := h.feuds[name]; f != nil && f.until.After(now) {
+	for name, others := range h.lost {
+		if f := h.feuds[name]; f != nil && f.until.After(now) && (!f.failed || !others) {
 			continue
 		}
 		delete(h.lost, name)
@@ -136,7 +138,7 @@ func (h *healer) again(what string, now time.Time) {
 	f.last, f.until = now, now.Add(min(time.Second<<min(f.count, 10), longest))
 	f.count++
 	h.mu.Lock()
-	h.lost[what] = true
+	h.lost[what] = h.lost[what] // keeps what has been told meanwhile
 	h.mu.Unlock()
 }
 
@@ -229,7 +231,7 @@ func (e *Engine) healRules() {
 		// No link was made as long as there were no rules for it.
 		e.healer.behind = false
 		delete(e.healer.feuds, rulesLost)
-		e.healer.tell("")
+		e.healer.tell("", false)
 	}
 	if repaired {
 		e.noteRepair(rulesLost, "firewall", Event{Type: "firewall", Action: "repair", Scope: "local"})

@@ -83,7 +83,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	kept, err := e.kernel.Recover(ctx, want, keep)
 	e.logErr("recover", "kernel", err)
 	if err != nil {
-		e.healer.tell("") // tries again
+		e.healer.tell("", false) // tries again
 	}
 	if err := e.recordUnowned(ctx, l.unowned, kept); err != nil {
 		return err

@@ -166,7 +166,7 @@ func TestForeignBridgeOfOurName(t *testing.T) {
 			if got := ports(t, "brx"); got != "" {
 				t.Errorf("its ports: %s", got)
 			}
-			if live { // a start removes it
+			if live { // a start removes it, or what was made in its place
 				if got := ports(t, "brz"); got != "" {
 					t.Errorf("ports of ours under another name: %s", got)
 				}
@@ -182,11 +182,48 @@ func TestForeignBridgeOfOurName(t *testing.T) {
 			ip(t, "link", "set", "bry", "name", "brx")
 			s.away(t, k)
 			ip(t, "link", "del", "brx") // it is still there
-			if live {
-				ip(t, "link", "del", "brz")
-			}
 		})
 	}
+}
+
+// A bridge or a veth of ours that gets another name gets its own back, by a repair or a
+// start, and is not made again: the container goes on.
+func TestRenamed(t *testing.T) {
+	s := newSite(t, "/run/renamed")
+	s.bridge.Alias, s.veth.Alias = "network x", "endpoint x"
+	for i, o := range s.want {
+		switch o.(type) {
+		case model.Bridge:
+			s.want[i] = s.bridge
+		case model.Veth:
+			s.want[i] = s.veth
+		}
+	}
+	k := s.start(t)
+	list := func() string { return ip(t, "-o", "addr", "show") + ports(t, "brx") + ip(t, "route") }
+	before := list()
+	for name, keys := range map[string][]string{"brx": {s.bridge.Key()}, "vethx": {s.veth.Key()}} {
+		for _, down := range []bool{false, true} {
+			ip(t, "link", "set", name, "name", "other")
+			if down {
+				ip(t, "link", "set", "other", "down")
+			}
+			repaired, err := k.RepairLinks(t.Context(), s.want)
+			if diff := cmp.Diff(keys, repaired); err != nil || diff != "" {
+				t.Errorf("%s, down %t: %v, repaired (-want +got):\n%s", name, down, err, diff)
+			}
+			if diff := cmp.Diff(before, list()); diff != "" {
+				t.Errorf("%s after the repair, down %t (-want +got):\n%s", name, down, diff)
+			}
+		}
+		closeKernel(t, k)
+		ip(t, "link", "set", name, "name", "other")
+		k = s.start(t)
+		if diff := cmp.Diff(before, list()); diff != "" {
+			t.Errorf("%s after a start (-want +got):\n%s", name, diff)
+		}
+	}
+	s.away(t, k)
 }
 
 // A bridge whose making was cut short at any step is made again by the next start,
@@ -219,19 +256,30 @@ func TestHalfMadeBridge(t *testing.T) {
 	s.away(t, s.open(t, nil))
 }
 
-// A start gives the bridge of an internal network what an earlier version did not, and
-// changes nothing where nothing is missing.
+// A start gives the bridge of an internal network, and the host's ends of veths, what an
+// earlier version did not, and changes nothing where nothing is missing.
 func TestBridgeOfEarlierVersion(t *testing.T) {
 	s := newSite(t, "/run/earlier")
 	closeKernel(t, s.start(t))
-	want := settings(t, "brx")
-	file := "/proc/sys/net/ipv4/conf/brx/rp_filter"
-	if err := os.WriteFile(file, []byte("0"), 0); err != nil {
-		t.Fatal(err)
+	all := func() string {
+		mask, err := os.ReadFile("/sys/class/net/vethx/brport/group_fwd_mask")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return settings(t, "brx") + settings(t, "vethx") + string(mask)
+	}
+	want := all()
+	for file, value := range map[string]string{
+		"/proc/sys/net/ipv4/conf/brx/rp_filter": "0", "/proc/sys/net/ipv4/conf/vethx/rp_filter": "0",
+		"/proc/sys/net/ipv6/conf/vethx/disable_ipv6": "0", "/sys/class/net/vethx/brport/group_fwd_mask": "0",
+	} {
+		if err := os.WriteFile(file, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 	closeKernel(t, s.start(t))
-	if diff := cmp.Diff(want, settings(t, "brx")); diff != "" {
-		t.Errorf("its settings (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, all()); diff != "" {
+		t.Errorf("the settings (-want +got):\n%s", diff)
 	}
 	var changes atomic.Int32
 	k := s.open(t, step.New(func(_ int, name string) error {

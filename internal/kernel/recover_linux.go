@@ -29,6 +29,7 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 	if err != nil {
 		return nil, errors.Join(append(errs, err)...)
 	}
+	k.nameBack(ctx, links, want)
 	strays, paths, err := k.strays(links, want)
 	errs = append(errs, err)
 	if keep {
@@ -237,7 +238,7 @@ func (k *Kernel) closeSource(b model.Bridge) error {
 
 // reattach gives bridges and veths that were there what somebody else has taken from
 // them: addresses, the veth's place at its bridge, which may have been made again, and
-// that they are up.
+// that they are up; and what earlier versions did not give them.
 func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []model.Object) error {
 	addrs, err := k.rt.Addresses(ctx)
 	if err != nil {
@@ -252,8 +253,12 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []
 				errs = append(errs, err, k.closeSource(o))
 			}
 		case model.Veth:
-			if l, ok := had[o.Host]; ok && !attached(l, had[o.Bridge]) {
+			switch l, ok := had[o.Host]; {
+			case !ok:
+			case !attached(l, had[o.Bridge]):
 				errs = append(errs, k.putVeth(ctx, o))
+			case rtnl.Unset(o, l):
+				errs = append(errs, k.rt.SetPort(ctx, o))
 			}
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
@@ -23,11 +25,11 @@ type watch interface {
 
 // Watch hears from now on of what somebody else does to what is ours on the host.
 // The function returned tells of it until its context ends: it calls lost with the
-// name of a link of ours that is gone or has lost something, or with the empty name
-// when it may be any, rules when the firewall may have been changed, and foreign of
+// name of a link of ours that is gone or has lost something, with the empty name when
+// it may be any, or with that of a bridge of others that has come or gone; rules when the firewall may have been changed, and foreign of
 // what was done to firewalld: "repair" when something was put back, "configure" when
 // its permanent configuration was changed, "warn" when it is in the way.
-func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
+func (k *Kernel) Watch(lost func(link string, others bool), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
 	all := []watch{k.zone.watch(rules, foreign)}
 	err = k.host.Do(func() error {
 		links, err := rtnl.OpenWatch([]uint32{k.group}, lost)
@@ -150,6 +152,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 	if err != nil {
 		return nil, err
 	}
+	renamed := k.nameBack(ctx, links, want)
 	byName := make(map[string]rtnl.Link, len(links))
 	for _, l := range links {
 		byName[l.Name] = l
@@ -171,7 +174,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 				continue
 			}
 			if l, ok := byName[o.Name]; ok && k.whole(o, l) {
-				if differs, err := k.repairBridge(ctx, o, l, addrs); differs {
+				if differs, err := k.repairBridge(ctx, o, l, addrs); differs || renamed[o.Name] {
 					fix(o, err)
 				}
 				continue
@@ -190,7 +193,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 					made = append(made, o)
 				}
 				errs = append(errs, err)
-			case !attached(l, byName[o.Bridge]):
+			case !attached(l, byName[o.Bridge]) || renamed[o.Host]:
 				fix(o, k.putVeth(ctx, o))
 			}
 			if ok && k.isHalf(o) {
@@ -207,6 +210,49 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 		}
 	}
 	return repaired, errors.Join(errs...)
+}
+
+// nameBack gives links of ours that have another name the name that is wanted for them,
+// by which the rules know them, where that is free. It changes the list, and returns the
+// names that it has given.
+func (k *Kernel) nameBack(ctx context.Context, links []rtnl.Link, want []model.Object) (given map[string]bool) {
+	taken := make(map[string]bool, len(links))
+	ours := make(map[string]int) // by alias
+	for i, l := range links {
+		taken[l.Name] = true
+		if l.Group == k.group && l.Alias != "" {
+			ours[l.Alias] = i
+		}
+	}
+	given = make(map[string]bool)
+	for _, o := range want {
+		var name, kind, alias string
+		switch o := o.(type) {
+		case model.Bridge:
+			name, kind, alias = o.Name, "bridge", o.Alias
+		case model.Veth:
+			name, kind, alias = o.Host, "veth", o.Alias
+		}
+		i, ok := ours[alias]
+		if name == "" || taken[name] || !ok || links[i].Kind != kind {
+			continue
+		}
+		l := &links[i]
+		err := k.rt.ChangeLink(ctx, l.Name, rtnl.LinkChange{Rename: name})
+		if errors.Is(err, unix.EBUSY) { // before Linux 6.2, while it is up
+			if err = k.rt.ChangeLink(ctx, l.Name, rtnl.LinkChange{Down: true}); err == nil {
+				l.Up = false
+				err = k.rt.ChangeLink(ctx, l.Name, rtnl.LinkChange{Rename: name})
+			}
+		}
+		if err != nil {
+			k.log.Warn("a link of ours has another name, and cannot get its own back", "link", name, "name", l.Name, "err", err)
+			continue
+		}
+		k.log.Warn("a link of ours had another name, and has its own again", "link", name, "name", l.Name)
+		l.Name, given[name] = name, true
+	}
+	return given
 }
 
 // repairBridge gives a bridge of ours the addresses that it has not, and puts it up. It

@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"context"
+	"encoding/binary"
 	"net"
 	"net/netip"
 
@@ -67,6 +68,8 @@ func parseLink(b []byte) (Link, bool) {
 			l.Alias = text(v)
 		case unix.IFLA_LINKINFO:
 			l.parseInfo(v)
+		case unix.IFLA_AF_SPEC:
+			l.StrictSource = rpFilter(v) == 1
 		}
 	}
 	return l, true
@@ -85,10 +88,29 @@ func (l *Link) parseInfo(b []byte) {
 					l.Hairpin = on
 				case unix.IFLA_BRPORT_ISOLATED:
 					l.Isolated = on
+				case unix.IFLA_BRPORT_GROUP_FWD_MASK:
+					if len(v) >= 2 {
+						l.GroupMask = binary.NativeEndian.Uint16(v)
+					}
 				}
 			}
 		}
 	}
+}
+
+// rpFilter is the link's setting of IPv4, an array whose indices begin with 1.
+func rpFilter(afSpec []byte) uint32 {
+	for family, v := range attrs(afSpec) {
+		if family != unix.AF_INET {
+			continue
+		}
+		for k, v := range attrs(v) {
+			if k == inetConf && len(v) >= 4*confRPFilter {
+				return u32(v[4*(confRPFilter-1):])
+			}
+		}
+	}
+	return 0
 }
 
 // Addresses lists all addresses of the namespace.

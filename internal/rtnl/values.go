@@ -70,6 +70,11 @@ type Link struct {
 	Up        bool
 	// Isolated and Hairpin are settings of a port.
 	Isolated, Hairpin bool
+	// GroupMask says which frames to group addresses of bridges a port forwards like others.
+	GroupMask uint16
+	// StrictSource says that IPv4 packets are dropped whose answer would leave by another
+	// link (rp_filter 1).
+	StrictSource bool
 }
 
 // Address is an address of a link.

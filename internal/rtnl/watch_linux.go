@@ -18,7 +18,7 @@ type Watch struct {
 	groups  []uint32
 	links   map[int]Link   // of the groups, by index
 	bridges map[int]string // names of those of others
-	changed func(name string)
+	changed func(name string, others bool)
 }
 
 // OpenWatch opens a watch in the namespace of the calling thread. It calls changed
@@ -26,7 +26,7 @@ type Watch struct {
 // has another name, has been taken down or off its bridge, or has lost an address.
 // An empty name says that messages were missed. Births and gains are not told of, but
 // for bridges of others: that one has come, has got another name, or is gone.
-func OpenWatch(groups []uint32, changed func(name string)) (*Watch, error) {
+func OpenWatch(groups []uint32, changed func(name string, others bool)) (*Watch, error) {
 	w := &Watch{groups: groups, links: make(map[int]Link), bridges: make(map[int]string), changed: changed}
 	var err error
 	w.s, err = nlevents.Open(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
@@ -56,7 +56,7 @@ func OpenWatch(groups []uint32, changed func(name string)) (*Watch, error) {
 // Run calls the watch's function until ctx ends; then the watch is closed.
 func (w *Watch) Run(ctx context.Context) error {
 	each := func(m nlevents.Message) { w.message(m.Type, m.Body) }
-	return errors.Join(w.s.Read(ctx, each, func() { w.changed("") }), w.s.Close())
+	return errors.Join(w.s.Read(ctx, each, func() { w.changed("", false) }), w.s.Close())
 }
 
 func (w *Watch) message(kind uint16, body []byte) {
@@ -69,7 +69,7 @@ func (w *Watch) message(kind uint16, body []byte) {
 	case unix.RTM_DELADDR:
 		if a, ok := parseAddress(body); ok {
 			if l, ours := w.links[a.Index]; ours {
-				w.changed(l.Name)
+				w.changed(l.Name, false)
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func (w *Watch) link(kind uint16, body []byte) {
 	case kind == unix.RTM_DELLINK:
 		delete(w.links, l.Index)
 		if known {
-			w.changed(was.Name)
+			w.changed(was.Name, false)
 		}
 		return
 	case !slices.Contains(w.groups, l.Group):
@@ -97,7 +97,7 @@ func (w *Watch) link(kind uint16, body []byte) {
 		w.links[l.Index] = l
 	}
 	if known && (was.Name != l.Name || was.Up && !l.Up || was.Master != 0 && was.Master != l.Master || was.Group != l.Group) {
-		w.changed(was.Name)
+		w.changed(was.Name, false)
 	}
 }
 
@@ -108,14 +108,14 @@ func (w *Watch) bridge(kind uint16, l Link) {
 	case kind == unix.RTM_DELLINK || slices.Contains(w.groups, l.Group):
 		delete(w.bridges, l.Index)
 		if known {
-			w.changed(was)
+			w.changed(was, true)
 		}
 	case was != l.Name:
 		w.bridges[l.Index] = l.Name
 		if known {
-			w.changed(was)
+			w.changed(was, true)
 		}
-		w.changed(l.Name)
+		w.changed(l.Name, true)
 	}
 }
 
@@ -130,6 +130,15 @@ func (s *Socket) PutVeth(ctx context.Context, v model.Veth) error {
 	}
 	return s.SetLinkUp(ctx, v.Host)
 }
+
+// Unset says whether the host's end of a pair lacks settings of a port that earlier versions
+// did not know.
+func Unset(v model.Veth, l Link) bool {
+	return v.Bridge != "" && (!l.StrictSource || !v.Adopted && l.GroupMask != groupMask)
+}
+
+// SetPort gives the host's end of a pair the settings of a port, and leaves it up.
+func (s *Socket) SetPort(ctx context.Context, v model.Veth) error { return classify(s.setPort(ctx, v)) }
 
 // portSettings adds the settings of a port of a bridge.
 //

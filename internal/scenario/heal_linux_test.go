@@ -259,6 +259,9 @@ func testHeal(t *testing.T, on backend) {
 		{"sandbox", "ip link set " + veth + " nomaster"},
 		{"sandbox", "ip link del " + veth},
 		{"network", "ip link del " + bridge},
+		{"network", "ip link set " + bridge + " name brother"},
+		{"sandbox", "ip link set " + veth + " name cousin"},
+		{"sandbox", "ip link set " + bridge + " name brother; ip link add " + bridge + " type bridge; sleep 0.2; ip link del " + bridge},
 	}
 
 	_, events, cancel := engine.Subscribe(e, time.Time{}, func(ev engine.Event) engine.Event { return ev })

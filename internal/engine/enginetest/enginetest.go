@@ -46,7 +46,7 @@ type Kernel struct {
 	namespaces map[string]bool // of somebody else
 	forwarding map[bool]bool   // by IPv6
 	guard      model.FirewallGuard
-	lost       func(link string)
+	lost       func(link string, others bool)
 	rules      func()
 	told       func(action, object string)
 	lostRules  []model.Object
@@ -306,7 +306,7 @@ func (k *Kernel) Guarded() model.FirewallGuard {
 }
 
 // Watch hears of what Lose is told.
-func (k *Kernel) Watch(lost func(link string), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
+func (k *Kernel) Watch(lost func(link string, others bool), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.lost, k.rules, k.told = lost, rules, foreign
@@ -332,9 +332,9 @@ func (k *Kernel) Lose(objs ...model.Object) {
 	for _, o := range objs {
 		switch o := o.(type) {
 		case model.Bridge:
-			lost(o.Name)
+			lost(o.Name, false)
 		case model.Veth:
-			lost(o.Host)
+			lost(o.Host, false)
 		default:
 			rules()
 		}
