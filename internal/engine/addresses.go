@@ -172,6 +172,15 @@ func (e *Engine) nameHolder(n *model.Network, pool string, err error) error {
 	if bad != nil || !errors.Is(err, ipamapi.ErrPoolOverlap) {
 		return err
 	}
+	if text := e.overlap(n, want); text != "" {
+		return overlapError{text, err}
+	}
+	return err
+}
+
+// overlap says in words which network has a subnet of the same address manager that
+// overlaps; nothing if none has.
+func (e *Engine) overlap(n *model.Network, want netip.Prefix) string {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	for _, o := range e.recordsLocked() {
@@ -180,11 +189,11 @@ func (e *Engine) nameHolder(n *model.Network, pool string, err error) error {
 		}
 		for _, p := range slices.Concat(o.IPAM.Pools4, o.IPAM.Pools6) {
 			if p.Prefix.Overlaps(want) {
-				return overlapError{fmt.Sprintf("subnet %s overlaps with %s of network %s", want, p.Prefix, o.Name), err}
+				return fmt.Sprintf("subnet %s overlaps with %s of network %s", want, p.Prefix, o.Name)
 			}
 		}
 	}
-	return err
+	return ""
 }
 
 func (e *Engine) allocateGateway(im ipamEntry, n *model.Network, p model.Pool, want string, undo *undoList) (netip.Prefix, error) {
@@ -198,6 +207,10 @@ func (e *Engine) allocateGateway(im ipamEntry, n *model.Network, p model.Pool, w
 	}
 	nw, _, err := im.RequestAddress(p.ID, ip, map[string]string{ipamapi.RequestAddressType: netlabel.Gateway})
 	if err != nil {
+		// Another network may have the subnet, and all of it or the gateway that is wanted.
+		if text := e.overlap(n, p.Prefix); text != "" {
+			return netip.Prefix{}, types.ForbiddenErrorf("network %s: gateway: %s: %w", n.Name, text, err)
+		}
 		return netip.Prefix{}, types.InternalErrorf("network %s: gateway in %s: %w", n.Name, p.Prefix, err)
 	}
 	if nw == nil { // an address manager without addresses

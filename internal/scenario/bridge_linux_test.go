@@ -119,6 +119,10 @@ func testScenario02Conflicts(t *testing.T, on backend) {
 	if _, err := n.CreateEndpoint("ep"); err != nil {
 		t.Fatal(err)
 	}
+	full := h.network(3, only4, func(c *netConfig) { c.v4.PreferredPool = "10.99.3.0/30" })
+	if _, err := full.CreateEndpoint("last"); err != nil {
+		t.Fatal(err)
+	}
 	before, store := machine(t), h.store()
 	v4 := func(s string) netOption { return func(c *netConfig) { c.v4.PreferredPool = s } }
 	v6 := func(s string) netOption { return func(c *netConfig) { c.v6.PreferredPool = s } }
@@ -128,6 +132,8 @@ func testScenario02Conflicts(t *testing.T, on backend) {
 		text string
 	}{
 		{"same subnet", []netOption{v4("10.98.0.0/16")}, "10.98.0.0/16"},
+		{"same subnet and gateway", []netOption{func(c *netConfig) { c.v4.PreferredPool, c.v4.Gateway = "10.98.0.0/16", "10.98.0.1" }}, "10.98.0.0/16"},
+		{"same subnet, which is full", []netOption{v4("10.99.3.0/30")}, "10.99.3.0/30"},
 		{"inside the other", []netOption{v4("10.98.7.0/24")}, "10.98.7.0/24"},
 		{"around the other", []netOption{v4("10.96.0.0/12")}, "10.96.0.0/12"},
 		{"same IPv6 subnet", []netOption{v6("fd98::/48")}, "fd98::/48"},
