@@ -185,6 +185,9 @@ var bridgeOptions = []string{
 	"host_binding_ipv4", "host_binding_ipv6", "inhibit_ipv4", "name", "trusted_host_interfaces",
 }
 
+// plainOptions are those of its options that are under no name space of its own.
+var plainOptions = []string{"container_iface_prefix", "driver.mtu", "host_ipv4", "host_ipv6"}
+
 // networkFields are labels that a request has fields for, with their flags: among the
 // driver's options they would be read too late, or not at all.
 var networkFields = map[string]string{
@@ -201,8 +204,8 @@ func checkBridgeOptions(network string, options map[string]string) error {
 		}
 		name, ok := strings.CutPrefix(key, bridgePrefix)
 		if ok && !slices.Contains(bridgeOptions, name) {
-			return types.BadRequestErrorf("network %s: option %s is not known to the bridge driver, which has %s{%s} and %s",
-				network, key, bridgePrefix, strings.Join(bridgeOptions, ","), netlabel.DriverMTU)
+			return types.BadRequestErrorf("network %s: option %s is not known to the bridge driver, which has %s{%s} and %s.{%s}",
+				network, key, bridgePrefix, strings.Join(bridgeOptions, ","), netlabel.Prefix, strings.Join(plainOptions, ","))
 		}
 	}
 	return nil
