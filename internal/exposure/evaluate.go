@@ -40,10 +40,23 @@ func (n *network) dials(v6 bool) bool {
 
 // unrouted warns where the host has no address on the bridge.
 func (n *network) unrouted(v6 bool) []string {
-	if slices.ContainsFunc(n.addrs, func(p netip.Prefix) bool { return p.Addr().Is6() == v6 }) {
+	if n.hasAddress(v6) {
 		return nil
 	}
 	return []string{"no route: the host has no address on " + n.bridge + ", so this leads nowhere unless somebody gives it one there"}
+}
+
+// unanswered warns where the host has no address on the bridge, of what a process sends by
+// it all the same.
+func (n *network) unanswered(v6 bool) []string {
+	if n.hasAddress(v6) {
+		return nil
+	}
+	return []string{"no address: the host has none on " + n.bridge + ", so the container needs a route of its own for answers"}
+}
+
+func (n *network) hasAddress(v6 bool) bool {
+	return slices.ContainsFunc(n.addrs, func(p netip.Prefix) bool { return p.Addr().Is6() == v6 })
 }
 
 func (n *network) family(v6 bool) *model.FirewallFamily {
@@ -360,7 +373,7 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	}
 	row := Row{
 		Proto: o.Proto, Addr: host, First: o.Host.Port(), Last: o.Host.Port(), Port: o.Target.Port(), Target: o.Target.Addr(),
-		Forwarded: true, Why: "published, forwarded by the daemon", Warnings: p.net.unrouted(p.addr.Is6()),
+		Forwarded: true, Why: "published, forwarded by the daemon", Warnings: p.net.unanswered(p.addr.Is6()),
 	}
 	ev.except(&row)
 	way := func(from From, r Row) {

@@ -199,6 +199,7 @@ func TestReport(t *testing.T) {
 		{"a bridge without an IPv4 address", "inhibited", func(w *world) {
 			n := w.network(func(n *model.Network) { n.Bridge.InhibitIPv4 = true })
 			w.joined("c1", 2, n, "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
+			w.joined("c2", 2, w.network(only4, func(n *model.Network) { n.Bridge.InhibitIPv4 = true }), "tcp ::1 8081 8081 80")
 		}},
 		{"internal", "internal", func(w *world) { w.joined("c1", 2, w.network(internal)) }},
 		{"isolated", "isolated", func(w *world) { w.joined("c1", 2, w.network(internal, mode(model.ModeIsolated))) }},

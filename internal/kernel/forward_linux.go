@@ -31,7 +31,10 @@ func (k *Kernel) createForward(o model.Forward) error {
 		return err
 	}
 	defer file.Close()
-	f := forward.New(forward.Config{Target: o.Target, Dial: k.host.Dial, Logger: k.log})
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return k.host.DialBy(ctx, o.Link, network, address)
+	}
+	f := forward.New(forward.Config{Target: o.Target, Dial: dial, Logger: k.log})
 	if err := serveFile(f, o, file); err != nil {
 		return errors.Join(fmt.Errorf("forward %s to %s: %w", o.Host, o.Target, err), f.Close(), k.ports.Rest(o.Proto, o.Host))
 	}

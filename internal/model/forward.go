@@ -12,6 +12,9 @@ type Forward struct {
 	Proto uint8
 	// Host is the address of the socket, Target the container's.
 	Host, Target netip.AddrPort
+	// Link is the bridge that leads to the container. Nothing for it leaves by another
+	// link, wherever the host's routes lead.
+	Link string
 	// Owner is the id of the sandbox.
 	Owner string
 	// Beside says that a rule of the kernel leads to the container too, all but what
@@ -62,7 +65,8 @@ func (p Port) Served() bool {
 
 // objects are what a published port takes: a rule, a forward, or both. All
 // addresses of IPv6 have both where there are rules, since those do not reach ::1.
-func (p Port) objects() []Object {
+// link leads to the container.
+func (p Port) objects(link string) []Object {
 	var out []Object
 	switch {
 	case !p.Forwarded():
@@ -75,7 +79,7 @@ func (p Port) objects() []Object {
 	if p.Served() {
 		out = append(out, Forward{
 			Proto: p.Proto, Host: netip.AddrPortFrom(p.Host, p.First), Target: netip.AddrPortFrom(p.Addr, p.Port),
-			Owner: p.Owner, Beside: !p.Forwarded(),
+			Link: link, Owner: p.Owner, Beside: !p.Forwarded(),
 		})
 	}
 	return out

@@ -35,7 +35,7 @@ func TestPortObjects(t *testing.T) {
 				Addr: netip.MustParseAddr(tt.addr), Port: 8080, Owner: "x", Proxy: tt.proxy, NoRule: tt.noRule,
 			}
 			var got []string
-			for _, o := range p.objects() {
+			for _, o := range p.objects("br1") {
 				got = append(got, o.Key())
 				if f, ok := o.(Forward); ok && (f.Target != netip.AddrPortFrom(p.Addr, 8080) || f.Beside == p.Forwarded()) {
 					t.Errorf("%+v", f)

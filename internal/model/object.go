@@ -202,7 +202,7 @@ type Port struct {
 	// Port on. Addr is of the same family as Host, unless Forwarded.
 	Addr netip.Addr
 	Port uint16
-	// Owner is the id of the endpoint: the mark of what is made from this.
+	// Owner is the id of the sandbox: the mark of what is made from this.
 	Owner string
 	// Proxy asks for a Forward beside the rule.
 	Proxy bool `json:",omitempty"`

@@ -196,7 +196,7 @@ func (v View) Objects() []Object {
 		}
 	}
 	for p := range sb.Published.All() {
-		objs = append(objs, p.objects()...)
+		objs = append(objs, p.objects(v.bridgeTo(p.Addr))...)
 	}
 	for _, p := range v.OpenPorts() {
 		objs = append(objs, p)
@@ -205,6 +205,16 @@ func (v View) Objects() []Object {
 		objs = append(objs, v.connectivity()...)
 	}
 	return objs
+}
+
+// bridgeTo is the bridge by which the sandbox has an address, nothing if there is none.
+func (v View) bridgeTo(addr netip.Addr) string {
+	for _, a := range v.Attached {
+		if a.addr(addr.Is6()).Addr() == addr && a.Network.Bridge != nil {
+			return a.Network.Bridge.Link
+		}
+	}
+	return ""
 }
 
 // connectivity is for those providers whose driver opens the way by itself.

@@ -96,6 +96,11 @@ func (n *Namespace) tcp(fd int, a netip.AddrPort) (*net.TCPListener, error) {
 // Dial connects to an IP address and port from inside the namespace. The
 // network is tcp or udp, with or without 4 or 6.
 func (n *Namespace) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return n.DialBy(ctx, "", network, address)
+}
+
+// DialBy is Dial by a link, whatever the routes say; the empty name is none.
+func (n *Namespace) DialBy(ctx context.Context, link, network, address string) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, types.BadRequestErrorf("dial %s: %w", network, err)
@@ -109,23 +114,28 @@ func (n *Namespace) Dial(ctx context.Context, network, address string) (net.Conn
 	default:
 		return nil, types.BadRequestErrorf("dial %s %s: want tcp or udp", network, address)
 	}
-	c, err := n.dial(ctx, kind, to)
+	c, err := n.dial(ctx, link, kind, to)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s %s in %s: %w", network, address, n.path, err)
 	}
 	return c, nil
 }
 
-func (n *Namespace) dial(ctx context.Context, kind int, to netip.AddrPort) (net.Conn, error) {
+func (n *Namespace) dial(ctx context.Context, link string, kind int, to netip.AddrPort) (net.Conn, error) {
 	fds, err := n.sockets(to, kind)
 	if err != nil {
 		return nil, err
 	}
 	fd := fds[0]
-	// Before the first connect a stream socket would count as hung up.
-	err = unix.Connect(fd, n.sockaddr(to))
 	f := os.NewFile(uintptr(fd), "socket")
 	defer f.Close()
+	if link != "" {
+		if err := unix.BindToDevice(fd, link); err != nil {
+			return nil, os.NewSyscallError("setsockopt", err)
+		}
+	}
+	// Before the first connect a stream socket would count as hung up.
+	err = unix.Connect(fd, n.sockaddr(to))
 	if errors.Is(err, unix.EINPROGRESS) {
 		err = connected(ctx, f)
 	}

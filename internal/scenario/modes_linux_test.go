@@ -346,7 +346,14 @@ func testInhibitIPv4(t *testing.T, on backend) {
 	h.sh("ip", "route", "add", "default", "via", lanV4)
 	defer h.sh("ip", "route", "del", "default", "via", lanV4)
 	c3 := h.container("c3", both(nil, 7001, 0), n)
-	spy := h.spy("lan", h.lan, "eth0", c3.v4.AsSlice())
+	c4 := h.container("c4", both(nil, 7002, 0), h.network(2, only4, label(labelInhibit, "true")))
+	spy := h.spy("lan", h.lan, "eth0", c3.v4.AsSlice(), c4.v4.AsSlice())
+	served := func(want string) []visit {
+		return []visit{{who: "host", from: h.own, to: at("::1", 7002), want: want}, {who: "lan", from: h.lan, to: at(hostV6, 7002), want: want}}
+	}
+	// With a way back, which it has not by itself, it answers.
+	h.in(c4.sb.Key(), "ip", "route", "add", hostV4, "dev", "eth0")
+	h.visit(served("c4")...)
 	h.visit(
 		visit{who: "lan", from: h.lan, to: at(hostV4, 7001)}, visit{who: "host", from: h.own, to: at("127.0.0.1", 7001)},
 		visit{who: "host", from: h.own, to: at(hostV4, 7001)}, visit{"lan", h.lan, at(hostV6, 7001), "c3", lanV6},
