@@ -13,8 +13,8 @@ import (
 	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
-// A chain of somebody else that drops what is forwarded is told of when there is a
-// network that it drops packets of, and not again with each one.
+// A chain of somebody else that drops what is forwarded is told of with the first network
+// that it drops packets of, and not again with each one.
 func TestForeignDropsAreTold(t *testing.T) {
 	onBackends(t, foreignDropsAreTold, nstest.NFTables)
 }

@@ -82,16 +82,17 @@ func (k *Kernel) changeFirewall(ctx context.Context, add, del model.FirewallChan
 		k.log.Warn("forget connections of published ports", "err", err)
 	}
 	k.warnForeign(ctx, add.Ports)
+	k.mu.Lock()
+	networks := len(k.networks)
+	k.mu.Unlock()
 	switch {
 	case len(add.Networks) > 0:
 		k.acceptedByOthers(ctx, true)
-	case len(del.Networks) > 0:
-		k.mu.Lock()
-		last := len(k.networks) == 0
-		k.mu.Unlock()
-		if last {
-			k.acceptedByOthers(ctx, false)
+		if networks == len(add.Networks) {
+			k.warnDrops(ctx)
 		}
+	case len(del.Networks) > 0 && networks == 0:
+		k.acceptedByOthers(ctx, false)
 	}
 	if len(add.Networks)+len(del.Networks) > 0 {
 		k.zone.set(ctx)
@@ -254,9 +255,6 @@ func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (changed bool)
 	}
 	for _, l := range lines {
 		k.log.Info(what, "rule", l)
-	}
-	if want {
-		k.warnDrops(ctx)
 	}
 	return len(lines) > 0
 }

@@ -140,6 +140,9 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
 	k.acceptedByOthers(ctx, len(all.Networks) > 0)
+	if len(all.Networks) > 0 {
+		k.warnDrops(ctx)
+	}
 	k.zone.ask(false)
 	return nil
 }

@@ -129,6 +129,7 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	repaired, err = k.reconcile(ctx, want, g)
 	if err == nil && len(want.Networks) > 0 {
 		repaired = k.acceptedByOthers(ctx, true) || repaired
+		k.warnDrops(ctx)
 	}
 	if err == nil && late {
 		err = k.retireOthers(ctx)
