@@ -378,3 +378,32 @@ func eventually(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
+
+// TestHealOutsideOnly has a container change what it has inside: that is its business,
+// also when its link and its bridge are put right on the host.
+func TestHealOutsideOnly(t *testing.T) {
+	h := newHost(t)
+	c := h.container("c1", nil, h.network(1))
+	links := hostLinks(t)
+	veth, _, _ := strings.Cut(strings.Fields(h.sh("ip", "-o", "link", "show", "master", "br1"))[1], "@")
+	inside := func() string {
+		const list = "ip -br addr; ip -4 route; ip -6 route; ip link show eth0; ip rule; nft -s list ruleset"
+		return h.in(c.sb.Key(), "sh", "-c", list)
+	}
+	before := inside()
+	h.in(c.sb.Key(), "sh", "-c", "ip addr del "+c.v4.String()+"/24 dev eth0; ip addr del "+c.v6.String()+"/64 dev eth0; ip -6 route del default; "+
+		"ip link set eth0 mtu 1300; ip rule add to 192.0.2.77 lookup 77; nft flush ruleset; nft add table inet theirs")
+	want := inside()
+	if want == before || strings.Contains(want, "default via") || !strings.Contains(want, "theirs") {
+		t.Fatalf("the container has changed nothing:\n%s", want)
+	}
+	// What a repair has done inside is seen at the end of the next one.
+	for _, command := range []string{"ip link set " + veth + " nomaster", "ip addr flush dev br1", "ip link set " + veth + " down", "ip link set br1 down"} {
+		h.sh("sh", "-c", command)
+		eventually(t, "the host is not as before after "+command, func() bool { got, err := listLinks(); return err == nil && got == links })
+		eventually(t, "the inside is not as the container has left it after "+command, func() bool { return inside() == want })
+	}
+	if t.Failed() {
+		t.Errorf("(-want +got):\n%s\n%s", cmp.Diff(links, hostLinks(t)), cmp.Diff(want, inside()))
+	}
+}
