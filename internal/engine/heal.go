@@ -84,7 +84,7 @@ func (h *healer) tell(link string, others bool) {
 // tellRules takes down that the firewall may have been changed.
 func (h *healer) tellRules() {
 	h.mu.Lock()
-	h.lost[rulesLost] = false
+	h.lost[rulesLost] = false // no bridge of others has its name
 	h.mu.Unlock()
 	h.nudge()
 }
@@ -138,7 +138,9 @@ func (h *healer) again(what string, now time.Time) {
 	f.last, f.until = now, now.Add(min(time.Second<<min(f.count, 10), longest))
 	f.count++
 	h.mu.Lock()
-	h.lost[what] = h.lost[what] // keeps what has been told meanwhile
+	if _, told := h.lost[what]; !told { // meanwhile, with more to it
+		h.lost[what] = false
+	}
 	h.mu.Unlock()
 }
 
