@@ -326,8 +326,7 @@ func (e *Engine) healSandbox(s *Sandbox) {
 	}
 	var want []model.Object
 	var links []string
-	for _, a := range s.View().Attached {
-		want = append(want, a.Driver.Network(a.Network)...)
+	for _, a := range s.View().Attached { // the networks have been looked at
 		links = append(links, a.Endpoint.Attached.Host)
 	}
 	want = append(want, e.linked(*s.View()).Objects()...)

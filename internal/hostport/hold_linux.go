@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -95,10 +96,34 @@ func (h *Holder) reserve(ctx context.Context, bind bindFunc, must bool, proto ui
 		return h.checkRange(ctx, bind, proto, host, first, last)
 	}
 	hold, err := h.takeBy(bind, must, proto, host, first)
+	for range lookAgain {
+		if !errors.Is(err, unix.EADDRINUSE) || h.isHeld(ctx, proto, host, first) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lookPause):
+		}
+		hold, err = h.takeBy(bind, must, proto, host, first)
+	}
 	if err != nil {
 		return nil, h.explain(ctx, proto, host, first, err)
 	}
 	return hold, nil
+}
+
+// How often, and after which pause, a port is tried again that was in use when nobody was
+// found who had it: he may just have gone.
+const (
+	lookAgain = 3
+	lookPause = 10 * time.Millisecond
+)
+
+// isHeld says whether a program is found that has a port.
+func (h *Holder) isHeld(ctx context.Context, proto uint8, host netip.Addr, port uint16) bool {
+	socks, err := sockets(ctx, proto, host, port)
+	return err == nil && holders(ctx, socks) != ""
 }
 
 // take binds a port, and keeps the socket if there may be one more.
@@ -141,7 +166,7 @@ func (h *Holder) takeBy(bind bindFunc, must bool, proto uint8, host netip.Addr, 
 		if h.checked == nil {
 			h.checked = &Hold{h: h, fd: -1, how: Checked}
 		}
-		return h.checked, os.NewSyscallError("close", unix.Close(fd))
+		return h.checked, release(fd)
 	}
 	hold := &Hold{h: h, proto: proto, host: host, port: port, fd: fd, how: Held}
 	h.count++
@@ -159,11 +184,7 @@ func (o *Hold) Close() error {
 	if o.fd < 0 {
 		return nil
 	}
-	// A program that is just being started has a copy of all descriptors until it is
-	// executed, and the port would not be free: see syscall.ForkLock.
-	syscall.ForkLock.RLock()
-	err := os.NewSyscallError("close", unix.Close(o.fd))
-	syscall.ForkLock.RUnlock()
+	err := release(o.fd)
 	o.fd = -1
 	o.h.count--
 	at := place{o.proto, o.port}
@@ -172,6 +193,14 @@ func (o *Hold) Close() error {
 		delete(o.h.held, at)
 	}
 	return err
+}
+
+// release closes a socket so that its port is free. A program that is just being started
+// has a copy of all descriptors until it is executed: see syscall.ForkLock.
+func release(fd int) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.NewSyscallError("close", unix.Close(fd))
 }
 
 // bind is a bindFunc for addresses that the host has.

@@ -226,6 +226,40 @@ func TestRenamed(t *testing.T) {
 	s.away(t, k)
 }
 
+// Two bridges of ours that have got each other's name are made again, at once or by a start.
+func TestSwapped(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		t.Run(fmt.Sprintf("live %t", live), func(t *testing.T) {
+			s := newSite(t, "/run/swapped")
+			s.bridge.Alias = "network x"
+			other := s.bridge
+			other.Name, other.Alias, other.MAC, other.Addrs = "bry", "network y", "", []netip.Prefix{netip.MustParsePrefix("10.98.7.1/24")}
+			s.want[0] = s.bridge
+			s.want = append(s.want, other)
+			k := s.start(t)
+			before := settings(t, "brx") + settings(t, "bry")
+			for _, c := range []string{"brx name brt", "bry name brx", "brt name bry"} {
+				ip(t, append([]string{"link", "set"}, strings.Fields(c)...)...)
+			}
+			if live {
+				if _, err := k.RepairLinks(t.Context(), s.want); err != nil {
+					t.Error(err)
+				}
+			} else {
+				closeKernel(t, k)
+				k = s.start(t)
+			}
+			if diff := cmp.Diff(before, settings(t, "brx")+settings(t, "bry")); diff != "" {
+				t.Errorf("the bridges (-want +got):\n%s", diff)
+			}
+			if !strings.Contains(ports(t, "brx"), "vethx") {
+				t.Errorf("the container is not attached: %q", ports(t, "brx"))
+			}
+			s.away(t, k)
+		})
+	}
+}
+
 // A bridge whose making was cut short at any step is made again by the next start,
 // with all of its settings, and containers are its ports.
 func TestHalfMadeBridge(t *testing.T) {
@@ -260,18 +294,26 @@ func TestHalfMadeBridge(t *testing.T) {
 // earlier version did not, and changes nothing where nothing is missing.
 func TestBridgeOfEarlierVersion(t *testing.T) {
 	s := newSite(t, "/run/earlier")
+	s.veth.Isolated, s.veth.Hairpin, s.bridge.RouteLocalnet = true, true, true
+	s.want[0], s.want[2] = s.bridge, s.veth
 	closeKernel(t, s.start(t))
 	all := func() string {
-		mask, err := os.ReadFile("/sys/class/net/vethx/brport/group_fwd_mask")
-		if err != nil {
-			t.Fatal(err)
+		out := settings(t, "brx") + settings(t, "vethx")
+		for _, name := range []string{"group_fwd_mask", "hairpin_mode", "isolated"} {
+			value, err := os.ReadFile("/sys/class/net/vethx/brport/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out += name + " " + string(value)
 		}
-		return settings(t, "brx") + settings(t, "vethx") + string(mask)
+		return out
 	}
 	want := all()
 	for file, value := range map[string]string{
 		"/proc/sys/net/ipv4/conf/brx/rp_filter": "0", "/proc/sys/net/ipv4/conf/vethx/rp_filter": "0",
 		"/proc/sys/net/ipv6/conf/vethx/disable_ipv6": "0", "/sys/class/net/vethx/brport/group_fwd_mask": "0",
+		"/proc/sys/net/ipv4/conf/brx/route_localnet": "0", "/sys/class/net/vethx/brport/hairpin_mode": "0",
+		"/sys/class/net/vethx/brport/isolated": "0",
 	} {
 		if err := os.WriteFile(file, []byte(value), 0); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -339,9 +340,18 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 }
 
 // whole says whether a link is the bridge that is meant, with all that belongs to it: its
-// alias and its addresses come together, and it is put up behind them.
+// alias and its addresses come together, and it is put up behind them. Another alias is
+// that of another network, whose bridge has got the name.
 func (k *Kernel) whole(b model.Bridge, l rtnl.Link) bool {
-	return b.Adopted || l.Group == k.group && (l.Alias != "" || b.Alias == "" || l.Up)
+	switch {
+	case b.Adopted:
+		return true
+	case l.Group != k.group:
+		return false
+	case l.Alias == "" || b.Alias == "":
+		return b.Alias == "" || l.Up
+	}
+	return strings.HasPrefix(b.Alias, l.Alias) // it may have been cut
 }
 
 // meant fails where a veth would become a port of a bridge of somebody else that has
@@ -358,7 +368,7 @@ func (k *Kernel) meant(ctx context.Context, v model.Veth) error {
 }
 
 func notOurs(bridge string, err error) error {
-	return types.ForbiddenErrorf("bridge %s exists already and is somebody else's: it has to go, or to be renamed, before the network can have its own: %w", bridge, err)
+	return types.ForbiddenErrorf("bridge %s exists already and is somebody else's, or has lost the link group by which it was known as ours: it has to go, or to be renamed, before the network can have its own: %w", bridge, err)
 }
 
 // putVeth makes a veth a port of its bridge again. Where that cannot be, it is a port of

@@ -230,13 +230,21 @@ func (k *Kernel) isHost(path string) bool {
 	return netns.Same(ns, k.host)
 }
 
-// closeSource gives the bridge of an internal network the setting that earlier versions
-// did not know.
-func (k *Kernel) closeSource(b model.Bridge) error {
-	if !b.StrictSource || b.Adopted {
+// setBridge gives a bridge of ours the settings of IPv4 that an earlier version did not know,
+// or somebody else has changed.
+func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) error {
+	if b.Adopted {
 		return nil
 	}
-	return sysctl.WriteIn(k.host, k.cfg.Steps, "1", "net", "ipv4", "conf", b.Name, "rp_filter")
+	var errs []error
+	for name, lacks := range map[string]bool{
+		"rp_filter": b.StrictSource && !l.StrictSource, "route_localnet": b.RouteLocalnet && !l.RouteLocalnet,
+	} {
+		if lacks {
+			errs = append(errs, sysctl.WriteIn(k.host, k.cfg.Steps, "1", "net", "ipv4", "conf", b.Name, name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // reattach gives bridges and veths that were there what somebody else has taken from
@@ -253,7 +261,7 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []
 		case model.Bridge:
 			if l, ok := had[o.Name]; ok {
 				_, err := k.repairBridge(ctx, o, l, addrs)
-				errs = append(errs, err, k.closeSource(o))
+				errs = append(errs, err, k.setBridge(o, l))
 			}
 		case model.Veth:
 			switch l, ok := had[o.Host]; {

@@ -145,13 +145,15 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 	if err := k.ruled(ctx); err != nil {
 		return nil, err
 	}
-	links, err := k.rt.Links(ctx)
+	links, err := k.linksOf(ctx, want)
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := k.rt.Addresses(ctx)
-	if err != nil {
-		return nil, err
+	var addrs []rtnl.Address
+	if slices.ContainsFunc(want, isBridge) {
+		if addrs, err = k.rt.Addresses(ctx); err != nil {
+			return nil, err
+		}
 	}
 	renamed := k.nameBack(ctx, links, want)
 	byName := make(map[string]rtnl.Link, len(links))
@@ -196,6 +198,8 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 				errs = append(errs, err)
 			case !attached(l, byName[o.Bridge]) || renamed[o.Host]:
 				fix(o, k.putVeth(ctx, o))
+			case rtnl.Unset(o, l):
+				fix(o, k.rt.SetPort(ctx, o))
 			}
 			if ok && k.isHalf(o) {
 				made = append(made, o)
@@ -211,6 +215,43 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 		}
 	}
 	return repaired, errors.Join(errs...)
+}
+
+func isBridge(o model.Object) bool {
+	_, ok := o.(model.Bridge)
+	return ok
+}
+
+// linksOf returns the links that are wanted, with the bridges that they are for; all links
+// of the host if one is missing, for it may have another name. A host may have thousands,
+// and this is asked for each container.
+func (k *Kernel) linksOf(ctx context.Context, want []model.Object) ([]rtnl.Link, error) {
+	var links []rtnl.Link
+	seen := make(map[string]bool)
+	for _, o := range want {
+		var names []string
+		switch o := o.(type) {
+		case model.Bridge:
+			names = []string{o.Name}
+		case model.Veth:
+			names = []string{o.Host, o.Bridge}
+		}
+		for _, name := range names {
+			if name == "" || seen[name] {
+				continue
+			}
+			seen[name] = true
+			l, err := k.rt.Link(ctx, name)
+			if errors.Is(err, unix.ENODEV) {
+				return k.rt.Links(ctx)
+			}
+			if err != nil {
+				return nil, err
+			}
+			links = append(links, l)
+		}
+	}
+	return links, nil
 }
 
 // nameBack gives links of ours that have another name the name that is wanted for them,

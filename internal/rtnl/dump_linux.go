@@ -69,7 +69,7 @@ func parseLink(b []byte) (Link, bool) {
 		case unix.IFLA_LINKINFO:
 			l.parseInfo(v)
 		case unix.IFLA_AF_SPEC:
-			l.StrictSource = rpFilter(v) == 1
+			l.StrictSource, l.RouteLocalnet = conf(v, confRPFilter) == 1, conf(v, confRouteLocal) == 1
 		}
 	}
 	return l, true
@@ -81,32 +81,56 @@ func (l *Link) parseInfo(b []byte) {
 		case unix.IFLA_INFO_KIND:
 			l.Kind = text(v)
 		case unix.IFLA_INFO_SLAVE_DATA:
-			for k, v := range attrs(v) {
-				on := len(v) > 0 && v[0] != 0
-				switch k {
-				case unix.IFLA_BRPORT_MODE:
-					l.Hairpin = on
-				case unix.IFLA_BRPORT_ISOLATED:
-					l.Isolated = on
-				case unix.IFLA_BRPORT_GROUP_FWD_MASK:
-					if len(v) >= 2 {
-						l.GroupMask = binary.NativeEndian.Uint16(v)
-					}
-				}
+			l.parseSettings(v)
+		}
+	}
+}
+
+// parseSettings reads those of a port of a bridge.
+func (l *Link) parseSettings(b []byte) {
+	for k, v := range attrs(b) {
+		on := len(v) > 0 && v[0] != 0
+		switch k {
+		case unix.IFLA_BRPORT_MODE:
+			l.Hairpin = on
+		case unix.IFLA_BRPORT_ISOLATED:
+			l.Isolated = on
+		case unix.IFLA_BRPORT_GROUP_FWD_MASK:
+			if len(v) >= 2 {
+				l.GroupMask = binary.NativeEndian.Uint16(v)
 			}
 		}
 	}
 }
 
-// rpFilter is the link's setting of IPv4, an array whose indices begin with 1.
-func rpFilter(afSpec []byte) uint32 {
+// parsePort reads a message of a bridge about one of its ports. Only the index, the master
+// and the settings are of use in it, if it has those.
+func parsePort(b []byte) (l Link, ok bool) {
+	if len(b) < unix.SizeofIfInfomsg {
+		return Link{}, false
+	}
+	l.Index = int(int32(u32(b[4:])))
+	for k, v := range attrs(b[unix.SizeofIfInfomsg:]) {
+		switch k {
+		case unix.IFLA_MASTER:
+			l.Master = int(u32(v))
+		case unix.IFLA_PROTINFO:
+			l.parseSettings(v)
+			ok = true
+		}
+	}
+	return l, ok
+}
+
+// conf is a setting of IPv4 of the link: they are an array whose indices begin with 1.
+func conf(afSpec []byte, index int) uint32 {
 	for family, v := range attrs(afSpec) {
 		if family != unix.AF_INET {
 			continue
 		}
 		for k, v := range attrs(v) {
-			if k == inetConf && len(v) >= 4*confRPFilter {
-				return u32(v[4*(confRPFilter-1):])
+			if k == inetConf && len(v) >= 4*index {
+				return u32(v[4*(index-1):])
 			}
 		}
 	}

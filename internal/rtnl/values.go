@@ -75,6 +75,8 @@ type Link struct {
 	// StrictSource says that IPv4 packets are dropped whose answer would leave by another
 	// link (rp_filter 1).
 	StrictSource bool
+	// RouteLocalnet says that loopback addresses are routed like others.
+	RouteLocalnet bool
 }
 
 // Address is an address of a link.

@@ -63,8 +63,12 @@ func (w *Watch) message(kind uint16, body []byte) {
 	switch kind {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		// The bridge tells of its ports by the same messages, of its own family.
-		if len(body) > 0 && body[0] == unix.AF_UNSPEC {
+		switch {
+		case len(body) == 0:
+		case body[0] == unix.AF_UNSPEC:
 			w.link(kind, body)
+		case body[0] == unix.AF_BRIDGE && kind == unix.RTM_NEWLINK:
+			w.port(body)
 		}
 	case unix.RTM_DELADDR:
 		if a, ok := parseAddress(body); ok {
@@ -96,9 +100,29 @@ func (w *Watch) link(kind uint16, body []byte) {
 	default:
 		w.links[l.Index] = l
 	}
-	if known && (was.Name != l.Name || was.Up && !l.Up || was.Master != 0 && was.Master != l.Master || was.Group != l.Group) {
+	if known && (was.Name != l.Name || was.Up && !l.Up || was.Master != 0 && was.Master != l.Master || was.Group != l.Group || loosened(was, l)) {
 		w.changed(was.Name, false)
 	}
+}
+
+// port hears of the settings of a port.
+func (w *Watch) port(body []byte) {
+	l, ok := parsePort(body)
+	was, known := w.links[l.Index]
+	if !ok || !known || was.Master != l.Master {
+		return
+	}
+	now := was
+	now.Isolated, now.Hairpin = l.Isolated, l.Hairpin
+	w.links[l.Index] = now
+	if loosened(was, now) {
+		w.changed(was.Name, false)
+	}
+}
+
+// loosened says whether a port has lost a setting.
+func loosened(was, now Link) bool {
+	return was.Isolated && !now.Isolated || was.Hairpin && !now.Hairpin
 }
 
 // bridge tells of bridges of others: links of the groups may miss them.
@@ -131,10 +155,11 @@ func (s *Socket) PutVeth(ctx context.Context, v model.Veth) error {
 	return s.SetLinkUp(ctx, v.Host)
 }
 
-// Unset says whether the host's end of a pair lacks settings of a port that earlier versions
-// did not know.
+// Unset says whether the host's end of a pair has other settings than [Socket.SetPort] gives
+// it: an earlier version did not know them, or somebody else has changed them.
 func Unset(v model.Veth, l Link) bool {
-	return v.Bridge != "" && (!l.StrictSource || !v.Adopted && l.GroupMask != groupMask)
+	return v.Bridge != "" && (!l.StrictSource || !v.Adopted && l.GroupMask != groupMask ||
+		l.Isolated != v.Isolated || l.Hairpin != v.Hairpin)
 }
 
 // SetPort gives the host's end of a pair the settings of a port, and leaves it up.
@@ -149,15 +174,18 @@ func portSettings(r *request, v model.Veth) {
 	r.m.nest(unix.IFLA_LINKINFO, func() {
 		r.m.str(unix.IFLA_INFO_SLAVE_KIND, "bridge")
 		r.m.nest(unix.IFLA_INFO_SLAVE_DATA, func() {
-			if v.Hairpin {
-				r.m.u8(unix.IFLA_BRPORT_MODE, 1)
-			}
-			if v.Isolated {
-				r.m.u8(unix.IFLA_BRPORT_ISOLATED, 1)
-			}
+			r.m.u8(unix.IFLA_BRPORT_MODE, flag(v.Hairpin))
+			r.m.u8(unix.IFLA_BRPORT_ISOLATED, flag(v.Isolated))
 			if !v.Adopted {
 				r.m.bytes(unix.IFLA_BRPORT_GROUP_FWD_MASK, binary.NativeEndian.AppendUint16(nil, groupMask)...)
 			}
 		})
 	})
+}
+
+func flag(on bool) uint8 {
+	if on {
+		return 1
+	}
+	return 0
 }

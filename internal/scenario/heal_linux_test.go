@@ -257,6 +257,8 @@ func testHeal(t *testing.T, on backend) {
 		{"network", "ip addr flush dev " + bridge},
 		{"network", "ip link set " + bridge + " down"},
 		{"sandbox", "ip link set " + veth + " nomaster"},
+		{"sandbox", "bridge link set dev " + veth + " isolated off"},
+		{"sandbox", "bridge link set dev " + veth + " hairpin off"},
 		{"sandbox", "ip link del " + veth},
 		{"network", "ip link del " + bridge},
 		{"network", "ip link set " + bridge + " name brother"},
