@@ -175,7 +175,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 		}
 	}
 	// From before the recovery, so that nothing is lost in between.
-	watch, err := e.kernel.Watch(e.healer.tell, e.healer.tellRules, e.noteForeign)
+	watch, err := e.kernel.Watch(e.healer.tell, e.healer.tellRules, e.healer.tellForwarding, e.noteForeign)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/store"
@@ -29,19 +30,32 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 	had := e.forwarding
 	e.mu.RUnlock()
 	now := had
+	var off []bool // by somebody else, after we had turned it on
 	for _, f := range []struct {
 		v6, want bool
 		on       *bool
 	}{{false, want.V4, &now.V4}, {true, want.V6, &now.V6}} {
-		if !f.want || *f.on {
+		if !f.want {
 			continue
 		}
 		on, links, err := e.kernel.Forwarding(ctx, f.v6)
 		if err != nil {
 			return opError("turn on forwarding for network", n.Name, n.ID, err)
 		}
+		if *f.on {
+			if !on {
+				off = append(off, f.v6)
+			}
+			continue
+		}
 		*f.on = !on
 		now.Links = slices.Concat(now.Links, links)
+	}
+	for _, v6 := range off {
+		if err := e.kernel.Forward(ctx, v6, true, nil); err != nil {
+			return opError("turn on forwarding for network", n.Name, n.ID, err)
+		}
+		e.log.Warn("somebody else has turned off packet forwarding: it is on again", "ipv6", v6)
 	}
 	if now.V4 == had.V4 && now.V6 == had.V6 {
 		return nil
@@ -65,6 +79,46 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 		}
 	}
 	return nil
+}
+
+// forwardAgain turns on what we had turned on before. It is for the healer.
+func (e *Engine) forwardAgain(ctx context.Context, v6 bool) error {
+	if err := e.kernel.Forward(ctx, v6, true, nil); err != nil {
+		return err
+	}
+	what := "ipv4"
+	if v6 {
+		what = "ipv6"
+	}
+	e.noteRepair(forwardingLost, "forwarding", Event{
+		Type: "host", Action: "repair", Scope: "local", Attributes: map[string]string{"object": "forwarding/" + what},
+	})
+	return nil
+}
+
+// healForwarding turns on again what we have turned on and somebody else has turned off.
+func (e *Engine) healForwarding() {
+	done, err := e.turns.take(e.ctx, exclusive("host", recordForwarding))
+	if err != nil {
+		return
+	}
+	defer done()
+	e.mu.RLock()
+	had := e.forwarding
+	e.mu.RUnlock()
+	for v6, wanted := range map[bool]bool{false: had.V4, true: had.V6} {
+		if !wanted {
+			continue
+		}
+		on, _, err := e.kernel.Forwarding(e.ctx, v6)
+		if err == nil && !on {
+			err = e.forwardAgain(e.ctx, v6)
+		}
+		if err = unlessClosed(e.ctx, err); err != nil {
+			e.logErr("turn on forwarding again", "host", err)
+			e.healer.again(forwardingLost, time.Now())
+		}
+	}
 }
 
 // guard has the firewall drop what neither enters nor leaves one of our networks, in the

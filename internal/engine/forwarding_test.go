@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -62,5 +63,47 @@ func comeAndGo(t *testing.T, w *world) {
 	}
 	if err := n.Delete(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What we have turned on is turned on again when somebody else turns it off, and told; what
+// was on before us is not ours.
+func TestForwardingTurnedOff(t *testing.T) {
+	for name, before := range map[string]bool{"by us": false, "before us": true} {
+		t.Run("turned on "+name, func(t *testing.T) {
+			w := newWorld(t)
+			for _, v6 := range []bool{false, true} {
+				if err := w.k.Forward(t.Context(), v6, before, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n := need(w.e.CreateNetwork(t.Context(), engine.NetworkRequest{
+				Driver: "bridge", Name: "n", IPv6: true,
+				IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.9.0.0/24"}}, Conf6: []model.IPAMConf{{Pool: "fd00:9::/64"}}},
+			}))(t)
+			_, events, cancel := engine.Subscribe(w.e, time.Time{}, asIs)
+			defer cancel()
+			for v6, object := range map[bool]string{false: "forwarding/ipv4", true: "forwarding/ipv6"} {
+				w.k.StopForwarding(v6)
+				if !before {
+					if ev := <-events; ev.Type != "host" || ev.Action != "repair" || ev.Attributes["object"] != object {
+						t.Errorf("event %v", ev)
+					}
+				}
+			}
+			if err := n.Delete(t.Context()); err != nil { // an event at last
+				t.Fatal(err)
+			}
+			if ev := <-events; ev.Type != "network" {
+				t.Errorf("event %v", ev)
+			}
+			want := uint64(2)
+			if before {
+				want = 0
+			}
+			if got := w.e.Repairs()["forwarding"]; got != want {
+				t.Errorf("%d repairs are counted, want %d", got, want)
+			}
+		})
 	}
 }

@@ -30,8 +30,12 @@ const (
 	longest = time.Minute
 )
 
-// rulesLost stands for the firewall among the names of links.
-const rulesLost = ""
+// What stands for the firewall, and for the forwarding of packets, among the names of
+// links.
+const (
+	rulesLost      = ""
+	forwardingLost = "/forwarding"
+)
 
 // healer keeps what is to be looked at.
 type healer struct {
@@ -88,6 +92,9 @@ func (h *healer) tellRules() {
 	h.mu.Unlock()
 	h.nudge()
 }
+
+// tellForwarding takes down that the host may forward no packets any more.
+func (h *healer) tellForwarding() { h.tell(forwardingLost, false) }
 
 func (h *healer) nudge() {
 	select {
@@ -178,11 +185,11 @@ func (h *healer) repaired(what, kind string, now time.Time) (pause time.Duration
 }
 
 // Repairs returns how often what somebody else had taken away was put back, by
-// kind: "firewall", "link".
+// kind: "firewall", "link", "forwarding".
 func (e *Engine) Repairs() map[string]uint64 {
 	e.healer.mu.Lock()
 	defer e.healer.mu.Unlock()
-	out := map[string]uint64{"firewall": 0, "link": 0}
+	out := map[string]uint64{"firewall": 0, "link": 0, "forwarding": 0}
 	maps.Copy(out, e.healer.repairs)
 	return out
 }
@@ -209,6 +216,10 @@ func (e *Engine) heal() {
 		links, rules, all := h.take(time.Now())
 		if rules {
 			e.healRules()
+		}
+		if all || slices.Contains(links, forwardingLost) {
+			e.healForwarding()
+			links = slices.DeleteFunc(links, func(l string) bool { return l == forwardingLost })
 		}
 		if !h.behind { // without rules no link is made; all are looked at when they stand
 			e.healLinks(links, all)

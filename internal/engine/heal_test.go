@@ -59,7 +59,7 @@ func TestHeal(t *testing.T) {
 			t.Errorf("events (-want +got):\n%s", diff)
 		}
 	})
-	if diff := cmp.Diff(map[string]uint64{"firewall": 2, "link": 2}, w.e.Repairs()); diff != "" {
+	if diff := cmp.Diff(map[string]uint64{"firewall": 2, "link": 2, "forwarding": 0}, w.e.Repairs()); diff != "" {
 		t.Errorf("repairs (-want +got):\n%s", diff)
 	}
 	t.Run("what is deleted meanwhile is not made again", func(t *testing.T) {

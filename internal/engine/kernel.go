@@ -60,11 +60,13 @@ type Kernel interface {
 	Guard(ctx context.Context, v4, v6 bool) error
 	// Watch hears from now on of what somebody else does to what is ours on the host.
 	// run tells of it until its context ends: it calls lost with the name of a link, or
-	// the empty one for any, and whether it was that of a bridge of others that has come or
-	// gone, so that what has failed may do now; rules when the firewall may have been changed, and foreign
-	// of what was done to firewalld: "repair" when something was put back, "configure"
-	// when its permanent configuration was changed, "warn" when it is in the way.
-	Watch(lost func(link string, others bool), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error)
+	// the empty one for any, and whether it was that of a bridge of others that has come
+	// or gone, so that what has failed may do now; rules when the firewall may have been
+	// changed; forwarding when the host forwards no packets of a family any more; and
+	// foreign of what was done to firewalld: "repair" when something was put back,
+	// "configure" when its permanent configuration was changed, "warn" when it is in the
+	// way.
+	Watch(lost func(link string, others bool), rules, forwarding func(), foreign func(action, object string)) (run func(context.Context) error, err error)
 	// RepairLinks makes those links among the wanted objects right that are not, and
 	// returns the keys of those that are now. What an earlier call has not come to do
 	// is done by the next one.

@@ -98,7 +98,7 @@ func TestForeignBridgeComesBack(t *testing.T) {
 	s.want[0], s.want[2] = s.bridge, s.veth
 	k := s.start(t)
 	told := make(chan string, 100)
-	run, err := k.Watch(func(link string, _ bool) { told <- link }, func() {}, func(string, string) {})
+	run, err := k.Watch(func(link string, _ bool) { told <- link }, func() {}, func() {}, func(string, string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

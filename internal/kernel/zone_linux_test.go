@@ -61,7 +61,7 @@ func newWalled(t *testing.T, dataDir string, keep bool, wanted ...model.Object) 
 	}); err != nil {
 		t.Fatal(err)
 	}
-	run, err := w.k.Watch(func(string, bool) {}, func() {}, func(action, object string) {
+	run, err := w.k.Watch(func(string, bool) {}, func() {}, func() {}, func(action, object string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.told = append(w.told, action+" "+strings.ReplaceAll(object, w.zone, "ZONE"))

@@ -137,6 +137,7 @@ func TestValues(t *testing.T) {
 		`dnet_published_ports{kept="taken"} 0`,
 		`dnet_repairs_total{kind="firewall"} 0`,
 		`dnet_repairs_total{kind="link"} 0`,
+		`dnet_repairs_total{kind="forwarding"} 0`,
 		`dnet_sandboxes 1`,
 	}
 	if diff := cmp.Diff(want, scrape(t, m, "dnet_")); diff != "" {

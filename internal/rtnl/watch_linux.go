@@ -19,17 +19,21 @@ type Watch struct {
 	links   map[int]Link   // of the groups, by index
 	bridges map[int]string // names of those of others
 	changed func(name string, others bool)
+	// stopped is told that the host forwards no packets of a family any more.
+	stopped func()
 }
 
 // OpenWatch opens a watch in the namespace of the calling thread. It calls changed
 // with the name of each link of the groups that has lost something: that is gone,
 // has another name, has been taken down or off its bridge, or has lost an address.
 // An empty name says that messages were missed. Births and gains are not told of, but
-// for bridges of others: that one has come, has got another name, or is gone.
-func OpenWatch(groups []uint32, changed func(name string, others bool)) (*Watch, error) {
-	w := &Watch{groups: groups, links: make(map[int]Link), bridges: make(map[int]string), changed: changed}
+// for bridges of others: that one has come, has got another name, or is gone. It calls
+// stopped when the host forwards no packets of a family any more.
+func OpenWatch(groups []uint32, changed func(name string, others bool), stopped func()) (*Watch, error) {
+	w := &Watch{groups: groups, links: make(map[int]Link), bridges: make(map[int]string), changed: changed, stopped: stopped}
 	var err error
-	w.s, err = nlevents.Open(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	w.s, err = nlevents.Open(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +73,10 @@ func (w *Watch) message(kind uint16, body []byte) {
 			w.link(kind, body)
 		case body[0] == unix.AF_BRIDGE && kind == unix.RTM_NEWLINK:
 			w.port(body)
+		}
+	case unix.RTM_NEWNETCONF:
+		if stopsForwarding(body) {
+			w.stopped()
 		}
 	case unix.RTM_DELADDR:
 		if a, ok := parseAddress(body); ok {
@@ -188,4 +196,29 @@ func flag(on bool) uint8 {
 		return 1
 	}
 	return 0
+}
+
+// Of linux/netconf.h.
+const (
+	netconfLen        = 4 // struct netconfmsg with its padding
+	netconfIndex      = 1 // NETCONFA_IFINDEX
+	netconfForwarding = 2 // NETCONFA_FORWARDING
+	netconfAll        = -1
+)
+
+// stopsForwarding says whether a message says that no link forwards packets any more.
+func stopsForwarding(body []byte) bool {
+	if len(body) < netconfLen {
+		return false
+	}
+	all, off := false, false
+	for k, v := range attrs(body[netconfLen:]) {
+		switch k {
+		case netconfIndex:
+			all = len(v) >= 4 && int32(u32(v)) == netconfAll
+		case netconfForwarding:
+			off = len(v) >= 4 && u32(v) == 0
+		}
+	}
+	return all && off
 }

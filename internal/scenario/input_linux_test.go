@@ -117,6 +117,8 @@ func TestBadNetworks(t *testing.T) {
 		{"trusted interface with a slash", "BadRequest", label(labelTrusted, "eth/0"), []string{labelTrusted, "eth/0"}},
 		{"mark without a mask", "BadRequest", label(labelMark, "1/0"), []string{labelMark, "1/0"}},
 		{"mark too large", "BadRequest", label(labelMark, "0x100000000"), []string{labelMark, "0x100000000"}},
+		{"mark of what has none", "BadRequest", label(labelMark, "0"), []string{labelMark, "without a mark"}},
+		{"mark of what has none in the mask", "BadRequest", label(labelMark, "0x0/0xff"), []string{labelMark, "0x0/0xff"}},
 		{"negative mark", "BadRequest", label(labelMark, "-1"), []string{labelMark, "-1"}},
 		{"IPv6 is a word", "BadRequest", generic(netlabel.EnableIPv6, "yes"), []string{netlabel.EnableIPv6, "string"}},
 		{"internal is a number", "BadRequest", generic(netlabel.Internal, 1), []string{netlabel.Internal, "int"}},

@@ -229,6 +229,8 @@ func testForwardingTurnedOn(t *testing.T, on backend) {
 			if v := h.readSysctl(name); v != "1" {
 				t.Errorf("%s is %s", name, v)
 			}
+			h.sysctl(name, "0") // as a program does that writes all settings anew
+			eventually(t, name+" stays off", func() bool { return h.readSysctl(name) == "1" })
 		}
 		for _, name := range []string{"eth0", "default"} {
 			if v := h.readSysctl("ipv6/conf/" + name + "/accept_ra"); v != "2" {

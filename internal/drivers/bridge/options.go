@@ -243,8 +243,8 @@ func (p *parser) mark(label string) model.Mark {
 	if err == nil && masked {
 		m, err = strconv.ParseUint(mask, 0, 32)
 	}
-	if err != nil || m == 0 || v&^m != 0 {
-		p.fail(label, s, "a packet mark: VALUE or VALUE/MASK with VALUE inside of MASK")
+	if err != nil || v == 0 || v&^m != 0 {
+		p.fail(label, s, "a packet mark: VALUE or VALUE/MASK with VALUE inside of MASK, and not 0, which packets without a mark have")
 	}
 	return model.Mark{Value: uint32(v), Mask: uint32(m)}
 }

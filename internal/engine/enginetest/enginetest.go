@@ -49,6 +49,7 @@ type Kernel struct {
 	lost       func(link string, others bool)
 	rules      func()
 	told       func(action, object string)
+	stopped    func()
 	lostRules  []model.Object
 }
 
@@ -306,10 +307,10 @@ func (k *Kernel) Guarded() model.FirewallGuard {
 }
 
 // Watch hears of what Lose is told.
-func (k *Kernel) Watch(lost func(link string, others bool), rules func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
+func (k *Kernel) Watch(lost func(link string, others bool), rules, forwarding func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.lost, k.rules, k.told = lost, rules, foreign
+	k.lost, k.rules, k.told, k.stopped = lost, rules, foreign, forwarding
 	return func(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
@@ -339,6 +340,15 @@ func (k *Kernel) Lose(objs ...model.Object) {
 			rules()
 		}
 	}
+}
+
+// StopForwarding turns forwarding off as somebody else would, and tells of it.
+func (k *Kernel) StopForwarding(v6 bool) {
+	k.mu.Lock()
+	k.forwarding[v6] = false
+	stopped := k.stopped
+	k.mu.Unlock()
+	stopped()
 }
 
 // Foreign tells of firewalld.
