@@ -8,6 +8,8 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -347,13 +349,29 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 	return nil
 }
 
-// These are what the programs say of a rule's place in a chain that has become shorter
-// since it was listed, and of a chain or table that was removed while they ran. By the
-// time that it is listed again it may be as before.
-const (
-	tooShort = "Index of insertion too big"
-	vanished = "failed (No such file or directory)"
-)
+// outdated says whether a batch has failed because chains or rules are not there that were
+// listed, or are there that were not, since somebody else has changed them meanwhile: a
+// chain has become shorter, or has gone, also while the program ran. By the time that it
+// is listed again all may be as before. What fails at the end of a table, the kernel does
+// not take.
+func outdated(batch string, err error) bool {
+	for _, said := range []string{
+		"Index of insertion too big", "failed (No such file or directory)", "Couldn't load target", "' does not exist",
+	} {
+		if strings.Contains(err.Error(), said) {
+			return true
+		}
+	}
+	m := failedLine.FindStringSubmatch(err.Error())
+	if m == nil {
+		return false
+	}
+	number, _ := strconv.Atoi(m[1])
+	lines := strings.Split(batch, "\n")
+	return number >= 1 && number <= len(lines) && lines[number-1] != "COMMIT"
+}
+
+var failedLine = regexp.MustCompile(`line (\d+) failed`)
 
 // restore counts and runs a batch.
 func (f *Firewall) restore(ctx context.Context, i int, what, text string) error {
@@ -364,7 +382,7 @@ func (f *Firewall) restore(ctx context.Context, i int, what, text string) error 
 		return err
 	}
 	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
-	if err != nil && (strings.Contains(err.Error(), tooShort) || strings.Contains(err.Error(), vanished)) {
+	if err != nil && outdated(text, err) {
 		return fmt.Errorf("%w: %w", model.ErrFirewallTampered, err)
 	}
 	if err != nil && ctx.Err() == nil && f.variant == Legacy && !legacyLoaded(f.fams[i].v6) {

@@ -136,8 +136,8 @@ func TestValues(t *testing.T) {
 		`dnet_published_ports{kept="rule"} 0`,
 		`dnet_published_ports{kept="taken"} 0`,
 		`dnet_repairs_total{kind="firewall"} 0`,
-		`dnet_repairs_total{kind="link"} 0`,
 		`dnet_repairs_total{kind="forwarding"} 0`,
+		`dnet_repairs_total{kind="link"} 0`,
 		`dnet_sandboxes 1`,
 	}
 	if diff := cmp.Diff(want, scrape(t, m, "dnet_")); diff != "" {
@@ -155,7 +155,7 @@ func TestValues(t *testing.T) {
 				}
 			}
 		}
-		want := []string{`dnet_repairs_total{kind="firewall"} 1`, `dnet_repairs_total{kind="link"} 1`}
+		want := []string{`dnet_repairs_total{kind="firewall"} 1`, `dnet_repairs_total{kind="forwarding"} 0`, `dnet_repairs_total{kind="link"} 1`}
 		if diff := cmp.Diff(want, scrape(t, m, "dnet_repairs")); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
