@@ -186,11 +186,12 @@ func (f *family) icmpType(first, last byte) stmt {
 // hairpinRules are for what a published port has led to a network and comes from one
 // of its addresses: from a member, which reaches another one, or itself. The answer
 // must come back here to be translated, not straight by the bridge. Frames that stay on
-// the bridge (br_netfilter) come to this hook without the link that they came in by.
+// the bridge (br_netfilter) come to this hook without the link that they came in by. So
+// does what the host itself sends, from the address of a bridge, which is answered here.
 func hairpinRules() []rule {
 	return []rule{
 		newRule("", ifaces("iifname . oifname", setWithin), masquerade()),
-		newRule("", ours("iifname", false), masquerade()),
+		newRule("", ours("iifname", false), fibForeign(), masquerade()),
 	}
 }
 

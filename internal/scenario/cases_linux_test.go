@@ -38,6 +38,8 @@ func testClientAddresses(t *testing.T, on backend) {
 			visit{"itself", c.ns, at(f.host, 7001), "c1", f.gw},
 			visit{"stranger", stranger.ns, at(f.host, 7001), "c1", f.gw},
 			visit{"stranger by its gateway", stranger.ns, at(f.other, 7001), "c1", f.gw},
+			visit{"host by a gateway", h.own, at(f.gw, 7001), "c1", f.gw},
+			visit{"host by the gateway of another network", h.own, at(f.other, 7001), "c1", f.other},
 		)
 		if f.loop != "" {
 			list = append(list, visit{"host by loopback", h.own, at(f.loop, 7001), "c1", f.gw})
