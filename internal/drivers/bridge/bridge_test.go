@@ -105,6 +105,22 @@ func TestPrepare(t *testing.T) {
 			bad: isBadRequest, text: `"big"`,
 		},
 		{
+			name: "bad, the mark of packets without one", opts: map[string]string{"com.docker.network.bridge.accept_fwmark": "0"},
+			bad: isBadRequest, text: "without a mark",
+		},
+		{
+			name: "bad, the mark of packets without one, in a mask", opts: map[string]string{"com.docker.network.bridge.accept_fwmark": "0/0xff"},
+			bad: isBadRequest, text: `"0/0xff"`,
+		},
+		{
+			name: "bad, a mark that every packet has", opts: map[string]string{"com.docker.network.bridge.accept_fwmark": "0x0/0"},
+			bad: isBadRequest, text: `"0x0/0"`,
+		},
+		{
+			name: "bad, a mark outside of its mask", opts: map[string]string{"com.docker.network.bridge.accept_fwmark": "0x3/0x1"},
+			bad: isBadRequest, text: `"0x3/0x1"`,
+		},
+		{
 			name: "bad, host address", opts: map[string]string{"com.docker.network.bridge.host_binding_ipv4": "1.2.3"},
 			bad: isBadRequest, text: `"1.2.3"`,
 		},
