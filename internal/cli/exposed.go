@@ -50,8 +50,8 @@ It is what our own rules let in, whether or not a program listens. Packets that 
 kernel leads to a container pass by the rules of the host for what comes in (INPUT, as
 of ufw): what must not be reached from outside is to be published on 127.0.0.1.
 WARNINGS names chains of others that drop what nothing in them accepts, by their policy or
-last rule; other rules of others can close more than this list says. Networks of drivers
-of somebody else are not in it.`,
+last rule; between neighbours those for what bridges forward. Other rules of others can
+close more than this list says. Networks of drivers of somebody else are not in it.`,
 		Example: `  dnet exposed
   dnet exposed --filter from=internet
   dnet exposed -q --filter from=lan --filter network=web

@@ -128,13 +128,19 @@ const (
 )
 
 // warnDrops warns of chains that the packets of a way pass. What neighbours send each
-// other the bridge forwards, and what this host sends comes in by no link.
+// other the bridge forwards, by chains of its own, and what this host sends comes in by no
+// link.
 func (r *Row) warnDrops(drops []model.ForeignDrop) {
-	if r.From == ThisHost || r.From == Neighbour && r.Addr == r.Target {
+	if r.From == ThisHost {
 		return
 	}
+	bridged := r.From == Neighbour && r.Addr == r.Target
 	for _, d := range drops {
-		if d.Input == r.Forwarded && d.Of(r.Addr.Is6()) {
+		passes := d.Forward
+		if r.Forwarded {
+			passes = d.Input
+		}
+		if passes && d.Bridged() == bridged && d.Of(r.Addr.Is6()) {
 			r.Warnings = append(slices.Clip(r.Warnings), "may be dropped: "+d.String()+" of somebody else drops what it does not accept")
 		}
 	}

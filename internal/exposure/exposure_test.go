@@ -247,8 +247,11 @@ func TestReport(t *testing.T) {
 			w.joined("c2", 2, w.network(internal))
 			w.host.Drops = []model.ForeignDrop{
 				{Family: "inet", Table: "strict", Chain: "in", Input: true},
-				{Family: "ip", Table: "filter", Chain: "FORWARD"},
-				{Family: "ip6", Table: "filter", Chain: "FORWARD"},
+				{Family: "ip", Table: "filter", Chain: "FORWARD", Forward: true},
+				{Family: "ip6", Table: "filter", Chain: "FORWARD", Forward: true},
+				{Family: "ip", Table: "raw", Chain: "PREROUTING", Forward: true, Input: true},
+				{Family: "inet", Table: "early", Chain: "all", Forward: true, Input: true},
+				{Family: "bridge", Table: "frames", Chain: "between", Forward: true},
 			}
 		}},
 		{"what is wrong with a port is told", "warnings", func(w *world) {

@@ -121,7 +121,7 @@ func (k *Kernel) ForeignDrops(ctx context.Context) (list []model.ForeignDrop, er
 		return err
 	})
 	return slices.DeleteFunc(list, func(d model.ForeignDrop) bool {
-		return !d.Input && (k.comesFirst(d) || d.Firewalld && k.zone.accepts())
+		return !d.Input && !d.Bridged() && (k.comesFirst(d) || d.Firewalld && k.zone.accepts())
 	}), err
 }
 

@@ -275,7 +275,7 @@ func (k *Kernel) warnDrops(ctx context.Context) {
 		k.dropping[d] = true
 		switch {
 		case told[d], d.Firewalld: // whose keeper tells what there is to be told
-		case d.Input:
+		case !d.Forward:
 			k.log.Debug("a chain of somebody else drops what comes into the host and is not accepted there", "chain", d.String())
 		default:
 			k.log.Warn("a chain of somebody else drops packets from and for containers that it does not accept", "chain", d.String())

@@ -80,16 +80,23 @@ func (f ForeignDNAT) String() string {
 
 // ForeignDrop is a chain of somebody else that drops what nothing in it accepts.
 type ForeignDrop struct {
-	// Family is ip, ip6, or inet for both.
+	// Family is ip, ip6, or inet for both. Or it is bridge: all pass it that bridges
+	// forward between their ports, and nothing else.
 	Family, Table, Chain string
-	// Input says that what comes into the host passes it, else what is forwarded.
-	Input bool
+	// Forward says that what is forwarded passes it, Input that what comes into the
+	// host does.
+	Forward, Input bool
 	// Firewalld says that it is one of firewalld's.
 	Firewalld bool
 }
 
 // Of says whether packets of a family pass the chain.
-func (d ForeignDrop) Of(v6 bool) bool { return d.Family == "inet" || (d.Family == "ip6") == v6 }
+func (d ForeignDrop) Of(v6 bool) bool {
+	return d.Family == "inet" || d.Bridged() || (d.Family == "ip6") == v6
+}
+
+// Bridged says that it is for what bridges forward.
+func (d ForeignDrop) Bridged() bool { return d.Family == "bridge" }
 
 // String names the chain.
 func (d ForeignDrop) String() string {

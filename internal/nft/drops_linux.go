@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,11 +24,12 @@ const (
 	wallChain = "FORWARD_direct"
 )
 
-// Drops returns the chains that all that comes into the host, or is forwarded, passes
-// beside ours, and that drop what nothing in them accepts: by their policy, or by a last
-// rule without a condition. Left out are tables of that name, and a chain FORWARD that
-// accepts what ours does, by our rule in DOCKER-USER. It looks in the namespace of the
-// calling thread, at both backends of iptables.
+// Drops returns the chains that all that comes into the host, or is forwarded, by it or by
+// its bridges, passes beside ours, and that drop what nothing in them accepts: by their
+// policy, or by a last rule without a condition, which may stand in a chain that such a
+// rule leads to. Left out are tables of that name and dormant ones, and a chain FORWARD
+// that accepts what ours does, by our rule in DOCKER-USER. It looks in the namespace of
+// the calling thread, at both backends of iptables, of the legacy one at the table filter.
 func Drops(ctx context.Context, table string) ([]model.ForeignDrop, error) {
 	var list []model.ForeignDrop
 	err := retry(func() (err error) {
@@ -105,85 +107,145 @@ func readBaseChain(m message) (d dropChain, ok bool) {
 	a := m.attrs()
 	hook := attrs(a.get(unix.NFTA_CHAIN_HOOK))
 	d.num, d.Table, d.Chain = m.family(), cstring(a.get(unix.NFTA_CHAIN_TABLE)), cstring(a.get(unix.NFTA_CHAIN_NAME))
-	d.Family = map[byte]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet"}[d.num]
-	if hook == nil || d.Family == "" {
+	d.Family = map[byte]string{
+		unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet", unix.NFPROTO_BRIDGE: "bridge",
+	}[d.num]
+	if hook == nil || d.Family == "" || cstring(a.get(unix.NFTA_CHAIN_TYPE)) == "nat" {
 		return d, false
 	}
-	switch be32(hook.get(unix.NFTA_HOOK_HOOKNUM)) {
-	case unix.NF_INET_LOCAL_IN:
+	// The hooks of bridges have the same numbers. Of those only what they forward is
+	// looked at.
+	switch num := be32(hook.get(unix.NFTA_HOOK_HOOKNUM)); {
+	case num == unix.NF_INET_FORWARD:
+		d.Forward = true
+	case d.Bridged():
+	case num == unix.NF_INET_PRE_ROUTING:
+		d.Forward, d.Input = true, true
+	case num == unix.NF_INET_LOCAL_IN:
 		d.Input = true
-	case unix.NF_INET_FORWARD:
-	default:
-		return d, false
+	case num == unix.NF_INET_POST_ROUTING:
+		d.Forward = true
 	}
 	policy := a.get(unix.NFTA_CHAIN_POLICY)
 	d.policy = policy != nil && be32(policy) == 0 // NF_DROP
-	return d, true
+	return d, d.Forward || d.Input
 }
 
 // drops says whether a chain drops what nothing in it accepts.
-func (c *conn) drops(ctx context.Context, d dropChain) (drops bool, err error) {
-	drops = d.policy
-	decided := false
-	err = c.request(ctx, unix.NFT_MSG_GETRULE, d.num, func(b *batch) {
-		b.str(unix.NFTA_RULE_TABLE, d.Table)
-		b.str(unix.NFTA_RULE_CHAIN, d.Chain)
-	}, func(m message) error {
-		a := m.attrs()
-		if cstring(a.get(unix.NFTA_RULE_TABLE)) != d.Table || cstring(a.get(unix.NFTA_RULE_CHAIN)) != d.Chain {
-			return nil
-		}
-		if end := ends(a); end != endsSome && !decided {
-			drops, decided = end == endsDropped, true
-		}
-		return nil
+func (c *conn) drops(ctx context.Context, d dropChain) (bool, error) {
+	flags, ok, err := c.tableFlags(ctx, d.num, d.Table)
+	if err != nil || !ok || flags&unix.NFT_TABLE_F_DORMANT != 0 {
+		return false, err
+	}
+	end, err := follow(d.Chain, make(map[string]bool), func(chain string) ([]ending, error) {
+		return c.endings(ctx, d, chain)
 	})
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil // it has gone meanwhile
 	}
-	return drops, err
+	return end == endsDropped || end == endsSome && d.policy, err
 }
 
-// What a rule does with every packet that comes to it.
+// endings are those of the rules of a chain that are without condition.
+func (c *conn) endings(ctx context.Context, d dropChain, chain string) (list []ending, err error) {
+	err = c.request(ctx, unix.NFT_MSG_GETRULE, d.num, func(b *batch) {
+		b.str(unix.NFTA_RULE_TABLE, d.Table)
+		b.str(unix.NFTA_RULE_CHAIN, chain)
+	}, func(m message) error {
+		a := m.attrs()
+		if cstring(a.get(unix.NFTA_RULE_TABLE)) == d.Table && cstring(a.get(unix.NFTA_RULE_CHAIN)) == chain {
+			list = append(list, ends(a))
+		}
+		return nil
+	})
+	return list, err
+}
+
+// An ending is what a rule does with every packet that comes to it.
+type ending struct {
+	end int
+	// chain is where endsJumped and endsGone lead.
+	chain string
+}
+
 const (
-	endsSome = iota // only with some
+	endsSome = iota // it ends only some, or none
 	endsPassed
 	endsDropped
+	endsReturned
+	endsJumped
+	endsGone // to a chain that does not come back
 )
 
-func ends(rule attrs) int {
+// follow says how a chain ends every packet that no rule with a condition has ended:
+// endsPassed, endsDropped, or endsSome if it does not. seen are the chains that are known
+// not to.
+func follow(chain string, seen map[string]bool, rules func(chain string) ([]ending, error)) (int, error) {
+	if seen[chain] {
+		return endsSome, nil
+	}
+	seen[chain] = true
+	list, err := rules(chain)
+	if err != nil {
+		return endsSome, err
+	}
+	for _, v := range list {
+		switch v.end {
+		case endsPassed, endsDropped:
+			return v.end, nil
+		case endsReturned:
+			return endsSome, nil
+		case endsJumped:
+			if end, err := follow(v.chain, seen, rules); err != nil || end != endsSome {
+				return end, err
+			}
+		case endsGone:
+			return follow(v.chain, seen, rules)
+		}
+	}
+	return endsSome, nil
+}
+
+func ends(rule attrs) (some ending) {
 	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
 		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
 		switch name := cstring(attrs(item).get(unix.NFTA_EXPR_NAME)); name {
 		case "counter", "log":
 		case "reject":
-			return endsDropped
+			return ending{end: endsDropped}
 		case "target":
 			if strings.HasPrefix(cstring(data.get(unix.NFTA_TARGET_NAME)), "REJECT") {
-				return endsDropped
+				return ending{end: endsDropped}
 			}
-			return endsSome
+			return some
 		case "match":
 			if cstring(data.get(unix.NFTA_MATCH_NAME)) != "comment" {
-				return endsSome
+				return some
 			}
 		case "immediate":
 			v := attrs(attrs(data.get(unix.NFTA_IMMEDIATE_DATA)).get(unix.NFTA_DATA_VERDICT))
 			if v == nil {
-				return endsSome
+				return some
 			}
-			switch be32(v.get(unix.NFTA_VERDICT_CODE)) {
+			to := cstring(v.get(unix.NFTA_VERDICT_CHAIN))
+			switch int32(be32(v.get(unix.NFTA_VERDICT_CODE))) {
 			case 0: // NF_DROP
-				return endsDropped
+				return ending{end: endsDropped}
 			case 1: // NF_ACCEPT
-				return endsPassed
+				return ending{end: endsPassed}
+			case unix.NFT_RETURN:
+				return ending{end: endsReturned}
+			case unix.NFT_JUMP:
+				return ending{endsJumped, to}
+			case unix.NFT_GOTO:
+				return ending{endsGone, to}
 			}
-			return endsSome
+			return some
 		default:
-			return endsSome
+			return some
 		}
 	}
-	return endsSome
+	return some
 }
 
 // legacyDrops looks at the legacy backend of iptables.
@@ -200,20 +262,46 @@ func (f *family) legacyDrops(ctx context.Context, table string) (list []model.Fo
 		return nil, fmt.Errorf("%s -S: %w", program, err)
 	}
 	lines := strings.Split(string(out), "\n")
+	rules := legacyEndings(lines)
 	for _, chain := range []string{"INPUT", "FORWARD"} {
-		drops := slices.Contains(lines, "-P "+chain+" DROP")
-		for _, l := range lines {
-			if rest, ok := strings.CutPrefix(l, "-A "+chain+" -j "); ok {
-				target, _, _ := strings.Cut(rest, " ")
-				drops = target == "DROP" || target == "REJECT" || drops && target != "ACCEPT"
-			}
-		}
+		end, _ := follow(chain, make(map[string]bool), func(chain string) ([]ending, error) { return rules[chain], nil })
+		drops := end == endsDropped || end == endsSome && slices.Contains(lines, "-P "+chain+" DROP")
 		accepted := chain == "FORWARD" && slices.ContainsFunc(lines, func(l string) bool {
 			return strings.HasPrefix(l, "-A "+foreignChain+" ") && strings.Contains(l, "--comment "+table+" ") && strings.HasSuffix(l, " -j ACCEPT")
 		})
 		if drops && !accepted {
-			list = append(list, model.ForeignDrop{Family: f.keyword, Table: legacyFilter, Chain: chain, Input: chain == "INPUT", Firewalld: slices.Contains(lines, "-N "+wallChain)})
+			list = append(list, model.ForeignDrop{
+				Family: f.keyword, Table: legacyFilter, Chain: chain, Forward: chain == "FORWARD", Input: chain == "INPUT",
+				Firewalld: slices.Contains(lines, "-N "+wallChain),
+			})
 		}
 	}
 	return list, nil
+}
+
+// unconditional is a rule as iptables -S writes it, with no match but comments.
+var unconditional = regexp.MustCompile(`^-A (\S+)(?: -m comment --comment (?:[^"\s]\S*|"(?:[^"\\]|\\.)*"))* -([jg]) (\S+)`)
+
+// legacyEndings are those of the rules without condition, by chain.
+func legacyEndings(lines []string) map[string][]ending {
+	rules := make(map[string][]ending)
+	for _, l := range lines {
+		m := unconditional.FindStringSubmatch(l)
+		if m == nil {
+			continue
+		}
+		v := ending{endsJumped, m[3]} // a target that ends nothing is a chain without rules
+		switch {
+		case m[2] == "g":
+			v.end = endsGone
+		case m[3] == "ACCEPT":
+			v.end = endsPassed
+		case m[3] == "DROP" || m[3] == "REJECT":
+			v.end = endsDropped
+		case m[3] == "RETURN":
+			v.end = endsReturned
+		}
+		rules[m[1]] = append(rules[m[1]], v)
+	}
+	return rules
 }

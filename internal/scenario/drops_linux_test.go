@@ -25,6 +25,10 @@ func TestForeignDrops(t *testing.T) {
 }
 
 func testForeignDrops(t *testing.T, on backend) {
+	const (
+		byKernel, byProcess, byBridge = "by the kernel", "by a process", "by the bridge"
+		inside                        = "add rule inet strict in iif lo accept; add rule inet strict in meta l4proto ipv6-icmp accept"
+	)
 	const strict = "add table inet strict; add chain inet strict "
 	for _, tt := range []struct {
 		name     string
@@ -32,36 +36,64 @@ func testForeignDrops(t *testing.T, on backend) {
 		set, end []string
 		// pass has it accept what ours does.
 		pass []string
-		// by is the chain in which packets end, input that they are those for a process.
-		by    string
-		input bool
+		// by is the chain in which packets end, closes what ways they are on.
+		by     string
+		closes []string
 		// our says with which backend our own chains come first.
 		our backend
 	}{
 		{
-			name: "policy of a table", needs: nstest.NFTables, by: "table inet strict, chain passing",
+			name: "policy of a table", needs: nstest.NFTables, by: "table inet strict, chain passing", closes: []string{byKernel},
 			set: []string{"nft", strict + "passing { type filter hook forward priority filter; policy drop; }"}, end: []string{"nft", "delete table inet strict"},
 		},
 		{
-			name: "last rule of a table", needs: nstest.NFTables, by: "table inet strict, chain passing",
+			name: "last rule of a table", needs: nstest.NFTables, by: "table inet strict, chain passing", closes: []string{byKernel},
 			set: []string{"nft", strict + "passing { type filter hook forward priority 20; }; add rule inet strict passing meta l4proto ipv6-icmp accept; " +
 				"add rule inet strict passing counter reject with icmpx admin-prohibited"},
 			pass: []string{"nft", "insert rule inet strict passing meta mark and 0x2000000 == 0x2000000 accept"},
 			end:  []string{"nft", "delete table inet strict"},
 		},
 		{
-			name: "what comes in", needs: nstest.NFTables, by: "table inet strict, chain in", input: true,
-			set: []string{"nft", strict + `in { type filter hook input priority 0; policy drop; }; add rule inet strict in iif lo accept; ` +
-				"add rule inet strict in meta l4proto ipv6-icmp accept"},
+			name: "what comes in", needs: nstest.NFTables, by: "table inet strict, chain in", closes: []string{byProcess},
+			set: []string{"nft", strict + "in { type filter hook input priority 0; policy drop; }; " + inside},
 			end: []string{"nft", "delete table inet strict"},
 		},
 		{
-			name: "iptables-nft", needs: nstest.IPTablesNFT, by: "table ip filter, chain FORWARD", our: iptablesNFT,
+			name: "a dormant table", needs: nstest.NFTables,
+			set: []string{"nft", "add table inet strict { flags dormant; }; add chain inet strict passing { type filter hook forward priority 0; policy drop; }"},
+			end: []string{"nft", "delete table inet strict"},
+		},
+		{
+			name: "a chain that is jumped to", needs: nstest.NFTables, by: "table inet strict, chain passing", closes: []string{byKernel},
+			set: []string{"nft", strict + "passing { type filter hook forward priority 20; }; add chain inet strict last; " +
+				"add rule inet strict passing counter jump last; add rule inet strict last meta l4proto ipv6-icmp accept; add rule inet strict last drop"},
+			pass: []string{"nft", "insert rule inet strict last meta mark and 0x2000000 == 0x2000000 accept"},
+			end:  []string{"nft", "delete table inet strict"},
+		},
+		{
+			name: "before routes are looked up", needs: nstest.NFTables, by: "table inet strict, chain in", closes: []string{byKernel, byProcess},
+			set: []string{"nft", strict + "in { type filter hook prerouting priority 0; policy drop; }; " + inside},
+			end: []string{"nft", "delete table inet strict"},
+		},
+		{
+			// What the host itself sends passes it too.
+			name: "behind all routes", needs: nstest.NFTables, by: "table inet strict, chain out", closes: []string{byKernel},
+			set: []string{"nft", strict + "out { type filter hook postrouting priority 0; policy drop; }; add rule inet strict out fib saddr type local accept"},
+			end: []string{"nft", "delete table inet strict"},
+		},
+		{
+			name: "between members", needs: nstest.NFTables, by: "table bridge strict, chain between", closes: []string{byBridge},
+			set: []string{"nft", "add table bridge strict; add chain bridge strict between { type filter hook forward priority 0; policy drop; }"},
+			end: []string{"nft", "delete table bridge strict"},
+		},
+		{
+			name: "iptables-nft", needs: nstest.IPTablesNFT, by: "table ip filter, chain FORWARD", closes: []string{byKernel}, our: iptablesNFT,
 			set: []string{"iptables-nft", "-w -P FORWARD DROP"}, end: []string{"iptables-nft", "-w -P FORWARD ACCEPT"},
 		},
 		{
-			name: "iptables-legacy", needs: nstest.IPTablesLegacy, by: "table ip filter (legacy), chain FORWARD", our: iptablesLegacy,
-			set: []string{"iptables-legacy", "-w -A FORWARD -j REJECT"}, end: []string{"iptables-legacy", "-w -D FORWARD -j REJECT"},
+			name: "iptables-legacy", needs: nstest.IPTablesLegacy, by: "table ip filter (legacy), chain FORWARD", closes: []string{byKernel}, our: iptablesLegacy,
+			set: []string{"iptables-legacy", "-w -A FORWARD -m comment --comment last -j REJECT"},
+			end: []string{"iptables-legacy", "-w -D FORWARD -m comment --comment last -j REJECT"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -74,22 +106,26 @@ func testForeignDrops(t *testing.T, on backend) {
 				h.sh(args...)
 			}
 			n := h.network(1, only4)
-			c := h.container("c1", both(nil, 7001, 0), n)
+			c, other := h.container("c1", both(nil, 7001, 0), n), h.container("c2", nil, n)
 			check := func(dropped bool) {
 				t.Helper()
 				kernel, process := visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, visit{who: "lan", from: h.lan, to: at(hostV6, 7001), want: "c1"}
-				if dropped && tt.input {
-					process.want = ""
-				} else if dropped {
-					kernel.want = ""
+				member := visit{who: "c2", from: other.ns, to: at(c.v4, port), want: "c1"}
+				closed := func(way string) bool { return dropped && slices.Contains(tt.closes, way) }
+				for way, v := range map[string]*visit{byKernel: &kernel, byProcess: &process, byBridge: &member} {
+					if closed(way) {
+						v.want = ""
+					}
 				}
-				h.visit(kernel, process)
+				h.visit(kernel, process, member)
 				for _, r := range h.exposed() {
 					var want []string
-					if dropped && r.From == exposure.Internet && r.Forwarded == tt.input {
+					outside := r.From == exposure.Internet || r.From == exposure.OtherNetwork
+					if outside && (closed(byKernel) && !r.Forwarded || closed(byProcess) && r.Forwarded) ||
+						r.From == exposure.Neighbour && r.Addr == r.Target && closed(byBridge) {
 						want = []string{tt.by}
 					}
-					if got := droppedBy(r); r.From == exposure.Internet && !slices.Equal(got, want) || r.From == exposure.ThisHost && got != nil {
+					if got := droppedBy(r); (r.From != exposure.Neighbour || r.Addr == r.Target) && !slices.Equal(got, want) {
 						t.Errorf("what drops what comes from %s to %s: %q, want %q", r.From, r.Addr, got, want)
 					}
 				}
@@ -102,6 +138,7 @@ func testForeignDrops(t *testing.T, on backend) {
 				h.sh(tt.pass...)
 				h.visit(visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4})
 			}
+			h.remove(other)
 			h.remove(c)
 			h.drop(n)
 		})
