@@ -16,7 +16,8 @@ type Event struct {
 	// "rename", "destroy"; sandboxes "create", "refresh", "rename", "setkey",
 	// "destroy". When what somebody else had taken away was put back, that is a "repair"
 	// of a network, a sandbox or, for rules and for what firewalld shall know, of the
-	// Type "firewall"; so is a "configure", a change of firewalld's permanent
+	// Type "firewall", or for the host's forwarding of packets of the Type "host"; of
+	// "firewall" is also a "configure", a change of firewalld's permanent
 	// configuration, and a "warn", a setting of firewalld that is in our way.
 	Type, Action string
 
