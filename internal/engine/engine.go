@@ -372,3 +372,5 @@ type forwarding struct {
 }
 
 func (f forwarding) on() bool { return f.V4 || f.V6 }
+
+func (f forwarding) has(v6 bool) bool { return v6 && f.V6 || !v6 && f.V4 }

@@ -93,6 +93,8 @@ type world struct {
 	m         *meter
 	d         *outsidetest.Driver // nil: there is none
 	data, run string
+	log       logged // warnings
+	off       bool   // nothing turns forwarding on
 
 	mu     sync.Mutex // guards the following
 	at, n  int        // step at fails, n have been taken; 0: none does
@@ -166,8 +168,8 @@ func (w *world) open(t testing.TB, drivers ...model.Driver) {
 	w.e, err = engine.Open(t.Context(), engine.Config{
 		DataDir: w.data, RunDir: w.run, Kernel: w.k, Steps: steps,
 		Drivers: append(drivers, bridge.Driver{Group: enginetest.Group}, single.Host(), single.Null()),
-		IPAM:    map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: w.m}, KeepAlive: true, Forwarding: true,
-		ResolvConf: filepath.Join(w.data, "none"), Logger: slog.New(slog.DiscardHandler),
+		IPAM:    map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: w.m}, KeepAlive: true, Forwarding: !w.off,
+		ResolvConf: filepath.Join(w.data, "none"), Logger: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,8 +19,8 @@ const recordForwarding = "forwarding"
 // we did so is recorded before it is done: a host that we made a router is
 // guarded by the firewall, unless that is off, also after a kill at any moment.
 func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
-	want := forwarding{V4: len(n.IPAM.Pools4) > 0, V6: len(n.IPAM.Pools6) > 0}
-	if !e.cfg.Forwarding || n.Internal || !want.on() {
+	want := forwardedBy(n)
+	if !e.cfg.Forwarding || !want.on() {
 		return nil
 	}
 	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
@@ -26,11 +28,20 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 		return err
 	}
 	defer done()
+	if err := e.forward(ctx, want, e.countForwarding); err != nil {
+		return opError("turn on forwarding for network", n.Name, n.ID, err)
+	}
+	return nil
+}
+
+// forward turns forwarding on in the families that are wanted, and calls again for those in
+// which somebody else had turned it off after us. It needs the turn.
+func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 bool)) error {
 	e.mu.RLock()
 	had := e.forwarding
 	e.mu.RUnlock()
 	now := had
-	var off []bool // by somebody else, after we had turned it on
+	var off []bool // is it, by IPv6
 	for _, f := range []struct {
 		v6, want bool
 		on       *bool
@@ -40,84 +51,113 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 		}
 		on, links, err := e.kernel.Forwarding(ctx, f.v6)
 		if err != nil {
-			return opError("turn on forwarding for network", n.Name, n.ID, err)
+			return err
 		}
-		if *f.on {
-			if !on {
-				off = append(off, f.v6)
-			}
+		if on {
 			continue
 		}
-		*f.on = !on
+		off = append(off, f.v6)
+		*f.on = true
+		links = slices.DeleteFunc(links, func(l string) bool { return slices.Contains(now.Links, l) })
 		now.Links = slices.Concat(now.Links, links)
 	}
-	for _, v6 := range off {
-		if err := e.kernel.Forward(ctx, v6, true, nil); err != nil {
-			return opError("turn on forwarding for network", n.Name, n.ID, err)
+	if now.V4 != had.V4 || now.V6 != had.V6 || len(now.Links) != len(had.Links) {
+		if err := e.commitForwarding(ctx, now); err != nil {
+			return err
 		}
-		e.log.Warn("somebody else has turned off packet forwarding: it is on again", "ipv6", v6)
-	}
-	if now.V4 == had.V4 && now.V6 == had.V6 {
-		return nil
-	}
-	if err := e.commitForwarding(ctx, now); err != nil {
-		return err
-	}
-	if err := e.guard(ctx, now); err != nil {
-		return opError("guard forwarding for network", n.Name, n.ID, err)
+		if err := e.guard(ctx, now); err != nil {
+			return fmt.Errorf("guard: %w", err)
+		}
 	}
 	guarded := "packets that neither enter nor leave one of our networks are dropped"
 	if e.unfiltered() {
 		guarded = "the firewall is off, so the host is a router for everybody"
 	}
-	for _, v6 := range []bool{false, true} {
-		if v6 && now.V6 != had.V6 || !v6 && now.V4 != had.V4 {
-			if err := e.kernel.Forward(ctx, v6, true, nil); err != nil {
-				return opError("turn on forwarding for network", n.Name, n.ID, err)
-			}
+	var errs []error
+	for _, v6 := range off {
+		err := e.kernel.Forward(ctx, v6, true, nil)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case had.has(v6):
+			again(v6)
+		default:
 			e.log.Info("turned on packet forwarding; "+guarded, "ipv6", v6)
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// forwardAgain turns on what we had turned on before. It is for the healer.
-func (e *Engine) forwardAgain(ctx context.Context, v6 bool) error {
-	if err := e.kernel.Forward(ctx, v6, true, nil); err != nil {
-		return err
-	}
-	what := "ipv4"
-	if v6 {
-		what = "ipv6"
-	}
-	e.noteRepair(forwardingLost, "forwarding", Event{
-		Type: "host", Action: "repair", Scope: "local", Attributes: map[string]string{"object": "forwarding/" + what},
-	})
-	return nil
+// forwardedBy says in which families the packets of a network are to be forwarded.
+func forwardedBy(n *model.Network) forwarding {
+	return forwarding{V4: !n.Internal && len(n.IPAM.Pools4) > 0, V6: !n.Internal && len(n.IPAM.Pools6) > 0}
 }
 
-// healForwarding turns on again what we have turned on and somebody else has turned off.
-func (e *Engine) healForwarding() {
+// healForwarding turns on again what we have turned on, networks need, and somebody else has
+// turned off. What was on before us is his: when the kernel has told of it, so do we.
+func (e *Engine) healForwarding(told bool) {
 	done, err := e.turns.take(e.ctx, exclusive("host", recordForwarding))
 	if err != nil {
 		return
 	}
 	defer done()
+	var need, ours forwarding
 	e.mu.RLock()
-	had := e.forwarding
+	for _, rec := range e.recordsLocked() {
+		f := forwardedBy(rec)
+		need.V4, need.V6 = need.V4 || f.V4, need.V6 || f.V6
+	}
+	if e.cfg.Forwarding {
+		ours = e.forwarding
+	}
 	e.mu.RUnlock()
-	for v6, wanted := range map[bool]bool{false: had.V4, true: had.V6} {
-		if !wanted {
+	if told {
+		e.warnForwarding(forwarding{V4: need.V4 && !ours.V4, V6: need.V6 && !ours.V6})
+	}
+	if ours.V4 && !need.V4 || ours.V6 && !need.V6 {
+		// Networks of another data directory may have found it on, as we had made it.
+		shared, err := e.kernel.Shared(e.ctx)
+		e.logErr("look for networks of others", recordForwarding, unlessClosed(e.ctx, err))
+		need.V4, need.V6 = need.V4 || shared, need.V6 || shared
+	}
+	err = e.forward(e.ctx, forwarding{V4: ours.V4 && need.V4, V6: ours.V6 && need.V6}, func(v6 bool) {
+		e.noteRepair(forwardingLost, "forwarding", forwardingEvent(v6))
+	})
+	if err = unlessClosed(e.ctx, err); err != nil {
+		e.logErr("turn on forwarding again", recordForwarding, err)
+		e.healer.again(forwardingLost, time.Now())
+	}
+}
+
+// warnForwarding tells of families that are off, and not ours to turn on.
+func (e *Engine) warnForwarding(f forwarding) {
+	for _, v6 := range []bool{false, true} {
+		if !f.has(v6) {
 			continue
 		}
-		on, _, err := e.kernel.Forwarding(e.ctx, v6)
-		if err == nil && !on {
-			err = e.forwardAgain(e.ctx, v6)
+		switch on, _, err := e.kernel.Forwarding(e.ctx, v6); {
+		case err != nil:
+			e.logErr("look at forwarding", recordForwarding, unlessClosed(e.ctx, err))
+		case !on:
+			e.log.Warn("packet forwarding is off, and networks need it: it is not ours to turn on", "ipv6", v6)
 		}
-		if err = unlessClosed(e.ctx, err); err != nil {
-			e.logErr("turn on forwarding again", "host", err)
-			e.healer.again(forwardingLost, time.Now())
-		}
+	}
+}
+
+// countForwarding counts and tells of what was put back in the course of something else. The
+// account of repairs is the healer's own.
+func (e *Engine) countForwarding(v6 bool) {
+	e.healer.mu.Lock()
+	e.healer.repairs["forwarding"]++
+	e.healer.mu.Unlock()
+	e.log.Warn("somebody else has turned off packet forwarding: it is on again", "ipv6", v6)
+	e.events.emit(forwardingEvent(v6))
+}
+
+func forwardingEvent(v6 bool) Event {
+	return Event{
+		Type: "host", Action: "repair", Scope: "local",
+		Attributes: map[string]string{"object": model.Forwarding{IPv6: v6}.Key()},
 	}
 }
 

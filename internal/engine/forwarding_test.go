@@ -2,6 +2,8 @@ package engine_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,12 +54,21 @@ func TestForwardingThatStays(t *testing.T) {
 	}
 }
 
+// dual makes a network of both families.
+func dual(t *testing.T, w *world, name string, i int, internal bool) *engine.Network {
+	t.Helper()
+	return need(w.e.CreateNetwork(t.Context(), engine.NetworkRequest{
+		Driver: "bridge", Name: name, IPv6: true, Internal: internal,
+		IPAM: model.IPAM{
+			Conf4: []model.IPAMConf{{Pool: fmt.Sprintf("10.%d.0.0/24", i)}},
+			Conf6: []model.IPAMConf{{Pool: fmt.Sprintf("fd00:%d::/64", i)}},
+		},
+	}))(t)
+}
+
 func comeAndGo(t *testing.T, w *world) {
 	t.Helper()
-	n := need(w.e.CreateNetwork(t.Context(), engine.NetworkRequest{
-		Driver: "bridge", Name: "n", IPv6: true,
-		IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.9.0.0/24"}}, Conf6: []model.IPAMConf{{Pool: "fd00:9::/64"}}},
-	}))(t)
+	n := dual(t, w, "n", 9, false)
 	if g := w.k.Guarded(); !g.V4 || !g.V6 {
 		t.Errorf("with a network: guarded %+v", g)
 	}
@@ -66,43 +77,113 @@ func comeAndGo(t *testing.T, w *world) {
 	}
 }
 
-// What we have turned on is turned on again when somebody else turns it off, and told; what
-// was on before us is not ours.
+// What we have turned on and networks need is turned on again when somebody else turns it
+// off, and told, with the guard as it was. What was on before us is his.
 func TestForwardingTurnedOff(t *testing.T) {
-	for name, before := range map[string]bool{"by us": false, "before us": true} {
-		t.Run("turned on "+name, func(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		before        bool // it was on before us
+		internal, off bool // no network needs it; we are not to turn it on any more
+		repairs       uint64
+		warns         bool
+	}{
+		{name: "turned on by us", repairs: 2},
+		{name: "on before us", before: true, warns: true},
+		{name: "needed no more", internal: true},
+		{name: "not to be turned on", off: true, warns: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, before, nil); err != nil {
+				if err := w.k.Forward(t.Context(), v6, test.before, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
-			n := need(w.e.CreateNetwork(t.Context(), engine.NetworkRequest{
-				Driver: "bridge", Name: "n", IPv6: true,
-				IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.9.0.0/24"}}, Conf6: []model.IPAMConf{{Pool: "fd00:9::/64"}}},
-			}))(t)
+			n := dual(t, w, "n", 9, false)
+			if test.internal {
+				dual(t, w, "in", 8, true) // keeps it on
+				if err := n.Delete(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.off {
+				if err := w.e.Close(); err != nil {
+					t.Fatal(err)
+				}
+				w.off = true
+				w.open(t)
+			}
+			guard := w.k.Guarded()
+			if guard != (model.FirewallGuard{V4: !test.before, V6: !test.before}) {
+				t.Errorf("guarded %+v", guard)
+			}
 			_, events, cancel := engine.Subscribe(w.e, time.Time{}, asIs)
 			defer cancel()
-			for v6, object := range map[bool]string{false: "forwarding/ipv4", true: "forwarding/ipv6"} {
+			for _, v6 := range []bool{false, true} {
 				w.k.StopForwarding(v6)
-				if !before {
+				if test.repairs > 0 {
+					object := model.Forwarding{IPv6: v6}.Key()
 					if ev := <-events; ev.Type != "host" || ev.Action != "repair" || ev.Attributes["object"] != object {
 						t.Errorf("event %v", ev)
 					}
 				}
 			}
-			if err := n.Delete(t.Context()); err != nil { // an event at last
-				t.Fatal(err)
-			}
+			w.k.Lose(model.Bridge{Name: w.e.Networks()[0].Record().Bridge.Link}) // looked at after forwarding
 			if ev := <-events; ev.Type != "network" {
 				t.Errorf("event %v", ev)
 			}
-			want := uint64(2)
-			if before {
-				want = 0
+			for _, family := range []string{"ipv6=false", "ipv6=true"} {
+				if log := w.log.String(); strings.Contains(log, "not ours to turn on\" "+family) != test.warns {
+					t.Errorf("%s, warned of otherwise than %t:\n%s", family, test.warns, log)
+				}
 			}
-			if got := w.e.Repairs()["forwarding"]; got != want {
-				t.Errorf("%d repairs are counted, want %d", got, want)
+			for _, v6 := range []bool{false, true} {
+				if on, _, _ := w.k.Forwarding(t.Context(), v6); on != (test.repairs > 0) {
+					t.Errorf("IPv6 %t: forwarding %t", v6, on)
+				}
+			}
+			if got := w.e.Repairs()["forwarding"]; got != test.repairs {
+				t.Errorf("%d repairs are counted, want %d", got, test.repairs)
+			}
+			if w.k.Guarded() != guard {
+				t.Errorf("guarded %+v, was %+v", w.k.Guarded(), guard)
+			}
+		})
+	}
+}
+
+// Where the kernel has not told of it, the next network finds that it is off; nothing is
+// written in a family that is on.
+func TestForwardingFoundOff(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprintf("IPv6 %t", lost), func(t *testing.T) {
+			w := newWorld(t)
+			dual(t, w, "n", 9, false)
+			if err := w.k.Forward(t.Context(), lost, false, nil); err != nil {
+				t.Fatal(err)
+			}
+			var wrote []bool
+			w.k.FailForward = func(v6, on bool) error {
+				wrote = append(wrote, v6)
+				if !on {
+					t.Errorf("IPv6 %t: turned off", v6)
+				}
+				return nil
+			}
+			_, events, cancel := engine.Subscribe(w.e, time.Time{}, asIs)
+			defer cancel()
+			dual(t, w, "m", 8, false)
+			if ev, object := <-events, (model.Forwarding{IPv6: lost}).Key(); ev.Action != "repair" || ev.Attributes["object"] != object {
+				t.Errorf("event %v", ev)
+			}
+			if len(wrote) != 1 || wrote[0] != lost {
+				t.Errorf("turned on, by IPv6: %v", wrote)
+			}
+			if on, _, _ := w.k.Forwarding(t.Context(), lost); !on || w.e.Repairs()["forwarding"] != 1 {
+				t.Errorf("forwarding %t, repairs %v", on, w.e.Repairs())
+			}
+			if log := w.log.String(); !strings.Contains(log, fmt.Sprintf("turned off packet forwarding: it is on again\" ipv6=%t", lost)) {
+				t.Errorf("log:\n%s", log)
 			}
 		})
 	}

@@ -217,8 +217,8 @@ func (e *Engine) heal() {
 		if rules {
 			e.healRules()
 		}
-		if all || slices.Contains(links, forwardingLost) {
-			e.healForwarding()
+		if told := slices.Contains(links, forwardingLost); all || told {
+			e.healForwarding(told)
 			links = slices.DeleteFunc(links, func(l string) bool { return l == forwardingLost })
 		}
 		if !h.behind { // without rules no link is made; all are looked at when they stand

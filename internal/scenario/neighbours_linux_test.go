@@ -207,9 +207,10 @@ func testForwardingTurnedOn(t *testing.T, on backend) {
 	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 		h.sysctl(name, "0")
 	}
-	for _, name := range []string{"all", "default", "eth0", "lo"} {
+	for _, name := range []string{"all", "default", "eth0"} {
 		h.sysctl("ipv6/conf/"+name+"/accept_ra", "1")
 	}
+	h.sysctl("ipv6/conf/lo/accept_ra", "0")
 	h.lanServer()
 	other := h.anotherMachine("other", 3)
 	srv, err := serve(other, "other", port)
@@ -229,10 +230,11 @@ func testForwardingTurnedOn(t *testing.T, on backend) {
 			if v := h.readSysctl(name); v != "1" {
 				t.Errorf("%s is %s", name, v)
 			}
+			h.sysctl("ipv6/conf/lo/accept_ra", "1")
 			h.sysctl(name, "0") // as a program does that writes all settings anew
 			eventually(t, name+" stays off", func() bool { return h.readSysctl(name) == "1" })
 		}
-		for _, name := range []string{"eth0", "default"} {
+		for _, name := range []string{"eth0", "default", "lo"} {
 			if v := h.readSysctl("ipv6/conf/" + name + "/accept_ra"); v != "2" {
 				t.Errorf("accept_ra of %s is %s: the host would lose its own routers", name, v)
 			}
@@ -267,7 +269,7 @@ func testForwardingTurnedOn(t *testing.T, on backend) {
 			t.Errorf("%s is %s when the last network is deleted", name, v)
 		}
 	}
-	for _, name := range []string{"eth0", "default"} {
+	for _, name := range []string{"eth0", "default", "lo"} {
 		if v := h.readSysctl("ipv6/conf/" + name + "/accept_ra"); v != "1" {
 			t.Errorf("accept_ra of %s is %s when the last network is deleted", name, v)
 		}
@@ -312,6 +314,16 @@ func testForwardingOnBefore(t *testing.T, on backend) {
 		visit{"other", other, at(lanV4, port), "lan", "192.0.3.9"},
 		visit{"other", other, at(lanV6, port), "lan", "2001:db8:3::9"},
 	)
+	// Who turned it on may turn it off: a bridge is looked at after what was told before it.
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		h.sysctl(name, "0")
+		h.sh("ip", "link", "set", "br1", "down")
+		eventually(t, "the bridge stays down", func() bool { return strings.Contains(h.sh("ip", "link", "show", "br1"), ",UP") })
+		if v := h.readSysctl(name); v != "0" {
+			t.Errorf("%s is %s: it was not turned on by us", name, v)
+		}
+		h.sysctl(name, "1")
+	}
 	h.drop(n)
 	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 		if v := h.readSysctl(name); v != "1" {
