@@ -19,7 +19,7 @@ func (h *host) neighbour(key string, dev string, addr netip.Addr) string {
 // TestAnnouncement gives the address of a container to another one with another MAC
 // address, while neighbours still know the first one.
 func TestAnnouncement(t *testing.T) {
-	onEach(t, "case 27 neighbours know a container's address from its join on, and the host until it leaves", testAnnouncement)
+	onEachBesideDocker(t, "case 27 neighbours know a container's address from its join on, and the host until it leaves", testAnnouncement)
 }
 
 func testAnnouncement(t *testing.T, on backend) {

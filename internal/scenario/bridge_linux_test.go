@@ -108,7 +108,7 @@ func (h *host) lanServer() *server {
 }
 
 func TestScenario02Conflicts(t *testing.T) {
-	onEach(t, "scenario 2 a name, a subnet or a bridge that is taken is refused, and nothing remains", testScenario02Conflicts)
+	onEachBesideDocker(t, "scenario 2 a name, a subnet or a bridge that is taken is refused, and nothing remains", testScenario02Conflicts)
 }
 
 func testScenario02Conflicts(t *testing.T, on backend) {

@@ -280,7 +280,7 @@ func exchange(c net.Conn) error {
 // TestLoopbackStaysLocal has a host that takes packets for loopback addresses from
 // anywhere.
 func TestLoopbackStaysLocal(t *testing.T) {
-	onEach(t, "scenario 14 a port on 127.0.0.1 that the process serves is not reached from outside", func(t *testing.T, on backend) {
+	onEachBesideDocker(t, "scenario 14 a port on 127.0.0.1 that the process serves is not reached from outside", func(t *testing.T, on backend) {
 		h := newHost(t, on.option("EnableUserlandProxy"))
 		n := h.network(1)
 		h.container("loop", both(net.IPv4(127, 0, 0, 1), 7001, 0), n)
