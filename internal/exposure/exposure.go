@@ -137,7 +137,7 @@ func (r *Row) warnDrops(drops []model.ForeignDrop) {
 	bridged := r.From == Neighbour && r.Addr == r.Target
 	for _, d := range drops {
 		passes := d.Forward
-		if r.Forwarded {
+		if r.Forwarded || r.Target.IsUnspecified() { // it ends in the host's own namespace
 			passes = d.Input
 		}
 		if passes && d.Bridged() == bridged && d.Of(r.Addr.Is6()) {

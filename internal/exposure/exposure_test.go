@@ -245,6 +245,7 @@ func TestReport(t *testing.T) {
 			w.network()
 			w.joined("c1", 2, w.network(only4), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
 			w.joined("c2", 2, w.network(internal))
+			w.host.Containers = append(w.host.Containers, exposure.Container{Name: "own", Host: true, HostNetwork: "host"})
 			w.host.Drops = []model.ForeignDrop{
 				{Family: "inet", Table: "strict", Chain: "in", Input: true},
 				{Family: "ip", Table: "filter", Chain: "FORWARD", Forward: true},
