@@ -129,7 +129,7 @@ func (k *Kernel) ForeignDrops(ctx context.Context) (list []model.ForeignDrop, er
 // all else.
 func (k *Kernel) comesFirst(d model.ForeignDrop) bool {
 	return d.Chain == "FORWARD" && (k.backend == IPTablesNFT && d.Table == "filter" ||
-		k.backend == IPTablesLegacy && d.Table == "filter (legacy)")
+		k.backend == IPTablesLegacy && d.Table == nft.LegacyFilter)
 }
 
 // openBackend opens a backend for the rules of the data directory.

@@ -14,9 +14,9 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 )
 
-// legacyFilter is what the table filter of the legacy backend of iptables is called
+// LegacyFilter is what the table filter of the legacy backend of iptables is called
 // here: one of that name may stand beside it.
-const legacyFilter = foreignTable + " (legacy)"
+const LegacyFilter = foreignTable + " (legacy)"
 
 // What firewalld has: a table, or a chain in the one of iptables.
 const (
@@ -271,7 +271,7 @@ func (f *family) legacyDrops(ctx context.Context, table string) (list []model.Fo
 		})
 		if drops && !accepted {
 			list = append(list, model.ForeignDrop{
-				Family: f.keyword, Table: legacyFilter, Chain: chain, Forward: chain == "FORWARD", Input: chain == "INPUT",
+				Family: f.keyword, Table: LegacyFilter, Chain: chain, Forward: chain == "FORWARD", Input: chain == "INPUT",
 				Firewalld: slices.Contains(lines, "-N "+wallChain),
 			})
 		}

@@ -153,7 +153,7 @@ func (c *conn) userRules(ctx context.Context, fam byte, table string) (handles [
 			if accepts(a, table) {
 				handles = append(handles, handle)
 			}
-			if last = 0; returns(a) {
+			if last = 0; ends(a).end == endsReturned {
 				last = handle
 			}
 			return nil
@@ -162,25 +162,9 @@ func (c *conn) userRules(ctx context.Context, fam byte, table string) (handles [
 	return handles, last, err
 }
 
-// returns recognises a rule that ends its chain for every packet.
-func returns(rule attrs) (ends bool) {
-	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
-		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
-		switch cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) {
-		case "counter":
-		case "immediate":
-			v := attrs(attrs(data.get(unix.NFTA_IMMEDIATE_DATA)).get(unix.NFTA_DATA_VERDICT))
-			ends = v != nil && int32(be32(v.get(unix.NFTA_VERDICT_CODE))) == unix.NFT_RETURN
-		default:
-			return false
-		}
-	}
-	return ends
-}
-
 // accepts recognises the rule of the firewall called table by all that it is made of:
-// a comparison with the mark, our comment, and accept. iptables may have rewritten it meanwhile, with its
-// restore, so the bytes are not compared.
+// a comparison with the mark, our comment, and accept. iptables may have rewritten it
+// meanwhile, with its restore, so the bytes are not compared.
 func accepts(rule attrs, table string) bool {
 	var mark, comment, accept bool
 	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {

@@ -41,7 +41,6 @@ type Kernel struct {
 	mu         sync.Mutex // guards the following
 	objects    map[string]model.Object
 	foreign    []model.ForeignDNAT
-	drops      []model.ForeignDrop
 	busy       map[uint16]bool
 	namespaces map[string]bool // of somebody else
 	forwarding map[bool]bool   // by IPv6
@@ -274,19 +273,8 @@ func (k *Kernel) ForeignDNAT(_ context.Context, ports []model.Port) (found []mod
 	return found, nil
 }
 
-// AddForeignDrop makes a chain of somebody else drop what it does not accept.
-func (k *Kernel) AddForeignDrop(d model.ForeignDrop) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.drops = append(k.drops, d)
-}
-
-// ForeignDrops returns what was added of it.
-func (k *Kernel) ForeignDrops(context.Context) ([]model.ForeignDrop, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.Clone(k.drops), nil
-}
+// ForeignDrops are none.
+func (k *Kernel) ForeignDrops(context.Context) ([]model.ForeignDrop, error) { return nil, nil }
 
 // Shared is false.
 func (k *Kernel) Shared(context.Context) (bool, error) { return false, nil }
