@@ -226,6 +226,24 @@ func TestRenamed(t *testing.T) {
 	s.away(t, k)
 }
 
+// What an administrator writes into the alias of our bridge does not make it another one.
+func TestAliasOfAdministrator(t *testing.T) {
+	s := newSite(t, "/run/alias")
+	s.bridge.Alias = "network x"
+	s.want[0] = s.bridge
+	closeKernel(t, s.start(t))
+	ip(t, "link", "set", "brx", "alias", "of the web team")
+	before := ip(t, "-o", "link", "show", "dev", "brx")
+	k := s.start(t)
+	if keys, err := k.RepairLinks(t.Context(), s.want); err != nil || len(keys) > 0 {
+		t.Errorf("repaired %v, %v", keys, err)
+	}
+	if diff := cmp.Diff(before, ip(t, "-o", "link", "show", "dev", "brx")); diff != "" {
+		t.Errorf("the bridge (-want +got):\n%s", diff)
+	}
+	s.away(t, k)
+}
+
 // Two bridges of ours that have got each other's name are made again, at once or by a start.
 func TestSwapped(t *testing.T) {
 	for _, live := range []bool{false, true} {

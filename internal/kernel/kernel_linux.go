@@ -356,7 +356,7 @@ func (k *Kernel) rule(ctx context.Context) (done func(), err error) {
 func (k *Kernel) Shared(ctx context.Context) (bool, error) {
 	links, err := k.rt.Links(ctx)
 	return slices.ContainsFunc(links, func(l rtnl.Link) bool {
-		return l.Kind == "bridge" && l.Group != 0 && l.Group != k.group && strings.HasPrefix(l.Alias, "network ")
+		return l.Kind == "bridge" && l.Group != 0 && l.Group != k.group && strings.HasPrefix(l.Alias, aliasOfBridge)
 	}), err
 }
 

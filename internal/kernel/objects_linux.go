@@ -339,9 +339,13 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 	return errors.Join(k.rt.DeleteLinks(ctx, b.Name), k.rt.CreateBridge(ctx, b))
 }
 
+// aliasOfBridge is how the aliases of all our bridges begin, those of other data directories
+// too.
+const aliasOfBridge = "network "
+
 // whole says whether a link is the bridge that is meant, with all that belongs to it: its
-// alias and its addresses come together, and it is put up behind them. Another alias is
-// that of another network, whose bridge has got the name.
+// alias and its addresses come together, and it is put up behind them. The alias of another
+// network says that its bridge has got the name; other words are an administrator's.
 func (k *Kernel) whole(b model.Bridge, l rtnl.Link) bool {
 	switch {
 	case b.Adopted:
@@ -351,7 +355,7 @@ func (k *Kernel) whole(b model.Bridge, l rtnl.Link) bool {
 	case l.Alias == "" || b.Alias == "":
 		return b.Alias == "" || l.Up
 	}
-	return strings.HasPrefix(b.Alias, l.Alias) // it may have been cut
+	return !strings.HasPrefix(l.Alias, aliasOfBridge) || strings.HasPrefix(b.Alias, l.Alias) // it may have been cut
 }
 
 // meant fails where a veth would become a port of a bridge of somebody else that has

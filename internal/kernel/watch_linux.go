@@ -26,10 +26,11 @@ type watch interface {
 // Watch hears from now on of what somebody else does to what is ours on the host.
 // The function returned tells of it until its context ends: it calls lost with the
 // name of a link of ours that is gone or has lost something, with the empty name when
-// it may be any, or with that of a bridge of others that has come or gone; forwarding when the host
-// forwards no packets of a family any more, rules when the firewall may have been changed, and foreign of
-// what was done to firewalld: "repair" when something was put back, "configure" when
-// its permanent configuration was changed, "warn" when it is in the way.
+// it may be any, or with that of a bridge of others that has come or gone; forwarding
+// when the host forwards no packets of a family any more, rules when the firewall may
+// have been changed, and foreign of what was done to firewalld: "repair" when something
+// was put back, "configure" when its permanent configuration was changed, "warn" when it
+// is in the way.
 func (k *Kernel) Watch(lost func(link string, others bool), rules, forwarding func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
 	all := []watch{k.zone.watch(rules, foreign)}
 	err = k.host.Do(func() error {
