@@ -16,8 +16,6 @@ func TestHealMany(t *testing.T) {
 	t.Run("a bridge with many containers that is deleted is there again within 15 ms a container", func(t *testing.T) {
 		nstest.Require(t, nstest.NFTables)
 		h := bareHost(t, nftables.option())
-		h.start()
-		h.clear()
 		const many = 240
 		e := h.engine(nftables)
 		n, beside := h.wideNetwork(e, 1), h.wideNetwork(e, 2)
