@@ -36,8 +36,10 @@ build: ## build bin/dnet, static
 demo: build ## build, then show the main job in a throw-away namespace (root)
 	./demo/run.sh bin/dnet
 
-# What takes longest is begun first, beside all else.
-PACKAGES := ./internal/scenario ./internal/crash ./...
+# The scenarios take longest, and wait most of that time: two halves of them run at once,
+# before all else.
+SCENARIO := ./internal/scenario
+HALF     := ^Test[A-H]
 
 .PHONY: test
 test: test-deps ## run all tests; as root with the kernel ones
@@ -46,12 +48,18 @@ test: test-deps ## run all tests; as root with the kernel ones
 	else \
 		echo 'not root: tests that need the kernel are skipped' >&2; \
 	fi; \
-	if ! command -v gcc >/dev/null; then \
-		echo 'no gcc: the race detector is off' >&2; \
-		$(GO) test $(filter-out -race,$(TEST_FLAGS)) $(PACKAGES); \
+	if command -v gcc >/dev/null; then \
+		export CGO_ENABLED=1; flags='$(TEST_FLAGS)'; race='$(filter -race,$(TEST_FLAGS))'; \
 	else \
-		CGO_ENABLED=1 $(GO) test $(TEST_FLAGS) $(PACKAGES); \
-	fi
+		echo 'no gcc: the race detector is off' >&2; flags='$(filter-out -race,$(TEST_FLAGS))'; race=; \
+	fi; \
+	status=0; \
+	$(GO) test -c -o /dev/null $$race $(SCENARIO); \
+	$(GO) test $$flags -run '$(HALF)' $(SCENARIO) & half=$$!; \
+	$(GO) test $$flags -skip '$(HALF)' $(SCENARIO) || status=1; \
+	wait $$half || status=1; \
+	$(GO) test $$flags $$($(GO) list ./... | grep -v /internal/scenario$$) || status=1; \
+	exit $$status
 
 # No package may start a service: firewalld would close the machine. Nor may it start
 # with the next boot.
@@ -107,7 +115,7 @@ bench: ## containers beside the kernel's floor: make bench BENCH=Network BENCH_F
 	@echo 'up, down: median of 300 containers in a row; floor: the kernel alone (namespace, veth, address, route)'
 	@echo 'publish, unpublish: one port beside so many others; empty: beside none; create500: the last hundred networks of 500'
 	@echo 'ports-up, ports-down: what ten published ports add to a container, measured in turns with one that has none'
-	@echo 'up/empty, down/empty: a container with one port beside 20000 ports of others, in turns with one beside none'
+	@echo 'up/empty, down/empty: a container with one port beside 20000 ports of others (iptables: 3000), in turns with one beside none'
 	@echo 'restart: a start beside 1000 networks and 1000 containers, after a stop or a kill; kernel-writes: what it changed'
 	@$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) ./bench | $(GO) run ./bench/table
 
