@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
+	"github.com/libnetwork/libnetwork/netlabel"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -129,10 +131,28 @@ func BenchmarkTenPorts(b *testing.B) {
 }
 
 // BenchmarkBesidePorts starts and ends containers with one published port, in turns beside
-// none and beside four containers with 5000 ports each: with the records of both.
+// none and beside containers that have many: with the records of both. With nftables these
+// are 20000; with iptables, whose programs read all rules for each change, 3000.
 func BenchmarkBesidePorts(b *testing.B) {
-	nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, nstest.NFTables)
-	const ports, many = 5000, 4
+	for _, bench := range []struct {
+		backend     string
+		needs       nstest.Feature
+		ports, many int // each of so many containers has so many ports
+		most        int // runs
+	}{
+		{"nftables", nstest.NFTables, 5000, 4, math.MaxInt},
+		{"iptables-nft", nstest.IPTablesNFT, 3000, 1, 20},
+		{"iptables-legacy", nstest.IPTablesLegacy, 3000, 1, 20},
+	} {
+		b.Run(bench.backend, func(b *testing.B) {
+			nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, bench.needs)
+			besidePorts(b, bench.backend, bench.ports, bench.many, min(b.N, bench.most))
+		})
+	}
+}
+
+func besidePorts(b *testing.B, backend string, ports, many, runs int) {
+	b.Helper()
 	var up, down [2][]time.Duration
 	type host struct {
 		c libnetwork.NetworkController
@@ -140,7 +160,9 @@ func BenchmarkBesidePorts(b *testing.B) {
 	}
 	var hosts [2]host
 	for i := range hosts {
-		hosts[i].c, hosts[i].n = newNetwork(b)
+		hosts[i].c, hosts[i].n = newNetwork(b, config.OptionDriverConfig("bridge", map[string]any{
+			netlabel.GenericData: map[string]any{"FirewallBackend": backend},
+		}))
 	}
 	for i := range many {
 		sb := start(b, hosts[1].c, hosts[1].n, i+1, ports) // from port 7000 on
@@ -151,7 +173,7 @@ func BenchmarkBesidePorts(b *testing.B) {
 		}()
 	}
 	b.ResetTimer()
-	for i := range b.N {
+	for i := range runs {
 		for with, h := range hosts {
 			var sb libnetwork.Sandbox
 			up[with] = append(up[with], clock(func() { sb = start(b, h.c, h.n, 10+i%1000, 1) }))
@@ -247,9 +269,9 @@ func bindings(i, ports int) []types.PortBinding {
 	return out
 }
 
-func newNetwork(b *testing.B) (libnetwork.NetworkController, libnetwork.Network) {
+func newNetwork(b *testing.B, opts ...config.Option) (libnetwork.NetworkController, libnetwork.Network) {
 	b.Helper()
-	c, err := libnetwork.New(config.OptionDataDir(b.TempDir()))
+	c, err := libnetwork.New(append(opts, config.OptionDataDir(b.TempDir()))...)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,12 +1,14 @@
 // Command table reads the output of benchmarks and prints their metrics as a
-// table, one row a benchmark.
+// table, one row a benchmark. It fails when a figure is over its limit.
 package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -19,6 +21,13 @@ var order = []string{
 
 // dropped are units that say nothing here: the loop runs whole containers.
 var dropped = []string{"ns/op", "B/op", "allocs/op"}
+
+// limits are what a unit may be at most, in all benchmarks or in the one that is named
+// before it: what does not grow with its number stays within 20 %.
+var limits = map[string]float64{
+	"BesidePorts/nftables up/empty": 1.2, "BesidePorts/nftables down/empty": 1.2, "create500/create": 1.2, "publish/empty": 1.2, "empty/rate": 1.2,
+	"PublishRange/same publish-us": 5000, "B/port": 200, "restart-ms": 1000, "killed-ms": 1000, "kernel-writes": 0,
+}
 
 func main() {
 	if err := run(); err != nil {
@@ -57,7 +66,24 @@ func run() error {
 	if failed || len(names) == 0 {
 		return fmt.Errorf("a benchmark failed, or none ran")
 	}
-	return write(names, rows)
+	return errors.Join(write(names, rows), check(names, rows))
+}
+
+// check returns an error for each figure that is over its limit.
+func check(names []string, rows map[string]map[string]string) error {
+	var over []error
+	for _, name := range names {
+		for unit, text := range rows[name] {
+			limit, ok := limits[name+" "+unit]
+			if !ok {
+				limit, ok = limits[unit]
+			}
+			if v, err := strconv.ParseFloat(text, 64); err != nil || ok && v > limit {
+				over = append(over, fmt.Errorf("%s: %s %s, which may be %g at most", name, text, unit, limit))
+			}
+		}
+	}
+	return errors.Join(over...)
 }
 
 func write(names []string, rows map[string]map[string]string) error {
