@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -376,6 +377,9 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 		var err error
 		if fixed {
 			err = s.book.space.Take(p.Proto, hosts, g.first, g.last, owner)
+			if e := (hostport.ErrPortAlreadyAllocated{}); errors.As(err, &e) && e.Owner == owner {
+				err = fmt.Errorf("%w: it is asked for twice", err)
+			}
 		} else if g.first, err = s.book.space.Next(p.Proto, hosts, p.First, p.Last, int(span)+1, others, owner); err == nil {
 			g.last = g.first + span
 		}

@@ -74,7 +74,11 @@ func (n *Namespace) create() error {
 		return err
 	}
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("it needs CAP_SYS_ADMIN: %w", os.NewSyscallError("unshare", err))
+		why := "it needs CAP_SYS_ADMIN"
+		if errors.Is(err, unix.ENOSPC) {
+			why = "there are as many as user.max_net_namespaces allows"
+		}
+		return fmt.Errorf("%s: %w", why, os.NewSyscallError("unshare", err))
 	}
 	var err error
 	if n.fd, err = openNS(current); err != nil {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -43,8 +44,12 @@ func enterNetns(path string) error {
 		return fmt.Errorf("network namespace %s: is the daemon on this machine, and in the same mount namespace? %w", path, err)
 	}
 	defer unix.Close(fd)
-	if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter network namespace %s: it needs CAP_SYS_ADMIN: %w", path, os.NewSyscallError("setns", err))
+	err = os.NewSyscallError("setns", unix.Setns(fd, unix.CLONE_NEWNET))
+	switch {
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("enter network namespace %s: the file is none: %w", path, err)
+	case err != nil:
+		return fmt.Errorf("enter network namespace %s: it needs CAP_SYS_ADMIN: %w", path, err)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func testScenario11Conflicts(t *testing.T, on backend) {
 			a, b   types.PortBinding
 			number string
 		}{
-			{"the same port", types.PortBinding{HostPort: 7003}, types.PortBinding{HostPort: 7003}, "7003"},
+			{"the same port", types.PortBinding{HostPort: 7003}, types.PortBinding{HostPort: 7003}, "7003 failed: port is already allocated to c1: it is asked for twice"},
 			{"the same port of one address", types.PortBinding{HostPort: 7003, HostIP: net.ParseIP(hostV6)}, types.PortBinding{HostPort: 7003, HostIP: net.ParseIP(hostV6)}, "7003"},
 			{"more ports than a range has", types.PortBinding{HostPort: 7003, HostPortEnd: 7003}, types.PortBinding{HostPort: 7001, HostPortEnd: 7003}, "700"},
 		} {
@@ -210,7 +210,7 @@ func testScenario12EphemeralSequence(t *testing.T, on backend) {
 
 // TestBusyPorts has others take more of the ports to choose from than are tried.
 func TestBusyPorts(t *testing.T) {
-	onEach(t, "a free port is chosen wherever it is among those of others", testBusyPorts)
+	onEachBesideDocker(t, "a free port is chosen wherever it is among those of others", testBusyPorts)
 }
 
 func testBusyPorts(t *testing.T, on backend) {
@@ -218,8 +218,8 @@ func testBusyPorts(t *testing.T, on backend) {
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
 	h.sysctl("ipv4/ip_local_port_range", "50000\t50030")
-	prog := string(on)
-	if on == nftables {
+	prog := string(on.alone())
+	if on.alone() == nftables {
 		prog = string(iptablesNFT)
 	}
 	t.Cleanup(func() { h.sh(prog, "-w", "-t", "nat", "-F", "OUTPUT") })
@@ -493,14 +493,14 @@ func testScenario16FreeAtOnce(t *testing.T, on backend) {
 
 // TestForeignRules has a rule of somebody else lead a port elsewhere.
 func TestForeignRules(t *testing.T) {
-	onEach(t, "a port that a foreign rule leads elsewhere is not published, and nothing is left", testForeignRules)
+	onEachBesideDocker(t, "a port that a foreign rule leads elsewhere is not published, and nothing is left", testForeignRules)
 }
 
 func testForeignRules(t *testing.T, on backend) {
 	h := newHost(t, on.option())
 	n := h.network(1)
-	programs := []string{string(on)}
-	if on == nftables {
+	programs := []string{string(on.alone())}
+	if on.alone() == nftables {
 		programs = []string{"nft", string(iptablesNFT)}
 	}
 	for _, family := range []struct{ name, to, host string }{
