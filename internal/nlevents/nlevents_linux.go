@@ -43,6 +43,21 @@ func Open(protocol int, groups ...int) (*Socket, error) {
 	return &Socket{f}, nil
 }
 
+// Filter has the kernel drop what the program returns 0 for before it is queued
+// (Documentation/networking/filter.rst). What is queued already stays.
+func (s *Socket) Filter(program []unix.SockFilter) error {
+	conn, err := s.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = conn.Control(func(fd uintptr) {
+		set = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	})
+	return errors.Join(err, os.NewSyscallError("setsockopt", set))
+}
+
 // Close gives the socket back. A running Read fails.
 func (s *Socket) Close() error { return s.f.Close() }
 

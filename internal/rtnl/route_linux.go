@@ -12,6 +12,11 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
+const (
+	rtmProtocol    = 5   // rtmsg.rtm_protocol
+	addrconfMetric = 256 // IP6_RT_PRIO_ADDRCONF, of routes to the subnets of addresses
+)
+
 // route is a request for a route through a gateway or, without via, on the link
 // itself. An index of 0 leaves the choice of the link to the kernel.
 func route(kind uint16, index int32, dev string, dst netip.Prefix, via netip.Addr) request {
@@ -42,6 +47,27 @@ func route(kind uint16, index int32, dev string, dst netip.Prefix, via netip.Add
 		r.object += " by link " + dev
 	}
 	return r
+}
+
+// AddConnected puts back the route to the subnet of an address of a link, which the
+// kernel makes with the address, and says whether it was missing. One of somebody else
+// to the same subnet stays in its place.
+func (s *Socket) AddConnected(ctx context.Context, l Link, addr netip.Prefix) (missed bool, err error) {
+	if addr.IsSingleIP() || addr.Addr().IsLinkLocalUnicast() {
+		return false, nil // that is no route, or one of many like it
+	}
+	r := route(unix.RTM_NEWROUTE, int32(l.Index), l.Name, addr, netip.Addr{})
+	r.m[hdrLen+rtmProtocol] = unix.RTPROT_KERNEL
+	if addr.Addr().Is4() {
+		r.m.bytes(unix.RTA_PREFSRC, addr.Addr().AsSlice()...)
+	} else {
+		r.m.u32(unix.RTA_PRIORITY, addrconfMetric)
+	}
+	err = s.change(ctx, "route: add to subnet "+addr.Masked().String(), r)
+	if errors.Is(err, unix.EEXIST) {
+		return false, nil
+	}
+	return err == nil, classify(err)
 }
 
 // AddRoute adds a route by the link dev or, if that is empty, by the one that

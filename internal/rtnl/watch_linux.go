@@ -25,7 +25,8 @@ type Watch struct {
 
 // OpenWatch opens a watch in the namespace of the calling thread. It calls changed
 // with the name of each link of the groups that has lost something: that is gone,
-// has another name, has been taken down or off its bridge, or has lost an address.
+// has another name, has been taken down or off its bridge, or has lost an address or
+// the route to the subnet of one.
 // An empty name says that messages were missed. Births and gains are not told of, but
 // for bridges of others: that one has come, has got another name, or is gone. It calls
 // stopped when the host forwards no packets of a family any more.
@@ -33,9 +34,12 @@ func OpenWatch(groups []uint32, changed func(name string, others bool), stopped 
 	w := &Watch{groups: groups, links: make(map[int]Link), bridges: make(map[int]string), changed: changed, stopped: stopped}
 	var err error
 	w.s, err = nlevents.Open(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	if err != nil {
 		return nil, err
+	}
+	if err := w.s.Filter(deletedConnected); err != nil {
+		return nil, errors.Join(err, w.s.Close())
 	}
 	// What is there already: without it the first loss would not be seen as one.
 	s, err := Open(Config{})
@@ -55,6 +59,41 @@ func OpenWatch(groups []uint32, changed func(name string, others bool), stopped 
 		}
 	}
 	return w, nil
+}
+
+// deletedConnected lets of all changes of routes only those pass by which one that the
+// kernel had made is gone: a router may have a million others, which come and go.
+var deletedConnected = func() []unix.SockFilter {
+	const (
+		kindAt     = 4 // nlmsghdr.nlmsg_type
+		protocolAt = hdrLen + rtmProtocol
+		pass, drop = ^uint32(0), 0
+	)
+	kind := func(k uint16) uint32 { // loads are of network order, the header is not
+		return uint32(binary.BigEndian.Uint16(native.AppendUint16(nil, k)))
+	}
+	return []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: kindAt},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: kind(unix.RTM_NEWROUTE), Jt: 4},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: kind(unix.RTM_DELROUTE), Jf: 2},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: protocolAt},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.RTPROT_KERNEL, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: pass},
+		{Code: unix.BPF_RET | unix.BPF_K, K: drop},
+	}
+}()
+
+// parseConnected reads from a message the link of a route to a subnet.
+func parseConnected(body []byte) (index int, ok bool) {
+	if len(body) < unix.SizeofRtMsg || body[7] != unix.RTN_UNICAST {
+		return 0, false
+	}
+	for k, v := range attrs(body[unix.SizeofRtMsg:]) {
+		if k == unix.RTA_OIF && len(v) >= 4 {
+			return int(int32(u32(v))), true
+		}
+	}
+	return 0, false
 }
 
 // Run calls the watch's function until ctx ends; then the watch is closed.
@@ -77,6 +116,12 @@ func (w *Watch) message(kind uint16, body []byte) {
 	case unix.RTM_NEWNETCONF:
 		if stopsForwarding(body) {
 			w.stopped()
+		}
+	case unix.RTM_DELROUTE:
+		if index, ok := parseConnected(body); ok {
+			if l, ours := w.links[index]; ours {
+				w.changed(l.Name, false)
+			}
 		}
 	case unix.RTM_DELADDR:
 		if a, ok := parseAddress(body); ok {

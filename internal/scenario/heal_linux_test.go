@@ -381,6 +381,34 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// TestHealRoutes has somebody else take the routes to a network away.
+func TestHealRoutes(t *testing.T) {
+	h := newHost(t)
+	c := h.container("c1", both(nil, 7001, 0), h.network(1))
+	routes := func() string { return h.sh("sh", "-c", "ip route show dev br1; ip -6 route show dev br1") }
+	want := routes()
+	const command = "ip route del 10.99.1.0/24 dev br1; ip -6 route del fd99:0:0:1::/64 dev br1"
+	check := func(when string) {
+		t.Helper()
+		eventually(t, "the routes are not as before", func() bool { return routes() == want })
+		h.visit(visit{"lan", h.lan, at(hostV4, 7001), c.name, lanV4}, visit{"lan", h.lan, at(hostV6, 7001), c.name, lanV6})
+		if t.Failed() {
+			t.Fatalf("%s (-want +got):\n%s", when, cmp.Diff(want, routes()))
+		}
+	}
+	check("at first")
+	h.sh("sh", "-c", command)
+	check("after both have gone")
+	h.remove(c)
+	want = routes()
+	h.ctl.Stop()
+	h.sh("sh", "-c", command)
+	h.start()
+	if diff := cmp.Diff(want, routes()); diff != "" {
+		t.Errorf("after they have gone while nobody was there (-want +got):\n%s", diff)
+	}
+}
+
 // TestHealOutsideOnly has a container change what it has inside: that is its business,
 // also when its link and its bridge are put right on the host.
 func TestHealOutsideOnly(t *testing.T) {
