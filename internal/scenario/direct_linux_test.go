@@ -59,11 +59,11 @@ func testDirectRouting(t *testing.T, on backend) {
 }
 
 func TestDirectRoutingChanges(t *testing.T) {
-	onEach(t, "a start opens and closes the containers' own addresses, as the setting says then", testDirectRoutingChanges)
+	onEachBesideDocker(t, "a start opens and closes the containers' own addresses, as the setting says then", testDirectRoutingChanges)
 }
 
 func testDirectRoutingChanges(t *testing.T, on backend) {
-	h := bareHost(t)
+	h := bareHost(t, on.option())
 	for i, allowed := range []bool{false, true, true, false} {
 		var env []string
 		want := ""

@@ -308,7 +308,7 @@ func testOddLinkNames(t *testing.T, on backend) {
 // TestFullBridge joins a container to a bridge that has all ports that Linux lets it
 // have: with ends of veths, since every kernel that runs us has these.
 func TestFullBridge(t *testing.T) {
-	onEach(t, "the 1024th port of a bridge is refused in words, and nothing remains", testFullBridge)
+	onEachBesideDocker(t, "the 1024th port of a bridge is refused in words, and nothing remains", testFullBridge)
 }
 
 func testFullBridge(t *testing.T, on backend) {

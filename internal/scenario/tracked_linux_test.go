@@ -32,7 +32,7 @@ func (h *host) connections(addrs ...netip.Addr) []string {
 }
 
 func TestConnectionsEndWithTheContainer(t *testing.T) {
-	onEach(t, "no connection outlives the container", testConnectionsEnd)
+	onEachBesideDocker(t, "no connection outlives the container", testConnectionsEnd)
 }
 
 func testConnectionsEnd(t *testing.T, on backend) {
@@ -97,7 +97,7 @@ func testConnectionsEnd(t *testing.T, on backend) {
 
 // Datagrams of ever new clients are on their way all the time.
 func TestConnectionsEndUnderTraffic(t *testing.T) {
-	onEach(t, "no connection outlives the container, whatever is on its way", testConnectionsEndUnderTraffic)
+	onEachBesideDocker(t, "no connection outlives the container, whatever is on its way", testConnectionsEndUnderTraffic)
 }
 
 func testConnectionsEndUnderTraffic(t *testing.T, on backend) {
