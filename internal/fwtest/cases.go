@@ -43,7 +43,6 @@ type Setting struct {
 	Internal, ICC      bool
 	Masquerade, Source bool // Source: with a source address of its own
 	Trusted, Marked    bool
-	Clamp              bool
 }
 
 // Settings are all that there are.
@@ -80,13 +79,12 @@ func Settings() []Setting {
 	})
 	flag(func(s *Setting) { s.Trusted = true })
 	flag(func(s *Setting) { s.Marked = true })
-	flag(func(s *Setting) { s.Clamp = true })
 	return all
 }
 
 // Apply sets a family up.
 func (s Setting) Apply(f *model.FirewallFamily) {
-	f.Mode, f.Internal, f.ICC, f.Masquerade, f.ClampMSS = s.Mode, s.Internal, s.ICC, s.Masquerade, s.Clamp
+	f.Mode, f.Internal, f.ICC, f.Masquerade = s.Mode, s.Internal, s.ICC, s.Masquerade
 	if s.Source {
 		f.MasqueradeTo = netip.MustParseAddr("192.0.2.7")
 		if f.Subnets[0].Addr().Is6() {
@@ -143,9 +141,6 @@ func Inside(s Setting) string { return is("internal", s.Internal) }
 
 // Isolated tells isolated networks from others.
 func Isolated(s Setting) string { return is("isolated", s.Mode == model.ModeIsolated) }
-
-// Clamped tells networks with a lowered MSS from others.
-func Clamped(s Setting) string { return name("clamped MSS", s.Clamp) }
 
 // Always is for what depends on no setting.
 func Always(Setting) string { return "always" }

@@ -147,8 +147,8 @@ func Modes() model.FirewallChange {
 	var nets []model.FirewallNetwork
 	for i, s := range []Setting{
 		{Mode: model.ModeRouted, ICC: true},
-		{Mode: model.ModeIsolated, Internal: true, Clamp: true},
-		{Masquerade: true, Source: true, Clamp: true, Trusted: true, Marked: true},
+		{Mode: model.ModeIsolated, Internal: true},
+		{Masquerade: true, Source: true, Trusted: true, Marked: true},
 		{Mode: model.ModeNATUnprotected, Masquerade: true},
 	} {
 		nets = append(nets, Network(i+1, s.Apply))

@@ -29,7 +29,7 @@ func TestRenderGolden(t *testing.T) {
 func TestGoldenSettings(t *testing.T) {
 	kinds := []fwtest.Kind{
 		{Name: "CLOSED", Says: "between the network and all else", Depends: fwtest.Inside},
-		{Name: "MSS", Says: "the size of segments", Depends: fwtest.Clamped},
+		{Name: "MSS", Says: "the size of segments", Depends: fwtest.Inside},
 		{Name: "CT", Says: "established connections", Depends: fwtest.Always},
 		{Name: "MEMBER", Says: "between members", Depends: fwtest.ICC},
 		{Name: "ENTER", Says: "what comes from outside", Depends: fwtest.Outsiders},

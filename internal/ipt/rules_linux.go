@@ -291,14 +291,12 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		}
 		add(chainMember, in, out, drop)
 	}
-	if c.ClampMSS {
-		add(chainMSS, in, syn, clamp)
-		add(chainMSS, out, syn, clamp)
-	}
 	if c.Internal {
 		add(chainClosed, in, "! "+out, drop)
 		add(chainClosed, "! "+in, out, drop)
 	} else {
+		add(chainMSS, in, syn, clamp)
+		add(chainMSS, out, syn, clamp)
 		filter = append(filter, f.enter(n.ID, out, c)...)
 		add(chainLeave, in, f.pass())
 	}

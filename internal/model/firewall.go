@@ -122,10 +122,6 @@ type FirewallFamily struct {
 	// TrustedMark is a packet mark that opens every port of a member in the same
 	// way, whatever link the packet comes from; without a Mask there is none.
 	TrustedMark Mark
-	// ClampMSS lowers the MSS option of TCP packets with SYN and without RST that
-	// are forwarded from or to the network's bridge, to what the routes in both
-	// directions carry (TCPMSS --clamp-mss-to-pmtu). It is never raised.
-	ClampMSS bool
 }
 
 // Mark matches packets whose mark has Value in the bits of Mask.

@@ -89,9 +89,6 @@ type BridgeNetwork struct {
 	ICC        bool `json:"icc"`
 	Masquerade bool `json:"masquerade"`
 	MTU        int  `json:"mtu,omitempty"`
-	// ClampMSS says that the way out of the network does not carry packets as large
-	// as its own.
-	ClampMSS bool `json:"clampMSS,omitempty"`
 	// HostIP and HostIP6 are the host's addresses that ports are published on when
 	// none is named; invalid for all. HostIP may be of either family.
 	HostIP  netip.Addr `json:"hostIP,omitzero"`

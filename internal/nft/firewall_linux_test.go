@@ -416,6 +416,9 @@ func TestCostIsFlat(t *testing.T) {
 	same.Ports[0].Last, same.Ports[0].Port = 5000, 1
 	shifted := nft.Change{Ports: numbered(1, 1)}
 	shifted.Ports[0].Last, shifted.Ports[0].Port = 10, 81
+	sctp, six := nft.Change{Ports: numbered(1, 1)}, nft.Change{Ports: numbered(1, 1)}
+	sctp.Ports[0].Proto = 132
+	six.Ports[0].Proto, six.Ports[0].Host, six.Ports[0].Addr = 17, netip.IPv6Unspecified(), netip.MustParseAddr("fd00:1::2")
 	tests := []struct {
 		name          string
 		add, del      nft.Change
@@ -423,6 +426,10 @@ func TestCostIsFlat(t *testing.T) {
 	}{
 		{"one port is added", single, nft.Change{}, 1, 1},
 		{"one port is deleted", nft.Change{}, single, 1, 1},
+		{"one port of SCTP is added", sctp, nft.Change{}, 1, 1},
+		{"one port of SCTP is deleted", nft.Change{}, sctp, 1, 1},
+		{"one port of UDP and IPv6 is added", six, nft.Change{}, 1, 1},
+		{"one port of UDP and IPv6 is deleted", nft.Change{}, six, 1, 1},
 		{"a range of 5000 is one interval", same, nft.Change{}, 1, 2},
 		{"a range of 5000 is deleted", nft.Change{}, same, 1, 2},
 		{"a shifted range is one element a port", shifted, nft.Change{}, 1, 10},
@@ -450,6 +457,10 @@ func TestCostIsFlat(t *testing.T) {
 		}
 		empty := costs()
 		many := nft.Change{Ports: numbered(6000, 50_000)}
+		for _, p := range many.Ports[:50_000:50_000] {
+			p.Proto, p.Host, p.Addr = six.Ports[0].Proto, six.Ports[0].Host, six.Ports[0].Addr
+			many.Ports = append(many.Ports, p)
+		}
 		for i := range 500 {
 			many.Networks = append(many.Networks, fwtest.Network(i+2))
 		}

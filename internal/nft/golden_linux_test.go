@@ -36,7 +36,7 @@ func TestGoldenSettings(t *testing.T) {
 		{Name: "members", Says: "what a member sends to others", Depends: fwtest.Members},
 		{Name: "enter", Says: "what comes to a member", Depends: fwtest.Outsiders},
 		{Name: "sources", Says: "the source address of what a member sends", Depends: fwtest.Sources},
-		{Name: "rest", Says: "what it sends to the host, and the MSS", Depends: fwtest.All(fwtest.Isolated, fwtest.Clamped)},
+		{Name: "rest", Says: "what it sends to the host", Depends: fwtest.Isolated},
 	}
 	fwtest.GoldenSettings(t, "settings.nft", kinds, func(n model.FirewallNetwork) map[string]string {
 		return parts(t, render(t, fwtest.Networks(n), nft.Guard{}))
@@ -51,7 +51,7 @@ func parts(t *testing.T, tables string) map[string]string {
 		"icc": "members", "internal": "members", "sources": "members",
 		"routed": "enter", "unprotected": "enter", "trusted": "enter", "marked": "enter", "marked_000000000001": "enter",
 		"masqueraded": "sources", "source_addr": "sources", "hairpin": "sources",
-		"isolated": "rest", "clamp": "rest",
+		"isolated": "rest",
 	}
 	out := make(map[string]string)
 	var family, name string

@@ -69,7 +69,6 @@ func TestModesAreRepaired(t *testing.T) {
 		"delete element bridge libnetwork linked { \"v3a\" }",
 		"insert rule bridge libnetwork between accept",
 		"delete element ip libnetwork isolated { \"br2\" }",
-		"delete element ip6 libnetwork clamp { \"br3\" }",
 		"add element ip libnetwork open { 172.20.1.2 . tcp . 443 }",
 		"flush set ip libnetwork links",
 		"flush chain ip libnetwork input",

@@ -14,7 +14,7 @@ import (
 // networkSets are the sets that have elements of networks.
 var networkSets = []string{
 	setBridges, setWithin, setSubnets, setICC, setInternal, setIsolated, setRouted, setUnprotected,
-	setTrusted, setMarked, setSources, setMasquerade, setSNAT, setHairpin, setClamp,
+	setTrusted, setMarked, setSources, setMasquerade, setSNAT, setHairpin,
 }
 
 // networkElems returns what a network is in the table of one family: elements of the
@@ -64,7 +64,6 @@ func networkElems(n *model.FirewallNetwork, c *model.FirewallFamily) []elem {
 			add(true, setMasquerade)
 		}
 	}
-	add(c.ClampMSS, setClamp)
 	return list
 }
 

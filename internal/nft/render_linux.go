@@ -77,7 +77,7 @@ func (rs *ruleset) text(table string) string {
 func (f *family) elemText(e elem, behind string) string {
 	key, data := e.key, ""
 	switch e.set {
-	case setBridges, setICC, setInternal, setIsolated, setRouted, setUnprotected, setMasquerade, setHairpin, setClamp, setLinked:
+	case setBridges, setICC, setInternal, setIsolated, setRouted, setUnprotected, setMasquerade, setHairpin, setLinked:
 		key = linkText(key)
 	case setWithin, setTrusted:
 		key = linkText(key[:len(key)/2]) + " . " + linkText(key[len(key)/2:])

@@ -27,7 +27,6 @@ const (
 	setMasquerade  = "masqueraded"
 	setSNAT        = "source_addr"
 	setHairpin     = "hairpin"
-	setClamp       = "clamp"
 	setPortAny     = "port_any"
 	setPortAddr    = "port_addr"
 	setRangeTCP    = "range_tcp"
@@ -145,7 +144,6 @@ func (f *family) sets() []setDef {
 			name: setSNAT, text: "ifname : " + addr, flags: unix.NFT_SET_MAP,
 			keyType: typeIfname, keyLen: unix.IFNAMSIZ, dataType: f.addrType, dataLen: f.addrLen,
 		},
-		names(setClamp),
 		{
 			name: setPortAddr, text: addr + " . " + pp + " : " + addr + " . inet_service", flags: unix.NFT_SET_MAP,
 			keyType: concat(f.addrType, typeInetProto, typeInetService), keyLen: f.addrLen + 8,
@@ -228,10 +226,6 @@ func (f *family) base(guarded bool) []chainDef {
 		{name: "source", rules: f.sourceRules()},
 		{name: "hairpin", rules: hairpinRules()},
 		foreign,
-		{name: "mss", rules: []rule{
-			newRule("", inSet("iifname", setClamp), clampMSS()),
-			newRule("", inSet("oifname", setClamp), clampMSS()),
-		}},
 		{
 			name: "input", kind: "filter", hook: "input", hooknum: unix.NF_INET_LOCAL_IN, priority: -5,
 			rules: f.inputRules(),
@@ -295,7 +289,7 @@ func (f *family) base(guarded bool) []chainDef {
 				// and goes on where a route leads when the host has that address no more.
 				newRule("", inSet("iifname", setInternal), notWithin(), drop()),
 				newRule("", inSet("oifname", setInternal), notWithin(), drop()),
-				newRule("", synAlone(), jump("mss")),
+				newRule("", synAlone(), clampMSS()),
 				newRule("", ctState(), goTo("pass")),
 				newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
 				newRule("", ours("oifname", true), goTo("enter")),

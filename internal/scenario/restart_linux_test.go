@@ -369,7 +369,7 @@ func otherVersion(t *testing.T, on backend, rules string) {
 	commands := [][]string{
 		{"sh", "-c", "nft insert rule ip $TABLE forward counter"},
 		{"sh", "-c", "nft add chain ip6 $TABLE older"},
-		{"sh", "-c", "nft flush chain ip $TABLE mss"},
+		{"sh", "-c", "nft flush chain ip $TABLE hairpin"},
 	}
 	if on != nftables {
 		chain := regexp.MustCompile(`-j (\S+)-MSS`).FindStringSubmatch(rules)
@@ -392,10 +392,13 @@ func otherVersion(t *testing.T, on backend, rules string) {
 // TestRestart has connections and a stream of datagrams go on over the end of the
 // daemon, in peace and by kill -9, and over new starts, which write nothing; and
 // over a start that finds the rules of another version and makes them its own.
-func TestRestart(t *testing.T) { onEach(t, "connections go on over restarts", testRestart) }
+func TestRestart(t *testing.T) {
+	onEachBesideDocker(t, "connections go on over restarts", testRestart)
+}
 
 func testRestart(t *testing.T, on backend) {
-	h := bareHost(t)
+	h := bareHost(t, on.option())
+	on = on.alone()
 	runs := restores(t)
 	d := h.daemon(on)
 	ns, err := netns.Open(nil, d.key)

@@ -74,20 +74,17 @@ func (d Driver) Prepare(n *model.Network, env model.Env) error {
 
 // sizeOf gives the network the MTU of the way out, unless it was given one: larger
 // packets would have to be fragmented, or would never arrive where ICMP is
-// filtered. Where one was given that differs, the two ends of a TCP connection do
-// not know of the smaller one in between, and have to be told.
+// filtered.
 func sizeOf(n *model.Network, env model.Env) {
-	b, egress := n.Bridge, 0
-	if env.EgressMTU != nil {
-		egress = env.EgressMTU()
+	b := n.Bridge
+	if b.MTU != 0 || env.EgressMTU == nil {
+		return
 	}
+	egress := env.EgressMTU()
 	if egress < mtuMin || egress > mtuMax || n.IPv6 && egress < mtuMinIPv6 {
 		return
 	}
-	switch {
-	case b.MTU != 0:
-		b.ClampMSS = b.MTU != egress
-	case egress != mtuDefault:
+	if egress != mtuDefault {
 		b.MTU = egress
 	}
 }
@@ -274,7 +271,7 @@ func (d Driver) Network(n *model.Network) []model.Object {
 		}
 		*f = &model.FirewallFamily{
 			Subnets: []netip.Prefix{p.Prefix}, Mode: n.Mode(v6), Masquerade: b.Masquerade, MasqueradeTo: source,
-			Internal: n.Internal, ICC: b.ICC, Trusted: trusted, TrustedMark: b.TrustedMark, ClampMSS: b.ClampMSS,
+			Internal: n.Internal, ICC: b.ICC, Trusted: trusted, TrustedMark: b.TrustedMark,
 		}
 	}
 	if n.Internal && fw.V4 == nil && !b.Adopted {

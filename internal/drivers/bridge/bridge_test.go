@@ -279,7 +279,6 @@ func TestSize(t *testing.T) {
 		egress         int
 		internal, ipv6 bool
 		mtu            int
-		clamp          bool
 	}{
 		{name: "no default route"},
 		{name: "the kernel's default", egress: 1500},
@@ -289,8 +288,8 @@ func TestSize(t *testing.T) {
 		{name: "one too small for IPv6", egress: 1000, ipv6: true},
 		{name: "internal networks lead nowhere", egress: 1420, internal: true},
 		{name: "given and equal", given: "1420", egress: 1420, mtu: 1420},
-		{name: "given and larger", given: "1500", egress: 1420, mtu: 1500, clamp: true},
-		{name: "given and smaller", given: "1300", egress: 1500, mtu: 1300, clamp: true},
+		{name: "given and larger", given: "1500", egress: 1420, mtu: 1500},
+		{name: "given and smaller", given: "1300", egress: 1500, mtu: 1300},
 		{name: "given without a way out", given: "1300", mtu: 1300},
 	} {
 		t.Run("25 "+tt.name, func(t *testing.T) {
@@ -302,8 +301,8 @@ func TestSize(t *testing.T) {
 			if err := d.Prepare(n, model.Env{Link: noLinks, EgressMTU: func() int { return tt.egress }}); err != nil {
 				t.Fatal(err)
 			}
-			if n.Bridge.MTU != tt.mtu || n.Bridge.ClampMSS != tt.clamp {
-				t.Errorf("MTU %d, clamped %t, want %d, %t", n.Bridge.MTU, n.Bridge.ClampMSS, tt.mtu, tt.clamp)
+			if n.Bridge.MTU != tt.mtu {
+				t.Errorf("MTU %d, want %d", n.Bridge.MTU, tt.mtu)
 			}
 		})
 	}
