@@ -472,6 +472,10 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 	if err := k.rt.SyncCarrier(ctx, v.Host, v.Bridge); err != nil {
 		k.log.Warn("read the carrier of a bridge", "bridge", v.Bridge, "err", err)
 	}
+	// Nor shall those that others send to it.
+	if found, err := inside.AwaitSolicited(ctx, v.Name, v.Addrs); err != nil || !found {
+		k.log.Debug("wait until neighbours find a container", "link", v.Host, "err", err)
+	}
 	return nil
 }
 

@@ -63,7 +63,7 @@ func (s *Socket) AddConnected(ctx context.Context, l Link, addr netip.Prefix) (m
 	} else {
 		r.m.u32(unix.RTA_PRIORITY, addrconfMetric)
 	}
-	err = s.change(ctx, "route: add to subnet "+addr.Masked().String(), r)
+	err = s.get(ctx, r, nil) // no step: mostly nothing is done
 	if errors.Is(err, unix.EEXIST) {
 		return false, nil
 	}

@@ -21,7 +21,8 @@ func TestFirstDatagram(t *testing.T) {
 	}
 	defer c.Stop()
 	for i := range 40 {
-		n, err := c.NewNetwork("bridge", fmt.Sprint("first", i))
+		n, err := c.NewNetwork("bridge", fmt.Sprint("first", i), libnetwork.NetworkOptionEnableIPv6(true),
+			libnetwork.NetworkOptionIpam("", "", nil, []*libnetwork.IpamConf{{PreferredPool: "fd99:0:0:1::/64"}}, nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,8 +37,10 @@ func TestFirstDatagram(t *testing.T) {
 		if err := ep.Join(sb); err != nil {
 			t.Fatal(err)
 		}
-		if err := oneDatagram(sb.Key(), ep.Info().Iface().Address().IP); err != nil {
-			t.Errorf("round %d: %v", i, err)
+		for _, addr := range []*net.IPNet{ep.Info().Iface().Address(), ep.Info().Iface().AddressIPv6()} {
+			if err := oneDatagram(sb.Key(), addr.IP); err != nil {
+				t.Errorf("round %d: %v", i, err)
+			}
 		}
 		if err := sb.Delete(); err != nil {
 			t.Error(err)
@@ -69,7 +72,8 @@ func oneDatagram(key string, ip net.IP) error {
 	if _, err := client.Write([]byte("once")); err != nil {
 		return err
 	}
-	if err := server.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	// Where an address is not found at once, it is asked for again after a second.
+	if err := server.SetReadDeadline(time.Now().Add(900 * time.Millisecond)); err != nil {
 		return err
 	}
 	_, _, err = server.ReadFrom(make([]byte, 16))
