@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -131,64 +131,84 @@ func BenchmarkTenPorts(b *testing.B) {
 }
 
 // BenchmarkBesidePorts starts and ends containers with one published port, in turns beside
-// none and beside containers that have many: with the records of both. With nftables these
-// are 20000; with iptables, whose programs read all rules for each change, 3000.
+// none and beside four containers with 5000 ports each: with the records of both.
 func BenchmarkBesidePorts(b *testing.B) {
-	for _, bench := range []struct {
-		backend     string
-		needs       nstest.Feature
-		ports, many int // each of so many containers has so many ports
-		most        int // runs
-	}{
-		{"nftables", nstest.NFTables, 5000, 4, math.MaxInt},
-		{"iptables-nft", nstest.IPTablesNFT, 3000, 1, 20},
-		{"iptables-legacy", nstest.IPTablesLegacy, 3000, 1, 20},
-	} {
-		b.Run(bench.backend, func(b *testing.B) {
-			nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, bench.needs)
-			besidePorts(b, bench.backend, bench.ports, bench.many, min(b.N, bench.most))
-		})
-	}
-}
-
-func besidePorts(b *testing.B, backend string, ports, many, runs int) {
-	b.Helper()
-	var up, down [2][]time.Duration
+	nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, nstest.NFTables)
+	const ports, many = 5000, 4
 	type host struct {
 		c libnetwork.NetworkController
 		n libnetwork.Network
 	}
 	var hosts [2]host
 	for i := range hosts {
-		hosts[i].c, hosts[i].n = newNetwork(b, config.OptionDriverConfig("bridge", map[string]any{
-			netlabel.GenericData: map[string]any{"FirewallBackend": backend},
-		}))
+		hosts[i].c, hosts[i].n = newNetwork(b)
 	}
 	for i := range many {
 		sb := start(b, hosts[1].c, hosts[1].n, i+1, ports) // from port 7000 on
-		defer func() {
-			if err := sb.Delete(); err != nil {
-				b.Error(err)
-			}
-		}()
+		defer end(b, sb)
 	}
+	var lives [2]lives
 	b.ResetTimer()
-	for i := range runs {
+	for i := range b.N {
 		for with, h := range hosts {
-			var sb libnetwork.Sandbox
-			up[with] = append(up[with], clock(func() { sb = start(b, h.c, h.n, 10+i%1000, 1) }))
-			down[with] = append(down[with], clock(func() {
-				if err := sb.Delete(); err != nil {
-					b.Error(err)
-				}
-			}))
+			lives[with].one(b, h.c, h.n, 10+i%1000)
 		}
 	}
+	lives[1].report(b, lives[0])
+}
+
+// BenchmarkBesidePortsIPTables is the same with iptables, whose programs read all rules for
+// each change, whoever has made them: so first beside none, then beside one container with
+// 3000 ports.
+func BenchmarkBesidePortsIPTables(b *testing.B) {
+	const ports, most = 3000, 20
+	for backend, needs := range map[string]nstest.Feature{"iptables-nft": nstest.IPTablesNFT, "iptables-legacy": nstest.IPTablesLegacy} {
+		b.Run(strings.TrimPrefix(backend, "iptables-"), func(b *testing.B) {
+			nstest.Require(b, nstest.Root, nstest.Bridge, nstest.Veth, needs)
+			c, n := newNetwork(b, config.OptionDriverConfig("bridge", map[string]any{
+				netlabel.GenericData: map[string]any{"FirewallBackend": backend},
+			}))
+			var lives [2]lives
+			b.ResetTimer()
+			for with := range lives {
+				if with == 1 {
+					sb := start(b, c, n, 1, ports)
+					defer end(b, sb)
+				}
+				for i := range min(b.N, most) {
+					lives[with].one(b, c, n, 10+i)
+				}
+			}
+			lives[1].report(b, lives[0])
+		})
+	}
+}
+
+// lives are how long it took to start and to end containers.
+type lives struct{ up, down []time.Duration }
+
+// one starts and ends a container with one published port.
+func (l *lives) one(b *testing.B, c libnetwork.NetworkController, n libnetwork.Network, num int) {
+	b.Helper()
+	var sb libnetwork.Sandbox
+	l.up = append(l.up, clock(func() { sb = start(b, c, n, num, 1) }))
+	l.down = append(l.down, clock(func() { end(b, sb) }))
+}
+
+// report tells of lives beside many ports, and of how they are to those beside none.
+func (l *lives) report(b *testing.B, empty lives) {
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(ms(median(up[0])), "up-ms")
-	b.ReportMetric(ms(median(down[0])), "down-ms")
-	b.ReportMetric(float64(median(up[1]))/float64(median(up[0])), "up/empty")
-	b.ReportMetric(float64(median(down[1]))/float64(median(down[0])), "down/empty")
+	b.ReportMetric(ms(median(empty.up)), "up-ms")
+	b.ReportMetric(ms(median(empty.down)), "down-ms")
+	b.ReportMetric(float64(median(l.up))/float64(median(empty.up)), "up/empty")
+	b.ReportMetric(float64(median(l.down))/float64(median(empty.down)), "down/empty")
+}
+
+func end(b *testing.B, sb libnetwork.Sandbox) {
+	b.Helper()
+	if err := sb.Delete(); err != nil {
+		b.Error(err)
+	}
 }
 
 // BenchmarkContainerCPU is the processor time of one container's whole life.

@@ -25,8 +25,8 @@ var dropped = []string{"ns/op", "B/op", "allocs/op"}
 // limits are what a unit may be at most, in all benchmarks or in the one that is named
 // before it: what does not grow with its number stays within 20 %.
 var limits = map[string]float64{
-	"BesidePorts/nftables up/empty": 1.2, "BesidePorts/nftables down/empty": 1.2, "create500/create": 1.2, "publish/empty": 1.2, "empty/rate": 1.2,
-	"PublishRange/same publish-us": 5000, "B/port": 200, "restart-ms": 1000, "killed-ms": 1000, "kernel-writes": 0,
+	"BesidePorts up/empty": 1.2, "BesidePorts down/empty": 1.2, "create500/create": 1.2, "publish/empty": 1.2, "empty/rate": 1.2,
+	"PublishRange/same publish-us": 5000, "PortMemory/daemon/single B/port": 200, "PortMemory/daemon/range B/port": 200, "restart-ms": 1000, "killed-ms": 1000, "kernel-writes": 0,
 }
 
 func main() {
