@@ -23,7 +23,7 @@ func TestReserveAgain(t *testing.T) {
 				return bind(proto, host, port, share)
 			}
 			h := new(Holder)
-			hold, err := h.reserve(t.Context(), take, false, unix.IPPROTO_TCP, netip.IPv4Unspecified(), 7001, 7001)
+			hold, err := h.reserve(t.Context(), take, lookAgain, false, unix.IPPROTO_TCP, netip.IPv4Unspecified(), 7001, 7001)
 			if errors.Is(err, unix.EADDRINUSE) != fails || tries != min(busy, lookAgain)+1 {
 				t.Errorf("busy %d times: %v after %d tries", busy, err, tries)
 			}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -124,38 +126,82 @@ func (s socket) blocks(host netip.Addr) bool {
 	return host.Is4() && a.IsUnspecified() && !s.v6only
 }
 
-// maxNamed bounds how many programs an error names.
-const maxNamed = 3
+const (
+	// maxNamed bounds how many programs an error names.
+	maxNamed = 3
+	// programsAge is for how long it is believed who has a socket.
+	programsAge = time.Second
+)
 
-// holders names the programs that have sockets open, "nginx (pid 123)", empty if
-// none is visible.
-func holders(ctx context.Context, socks []socket) string {
-	links := map[string]bool{}
-	for _, s := range socks {
-		if s.inode != 0 {
-			links["socket:["+strconv.FormatUint(uint64(s.inode), 10)+"]"] = true
+// programs are those that have sockets open, as "nginx (pid 123)", by inode. They are read
+// all at once, since that takes a look at each descriptor of each process: a start may find
+// many ports taken.
+type programs struct {
+	mu     sync.Mutex
+	read   time.Time
+	byNode map[uint32][]string
+}
+
+// of names the programs that have sockets open, empty if none is visible.
+func (p *programs) of(ctx context.Context, socks []socket) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.read) < programsAge {
+		if who := p.named(socks); who != "" {
+			return who
 		}
 	}
-	if len(links) == 0 {
-		return ""
-	}
+	p.byNode, p.read = readPrograms(ctx), time.Now()
+	time.AfterFunc(programsAge, p.forget)
+	return p.named(socks)
+}
+
+func (p *programs) named(socks []socket) string {
 	var names []string
+	for _, s := range socks {
+		for _, name := range p.byNode[s.inode] {
+			if len(names) < maxNamed && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// forget frees what is too old: a host may have many sockets.
+func (p *programs) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.read) >= programsAge {
+		p.byNode = nil
+	}
+}
+
+func readPrograms(ctx context.Context) map[uint32][]string {
+	list := make(map[uint32][]string)
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range procs {
-		if ctx.Err() != nil || len(names) == maxNamed {
+		if ctx.Err() != nil {
 			break
 		}
 		fds, err := os.ReadDir(p + "/fd")
 		if err != nil {
 			continue // ended, or not ours to see
 		}
-		if slices.ContainsFunc(fds, func(fd os.DirEntry) bool {
-			to, err := os.Readlink(p + "/fd/" + fd.Name())
-			return err == nil && links[to]
-		}) {
-			comm, _ := os.ReadFile(p + "/comm")
-			names = append(names, strings.TrimSpace(string(comm))+" (pid "+filepath.Base(p)+")")
+		var name string
+		for _, fd := range fds {
+			to, _ := os.Readlink(p + "/fd/" + fd.Name())
+			number, ok := strings.CutPrefix(strings.TrimSuffix(to, "]"), "socket:[")
+			inode, err := strconv.ParseUint(number, 10, 32)
+			if !ok || err != nil {
+				continue
+			}
+			if name == "" {
+				comm, _ := os.ReadFile(p + "/comm")
+				name = strings.TrimSpace(string(comm)) + " (pid " + filepath.Base(p) + ")"
+			}
+			list[uint32(inode)] = append(list[uint32(inode)], name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return list
 }

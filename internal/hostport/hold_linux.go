@@ -41,6 +41,8 @@ type Holder struct {
 	count int // of sockets
 	// checked stands for all single ports without a socket: they may be many.
 	checked *Hold
+
+	programs programs
 }
 
 // place is a port of all addresses.
@@ -71,17 +73,17 @@ func (o *Hold) How() How { return o.how }
 // the sockets of its protocol, of TCP those that listen, and not held. Where the kernel
 // has no sockets of the protocol, nobody can be in the way.
 func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
-	return h.reserve(ctx, bind, false, proto, host, first, last)
+	return h.reserve(ctx, bind, lookAgain, false, proto, host, first, last)
 }
 
 // Resume is Reserve for ports that were published before. The host may get their
 // address later: one of IPv6 is not to be had while the kernel looks for duplicates, and
 // one from DHCP comes when it comes. What must have a socket gets one beyond the limit.
 func (h *Holder) Resume(ctx context.Context, proto uint8, host netip.Addr, first, last uint16, must bool) (*Hold, error) {
-	return h.reserve(ctx, bindFree, must, proto, host, first, last)
+	return h.reserve(ctx, bindFree, 0, must, proto, host, first, last)
 }
 
-func (h *Holder) reserve(ctx context.Context, bind bindFunc, must bool, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
+func (h *Holder) reserve(ctx context.Context, bind bindFunc, again int, must bool, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	host = host.Unmap()
 	if err := valid(proto, []netip.Addr{host}, first, last); err != nil {
 		return nil, err
@@ -96,7 +98,7 @@ func (h *Holder) reserve(ctx context.Context, bind bindFunc, must bool, proto ui
 		return h.checkRange(ctx, bind, proto, host, first, last)
 	}
 	hold, err := h.takeBy(bind, must, proto, host, first)
-	for range lookAgain {
+	for range again {
 		if !errors.Is(err, unix.EADDRINUSE) || h.isHeld(ctx, proto, host, first) {
 			break
 		}
@@ -123,7 +125,7 @@ const (
 // isHeld says whether a program is found that has a port.
 func (h *Holder) isHeld(ctx context.Context, proto uint8, host netip.Addr, port uint16) bool {
 	socks, err := sockets(ctx, proto, host, port)
-	return err == nil && holders(ctx, socks) != ""
+	return err == nil && h.programs.of(ctx, socks) != ""
 }
 
 // take binds a port, and keeps the socket if there may be one more.
@@ -320,12 +322,12 @@ func (h *Holder) explain(ctx context.Context, proto uint8, host netip.Addr, port
 	if err != nil {
 		return types.ForbiddenErrorf("%s is in use, and who has it is unknown (%v): %w", what, err, cause)
 	}
-	return inUse(ctx, what, socks, cause)
+	return h.inUse(ctx, what, socks, cause)
 }
 
 // inUse names the programs that have sockets.
-func inUse(ctx context.Context, what string, socks []socket, cause error) error {
-	who := holders(ctx, socks)
+func (h *Holder) inUse(ctx context.Context, what string, socks []socket, cause error) error {
+	who := h.programs.of(ctx, socks)
 	if who == "" {
 		return types.ForbiddenErrorf("%s is in use by a program that is not visible here: %w", what, cause)
 	}
@@ -345,7 +347,7 @@ func (h *Holder) checkRange(ctx context.Context, bind bindFunc, proto uint8, hos
 	socks = slices.DeleteFunc(socks, func(s socket) bool { return s.port < first || s.port > last })
 	for _, s := range h.foreign(proto, socks) {
 		what := fmt.Sprintf("%s port %s", protocol(proto), netip.AddrPortFrom(host, s.port))
-		return nil, inUse(ctx, what, []socket{s}, unix.EADDRINUSE)
+		return nil, h.inUse(ctx, what, []socket{s}, unix.EADDRINUSE)
 	}
 	return hold, nil
 }
