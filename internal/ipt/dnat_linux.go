@@ -26,12 +26,7 @@ func (r *dnatRule) hits(p *model.Port) (hit, exact bool) {
 	if r.proto != 0 && r.proto != p.Proto || r.host.IsValid() && !p.Host.IsUnspecified() && !r.host.Contains(p.Host) {
 		return false, false
 	}
-	exact = true
-	for _, x := range r.ports {
-		hit = hit || x[0] <= p.Last && p.First <= x[1]
-		exact = exact && x[0] >= p.First && x[1] <= p.Last
-	}
-	return hit, hit && exact
+	return p.Among(r.ports)
 }
 
 // quoted is an argument in which anything may stand.

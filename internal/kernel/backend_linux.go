@@ -110,8 +110,22 @@ func (k *Kernel) Firewall() (backend, table string) { return string(k.backend), 
 
 // ForeignDNAT returns the published ports that rules of others translate too.
 func (k *Kernel) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error) {
-	return k.firewall.ForeignDNAT(ctx, ports)
+	found, err := k.firewall.ForeignDNAT(ctx, ports)
+	if err != nil || k.backend == NFTables {
+		return found, err
+	}
+	var native []model.ForeignDNAT
+	err = k.host.Do(func() error {
+		native, err = nft.ReadForeignDNAT(ctx, ports, func(family, table string) bool {
+			return k.backend == IPTablesNFT && family != "inet" && slices.Contains(iptablesTables, table)
+		})
+		return err
+	})
+	return append(found, native...), err
 }
+
+// iptablesTables are those that iptables-nft has, and that its programs have read.
+var iptablesTables = []string{"filter", "mangle", "nat", "raw", "security"}
 
 // ForeignDrops returns the chains of others that drop what nothing in them accepts,
 // where nothing has what we accept accepted in them.

@@ -39,6 +39,17 @@ func (g FirewallGuard) Of(v6 bool) bool {
 	return g.V4
 }
 
+// Among says whether any of these ranges of ports has one of p, and whether they have no
+// other.
+func (p Port) Among(ranges [][2]uint16) (hit, exact bool) {
+	exact = true
+	for _, r := range ranges {
+		hit = hit || r[0] <= p.Last && p.First <= r[1]
+		exact = exact && r[0] >= p.First && r[1] <= p.Last
+	}
+	return hit, hit && exact
+}
+
 // ForeignDNAT is a published port that a rule of somebody else translates too.
 type ForeignDNAT struct {
 	Port Port

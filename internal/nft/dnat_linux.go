@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -14,29 +16,33 @@ import (
 
 // dnatRule is a rule of somebody else that leads ports of the host elsewhere.
 type dnatRule struct {
-	family      string
-	table       string
-	chain       string
-	v4, v6      bool
-	proto       uint8      // 0: any
-	host        netip.Addr // invalid: any
-	first, last uint16
+	family string
+	table  string
+	chain  string
+	v4, v6 bool
+	proto  uint8       // 0: any
+	host   netip.Addr  // invalid: any
+	ports  [][2]uint16 // ranges
+	set    string      // that has the ports, if not empty
 }
 
-// hits says whether the rule and a publication ask for the same packets.
-func (r *dnatRule) hits(p *model.Port) bool {
+// hits says whether the rule and a publication ask for the same packets, and whether it
+// is about ports of the publication alone.
+func (r *dnatRule) hits(p *model.Port) (hit, exact bool) {
 	family := r.v4
 	if p.Host.Is6() {
 		family = r.v6
 	}
-	return family && (r.proto == 0 || r.proto == p.Proto) && r.first <= p.Last && p.First <= r.last &&
-		(!r.host.IsValid() || p.Host.IsUnspecified() || r.host == p.Host)
+	if !family || r.proto != 0 && r.proto != p.Proto || r.host.IsValid() && !p.Host.IsUnspecified() && r.host != p.Host {
+		return false, false
+	}
+	return p.Among(r.ports)
 }
 
 // ForeignDNAT returns each publication that a rule of somebody else translates
 // too, with its table and chain: which of the two a packet meets first
 // is not ours to say. It knows rules of nftables and of the nf_tables backend of
-// iptables that name ports; it does not know sets and the legacy backend. The rules
+// iptables that name ports, also by a set; it does not know the legacy backend. The rules
 // are read once, and again when somebody else has changed one.
 func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error) {
 	if err := f.acquire(ctx); err != nil {
@@ -49,7 +55,7 @@ func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model
 	}
 	if others := gen - f.commits; !f.foreignRead || others != f.foreignGen {
 		err := retry(func() (err error) {
-			f.foreignDNAT, err = f.c.dnatRules(ctx, f.table)
+			f.foreignDNAT, err = f.c.dnatRules(ctx, func(_, table string) bool { return table == f.table })
 			return err
 		})
 		if err != nil {
@@ -57,19 +63,45 @@ func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model
 		}
 		f.foreignRead, f.foreignGen = true, others
 	}
-	var found []model.ForeignDNAT
-	for i := range f.foreignDNAT {
-		for j := range ports {
-			r := &f.foreignDNAT[i]
-			if r.hits(&ports[j]) {
-				found = append(found, model.ForeignDNAT{
-					Port: ports[j], Rule: fmt.Sprintf("table %s %s, chain %s", r.family, r.table, r.chain),
-					Ports: [][2]uint16{{r.first, r.last}}, Exact: r.first >= ports[j].First && r.last <= ports[j].Last,
+	return found(f.foreignDNAT, ports), nil
+}
+
+// ReadForeignDNAT is [Firewall.ForeignDNAT] for who has his own rules elsewhere: in the
+// namespace of the calling thread, without what skip says of a table.
+func ReadForeignDNAT(ctx context.Context, ports []model.Port, skip func(family, table string) bool) ([]model.ForeignDNAT, error) {
+	c, err := dial()
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading foreign rules: %w", err)
+	}
+	defer c.Close()
+	var rules []dnatRule
+	err = retry(func() (err error) {
+		rules, err = c.dnatRules(ctx, skip)
+		return err
+	})
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil // there are no nftables
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading foreign rules: %w", err)
+	}
+	return found(rules, ports), nil
+}
+
+func found(rules []dnatRule, ports []model.Port) (list []model.ForeignDNAT) {
+	for _, r := range rules {
+		for _, p := range ports {
+			if hit, exact := r.hits(&p); hit {
+				list = append(list, model.ForeignDNAT{
+					Port: p, Rule: fmt.Sprintf("table %s %s, chain %s", r.family, r.table, r.chain), Ports: r.ports, Exact: exact,
 				})
 			}
 		}
 	}
-	return found, nil
+	return list
 }
 
 // generation is the number of transactions of the namespace.
@@ -84,9 +116,10 @@ func (c *conn) generation(ctx context.Context) (gen uint32, err error) {
 	return gen, err
 }
 
-// dnatRules reads the rules of all tables but own that translate a destination and
-// name ports.
-func (c *conn) dnatRules(ctx context.Context, own string) (list []dnatRule, err error) {
+// dnatRules reads the rules of all tables but those to skip that translate a destination
+// and name ports.
+func (c *conn) dnatRules(ctx context.Context, skip func(family, table string) bool) (list []dnatRule, err error) {
+	families := make(map[string]byte)
 	err = c.request(ctx, unix.NFT_MSG_GETRULE, unix.NFPROTO_UNSPEC, nil, func(m message) error {
 		a := m.attrs()
 		r := dnatRule{table: cstring(a.get(unix.NFTA_RULE_TABLE)), chain: cstring(a.get(unix.NFTA_RULE_CHAIN))}
@@ -100,12 +133,80 @@ func (c *conn) dnatRules(ctx context.Context, own string) (list []dnatRule, err 
 		default:
 			return nil
 		}
-		if r.table != own && r.read(attrs(a.get(unix.NFTA_RULE_EXPRESSIONS))) {
+		families[r.family] = m.family()
+		if !skip(r.family, r.table) && r.read(attrs(a.get(unix.NFTA_RULE_EXPRESSIONS))) {
 			list = append(list, r)
 		}
 		return nil
 	})
-	return list, err
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if r := &list[i]; r.set != "" {
+			if r.ports, err = c.portsOfSet(ctx, families[r.family], r.table, r.set); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return slices.DeleteFunc(list, func(r dnatRule) bool { return len(r.ports) == 0 }), nil
+}
+
+// portsOfSet reads the ports of a set, or a map, of which they are the keys or the last
+// part of the keys.
+func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) ([][2]uint16, error) {
+	const intervalEnd = 1 // NFT_SET_ELEM_INTERVAL_END: the first port that is not in it
+	type bound struct {
+		port uint16
+		end  bool
+	}
+	var bounds []bound
+	intervals := false
+	err := c.request(ctx, unix.NFT_MSG_GETSETELEM, fam, func(b *batch) {
+		b.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
+		b.str(unix.NFTA_SET_ELEM_LIST_SET, set)
+	}, func(m message) error {
+		for _, item := range attrs(m.attrs().get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)).all {
+			a := attrs(item)
+			key := attrs(a.get(unix.NFTA_SET_ELEM_KEY)).get(unix.NFTA_DATA_VALUE)
+			if len(key) >= 8 && len(key)%4 == 0 { // a concatenation, of parts of four bytes
+				key = key[len(key)-4:][:2]
+			}
+			if len(key) != 2 {
+				continue
+			}
+			end := false
+			if flags := a.get(unix.NFTA_SET_ELEM_FLAGS); len(flags) == 4 {
+				end = be32(flags)&intervalEnd != 0
+			}
+			intervals = intervals || end
+			bounds = append(bounds, bound{portNumber(string(key)), end})
+		}
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil // it has just gone
+	}
+	slices.SortFunc(bounds, func(a, b bound) int {
+		if a.port == b.port && a.end {
+			return -1
+		}
+		return int(a.port) - int(b.port)
+	})
+	var ports [][2]uint16
+	for i, b := range bounds {
+		last := b.port
+		switch {
+		case b.end:
+			continue
+		case intervals && i+1 < len(bounds):
+			last = bounds[i+1].port - 1
+		case intervals:
+			last = 65535
+		}
+		ports = append(ports, [2]uint16{b.port, last})
+	}
+	return ports, err
 }
 
 // read takes what matters from a rule's expressions. It says whether the rule
@@ -120,6 +221,16 @@ func (r *dnatRule) read(exprs attrs) bool {
 			loaded, meta = data, false
 		case "meta":
 			loaded, meta = data, true
+		case "ct", "exthdr", "fib", "hash", "numgen", "osf", "rt", "socket", "tunnel", "xfrm":
+			loaded, meta = nil, false
+		case "lookup":
+			inverse := false
+			if flags := data.get(unix.NFTA_LOOKUP_FLAGS); len(flags) == 4 {
+				inverse = be32(flags)&1 != 0 // NFT_LOOKUP_F_INV
+			}
+			if !meta && !inverse && isPort(loaded) {
+				r.set, named = cstring(data.get(unix.NFTA_LOOKUP_SET)), true
+			}
 		case "cmp":
 			v := attrs(data.get(unix.NFTA_CMP_DATA)).get(unix.NFTA_DATA_VALUE)
 			switch be32(data.get(unix.NFTA_CMP_OP)) {
@@ -128,7 +239,7 @@ func (r *dnatRule) read(exprs attrs) bool {
 			case unix.NFT_CMP_GTE: // of a range, before its end
 				named = r.compare(loaded, meta, v, []byte{0xff, 0xff}) || named
 			case unix.NFT_CMP_LTE:
-				named = r.compare(loaded, meta, []byte(port(r.first)), v) || named
+				named = r.compare(loaded, meta, []byte(port(r.low())), v) || named
 			}
 		case "range":
 			from := attrs(data.get(unix.NFTA_RANGE_FROM_DATA)).get(unix.NFTA_DATA_VALUE)
@@ -159,8 +270,8 @@ func (r *dnatRule) compare(loaded attrs, meta bool, from, to []byte) bool {
 	}
 	base, offset := be32(loaded.get(unix.NFTA_PAYLOAD_BASE)), be32(loaded.get(unix.NFTA_PAYLOAD_OFFSET))
 	switch {
-	case base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && offset == 2 && len(from) == 2 && len(to) == 2:
-		r.first, r.last = portNumber(string(from)), portNumber(string(to))
+	case isPort(loaded) && len(from) == 2 && len(to) == 2:
+		r.ports = [][2]uint16{{portNumber(string(from)), portNumber(string(to))}}
 		return true
 	case base != unix.NFT_PAYLOAD_NETWORK_HEADER:
 	case r.v4 && !r.v6 && offset == 9 && len(from) == 1, r.v6 && !r.v4 && offset == 6 && len(from) == 1:
@@ -171,13 +282,56 @@ func (r *dnatRule) compare(loaded attrs, meta bool, from, to []byte) bool {
 	return false
 }
 
-// match reads the ports of a match of iptables, struct xt_tcp or xt_udp, that is
-// not inverted.
+// low is the lowest port, of a range before its end.
+func (r *dnatRule) low() uint16 {
+	if len(r.ports) == 0 {
+		return 0
+	}
+	return r.ports[0][0]
+}
+
+// isPort says whether a payload expression loads the destination port.
+func isPort(loaded attrs) bool {
+	base, offset := loaded.get(unix.NFTA_PAYLOAD_BASE), loaded.get(unix.NFTA_PAYLOAD_OFFSET)
+	return len(base) == 4 && be32(base) == unix.NFT_PAYLOAD_TRANSPORT_HEADER && len(offset) == 4 && be32(offset) == 2
+}
+
+// match reads the ports of a match of iptables, struct xt_tcp, xt_udp or
+// xt_multiport_v1, that is not inverted.
 func (r *dnatRule) match(name string, info []byte) bool {
+	if name == "multiport" {
+		return r.multiport(info)
+	}
 	inverse := map[string]int{"tcp": 11, "udp": 8}[name]
 	if inverse == 0 || len(info) <= inverse || info[inverse]&2 != 0 {
 		return false
 	}
-	r.first, r.last = binary.NativeEndian.Uint16(info[4:]), binary.NativeEndian.Uint16(info[6:])
-	return r.first > 0 || r.last < 65535
+	first, last := binary.NativeEndian.Uint16(info[4:]), binary.NativeEndian.Uint16(info[6:])
+	r.ports = [][2]uint16{{first, last}}
+	return first > 0 || last < 65535
+}
+
+// multiport reads struct xt_multiport_v1.
+func (r *dnatRule) multiport(info []byte) bool {
+	const (
+		source = 0  // XT_MULTIPORT_SOURCE
+		most   = 15 // XT_MULTI_PORTS
+		ports  = 2
+		ranged = ports + 2*most // of each port, whether it begins a range
+		invert = ranged + most
+	)
+	if len(info) <= invert || info[0] == source || info[invert] != 0 {
+		return false
+	}
+	r.ports = nil
+	at := func(i int) uint16 { return binary.NativeEndian.Uint16(info[ports+2*i:]) }
+	for i, n := 0, min(int(info[1]), most); i < n; i++ {
+		first, last := at(i), at(i)
+		if info[ranged+i] != 0 && i+1 < n {
+			i++
+			last = at(i)
+		}
+		r.ports = append(r.ports, [2]uint16{first, last})
+	}
+	return len(r.ports) > 0
 }

@@ -499,9 +499,9 @@ func TestForeignRules(t *testing.T) {
 func testForeignRules(t *testing.T, on backend) {
 	h := newHost(t, on.option())
 	n := h.network(1)
-	programs := []string{string(on.alone())}
-	if on.alone() == nftables {
-		programs = []string{"nft", string(iptablesNFT)}
+	programs := []string{"nft", string(iptablesNFT)}
+	if on.alone() == iptablesLegacy {
+		programs = append(programs, string(iptablesLegacy))
 	}
 	for _, family := range []struct{ name, to, host string }{
 		{"ip", "10.9.9.9:80", hostV4}, {"ip6", "[fd00:9::9]:80", hostV6},
