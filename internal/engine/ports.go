@@ -457,7 +457,7 @@ func (s *settlement) hold(ctx context.Context, k Kernel, g grip, to []target, ow
 				s.book.space.Release(g.proto, []netip.Addr{h}, g.first, g.last)
 				continue
 			}
-			err = errors.Join(err, types.NoServiceErrorf("no rule can lead from %s to the container, so it needs a socket of its own: raise the limit of held ports", netip.AddrPortFrom(h, g.first)))
+			err = errors.Join(err, types.NoServiceErrorf("no rule can lead from %s to the container, so it needs a socket of its own: raise the limit of held ports (dnet daemon --held-ports)", netip.AddrPortFrom(h, g.first)))
 		}
 		if err != nil {
 			s.book.space.Release(g.proto, hostsOf(to), g.first, g.last)

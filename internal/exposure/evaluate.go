@@ -206,7 +206,11 @@ func (ev *evaluator) add(c *Container, p place, r Row) {
 
 // whole is a row of all ports of a container at its own address.
 func whole(p place, from From, why string, rules ...Rule) Row {
-	return Row{From: from, Addr: p.addr, First: firstPort, Last: lastPort, Port: firstPort, Why: why, Rules: rules}
+	r := Row{From: from, Addr: p.addr, First: firstPort, Last: lastPort, Port: firstPort, Why: why, Rules: rules}
+	if from != Neighbour {
+		r.Warnings = p.net.unrouted(p.addr.Is6())
+	}
+	return r
 }
 
 // direct adds the ways to all ports at the container's own address.
@@ -225,7 +229,7 @@ func (ev *evaluator) direct(c *Container, p place) {
 		for _, from := range []From{LAN, OtherNetwork} {
 			r := whole(p, from, "the firewall is turned off")
 			r.Internal = from == OtherNetwork
-			r.Warnings = append(public(p.addr), "no firewall: every port is open to whoever has a route to the container")
+			r.warn(public(p.addr), "no firewall: every port is open to whoever has a route to the container")
 			ev.add(c, p, r)
 		}
 		return
@@ -240,7 +244,7 @@ func (ev *evaluator) direct(c *Container, p place) {
 		for _, from := range []From{LAN, OtherNetwork} {
 			r := whole(p, from, "gateway mode nat-unprotected", w.last(v6, p.net))
 			if from == LAN {
-				r.Warnings = append(public(p.addr), "nat-unprotected: every port is open to whoever has a route to the container")
+				r.warn(public(p.addr), "nat-unprotected: every port is open to whoever has a route to the container")
 			}
 			ev.add(c, p, r)
 		}
@@ -250,6 +254,11 @@ func (ev *evaluator) direct(c *Container, p place) {
 }
 
 const whyHost = "the host reaches its containers"
+
+// warn adds warnings.
+func (r *Row) warn(list []string, more ...string) {
+	r.Warnings = append(append(r.Warnings, list...), more...)
+}
 
 // public warns of addresses that the internet has a route to.
 func public(a netip.Addr) []string {
@@ -266,7 +275,7 @@ func (ev *evaluator) trusted(c *Container, p place, f *model.FirewallFamily) {
 		r := whole(p, from, why, rule)
 		r.Only = []string{who}
 		if from == LAN {
-			r.Warnings = append(public(p.addr), "trusted: every port is open to what comes "+open)
+			r.warn(public(p.addr), "trusted: every port is open to what comes "+open)
 		}
 		ev.add(c, p, r)
 	}
