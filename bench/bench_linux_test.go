@@ -197,6 +197,7 @@ func (l *lives) one(b *testing.B, c libnetwork.NetworkController, n libnetwork.N
 
 // report tells of lives beside many ports, and of how they are to those beside none.
 func (l *lives) report(b *testing.B, empty lives) {
+	b.Helper()
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(ms(median(empty.up)), "up-ms")
 	b.ReportMetric(ms(median(empty.down)), "down-ms")
