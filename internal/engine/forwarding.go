@@ -93,6 +93,33 @@ func forwardedBy(n *model.Network) forwarding {
 	return forwarding{V4: !n.Internal && len(n.IPAM.Pools4) > 0, V6: !n.Internal && len(n.IPAM.Pools6) > 0}
 }
 
+// neededLocked says in which families networks need forwarding.
+func (e *Engine) neededLocked() (need forwarding) {
+	for _, rec := range e.recordsLocked() {
+		f := forwardedBy(rec)
+		need.V4, need.V6 = need.V4 || f.V4, need.V6 || f.V6
+	}
+	return need
+}
+
+// startForwarding turns on what the networks of a start need, as a new one does: whoever had
+// turned it on may not have done so since the host has booted.
+func (e *Engine) startForwarding(ctx context.Context) {
+	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
+	if err != nil {
+		return
+	}
+	defer done()
+	e.mu.RLock()
+	need := e.neededLocked()
+	e.mu.RUnlock()
+	if !e.cfg.Forwarding {
+		e.warnForwarding(need)
+		return
+	}
+	e.logErr("turn on forwarding", recordForwarding, e.forward(ctx, need, e.countForwarding))
+}
+
 // healForwarding turns on again what we have turned on, networks need, and somebody else has
 // turned off. What was on before us is his: when the kernel has told of it, so do we.
 func (e *Engine) healForwarding(told bool) {
@@ -101,12 +128,9 @@ func (e *Engine) healForwarding(told bool) {
 		return
 	}
 	defer done()
-	var need, ours forwarding
+	var ours forwarding
 	e.mu.RLock()
-	for _, rec := range e.recordsLocked() {
-		f := forwardedBy(rec)
-		need.V4, need.V6 = need.V4 || f.V4, need.V6 || f.V6
-	}
+	need := e.neededLocked()
 	if e.cfg.Forwarding {
 		ours = e.forwarding
 	}

@@ -188,3 +188,40 @@ func TestForwardingFoundOff(t *testing.T) {
 		})
 	}
 }
+
+// A host may have had forwarding turned on by somebody else, who has not done so since it
+// booted.
+func TestForwardingOffAfterBoot(t *testing.T) {
+	for _, off := range []bool{false, true} {
+		t.Run(fmt.Sprintf("not ours to turn on %t", off), func(t *testing.T) {
+			w := newWorld(t)
+			for _, v6 := range []bool{false, true} {
+				if err := w.k.Forward(t.Context(), v6, true, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			dual(t, w, "n", 9, false)
+			if err := w.e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for _, v6 := range []bool{false, true} {
+				if err := w.k.Forward(t.Context(), v6, false, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.off = off
+			w.open(t)
+			for _, v6 := range []bool{false, true} {
+				if on, _, _ := w.k.Forwarding(t.Context(), v6); on == off {
+					t.Errorf("IPv6 %t: forwarding is on: %t", v6, on)
+				}
+			}
+			if got := w.k.Guarded(); got != (model.FirewallGuard{V4: !off, V6: !off}) {
+				t.Errorf("guarded %+v", got)
+			}
+			if log := w.log.String(); strings.Contains(log, "not ours to turn on") != off {
+				t.Errorf("log:\n%s", log)
+			}
+		})
+	}
+}

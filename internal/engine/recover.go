@@ -90,6 +90,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	}
 	e.resumeAll(ctx)
 	e.settleGateways(ctx)
+	e.startForwarding(ctx)
 	e.relaxForwarding(ctx)
 	return nil
 }

@@ -142,7 +142,7 @@ func (k *Kernel) ForeignDrops(ctx context.Context) (list []model.ForeignDrop, er
 // comesFirst says whether our own chains are in a chain for what is forwarded, before
 // all else.
 func (k *Kernel) comesFirst(d model.ForeignDrop) bool {
-	return d.Chain == "FORWARD" && (k.backend == IPTablesNFT && d.Table == "filter" ||
+	return d.Chain == "FORWARD" && d.Family != "inet" && (k.backend == IPTablesNFT && d.Table == "filter" ||
 		k.backend == IPTablesLegacy && d.Table == nft.LegacyFilter)
 }
 

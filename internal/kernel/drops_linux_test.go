@@ -69,8 +69,9 @@ func foreignDropsAreTold(t *testing.T, backend kernel.Backend) {
 func TestForeignDropsAreFound(t *testing.T) {
 	nstest.Require(t, nstest.NFTables)
 	var log bytes.Buffer
+	dir := t.TempDir()
 	k, err := kernel.New(t.Context(), kernel.Config{
-		DataDir: t.TempDir(), RunDir: "/run/drops", Firewall: kernel.NFTables, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		DataDir: dir, RunDir: "/run/drops", Firewall: kernel.NFTables, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,11 +103,14 @@ func TestForeignDropsAreFound(t *testing.T) {
 	rules := func(s string) [][]string {
 		return nft(base + "{ type filter hook forward priority 0; }; add chain ip strict a; add chain ip strict b; " + s)
 	}
+	ours := "-A DOCKER-USER -m mark --mark 0x2000000/0x2000000 -m comment --comment " + kernel.Table(dir) + " -j ACCEPT"
 	for _, tt := range []struct {
 		name string
 		set  [][]string
 		want *model.ForeignDrop
 	}{
+		{"legacy iptables, where our rule accepts", ipt("-P FORWARD DROP", "-N DOCKER-USER", ours, "-A FORWARD -j DOCKER-USER"), nil},
+		{"legacy iptables, where nothing leads to our rule", ipt("-P FORWARD DROP", "-N DOCKER-USER", ours), legacy},
 		{"a policy", hooked("type filter hook forward priority 0; policy drop;"), &forward},
 		{"a dormant table", nft("add table ip strict { flags dormant; }; add chain ip strict here { type filter hook forward priority 0; policy drop; }"), nil},
 		{"prerouting", hooked("type filter hook prerouting priority 0; policy drop;"), found("ip", "strict", "here", true, true)},

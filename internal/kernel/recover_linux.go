@@ -231,20 +231,18 @@ func (k *Kernel) isHost(path string) bool {
 }
 
 // setBridge gives a bridge of ours the settings of IPv4 that an earlier version did not know,
-// or somebody else has changed.
-func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) error {
-	if b.Adopted {
-		return nil
-	}
+// or somebody else has changed. It says whether any was to be given.
+func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) (differs bool, err error) {
 	var errs []error
 	for name, lacks := range map[string]bool{
 		"rp_filter": b.StrictSource && !l.StrictSource, "route_localnet": b.RouteLocalnet && !l.RouteLocalnet,
 	} {
 		if lacks {
+			differs = true
 			errs = append(errs, sysctl.WriteIn(k.host, k.cfg.Steps, "1", "net", "ipv4", "conf", b.Name, name))
 		}
 	}
-	return errors.Join(errs...)
+	return differs, errors.Join(errs...)
 }
 
 // reattach gives bridges and veths that were there what somebody else has taken from
@@ -261,7 +259,7 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []
 		case model.Bridge:
 			if l, ok := had[o.Name]; ok {
 				_, err := k.repairBridge(ctx, o, l, addrs)
-				errs = append(errs, err, k.setBridge(o, l))
+				errs = append(errs, err)
 			}
 		case model.Veth:
 			switch l, ok := had[o.Host]; {

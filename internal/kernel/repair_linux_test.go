@@ -2,6 +2,8 @@ package kernel_test
 
 import (
 	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -67,4 +69,27 @@ func repairBesideChanges(t *testing.T, backend kernel.Backend) {
 	if err := k.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A bridge that is put right gets its settings as well, of which the kernel may tell nobody.
+func TestRepairSettings(t *testing.T) {
+	s := newSite(t, "/run/settings")
+	k := s.start(t)
+	settings := []string{"/proc/sys/net/ipv4/conf/brx/rp_filter", "/proc/sys/net/ipv4/conf/brx/route_localnet"}
+	for _, path := range settings {
+		if err := os.WriteFile(path, []byte("0"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ip(t, "link", "set", "brx", "down")
+	repaired, err := k.RepairLinks(t.Context(), s.want)
+	if err != nil || !slices.Equal(repaired, []string{"bridge/brx"}) {
+		t.Errorf("repaired %v, %v", repaired, err)
+	}
+	for _, path := range settings {
+		if value, err := os.ReadFile(path); err != nil || string(value) != "1\n" {
+			t.Errorf("%s is %q, %v", path, value, err)
+		}
+	}
+	s.away(t, k)
 }

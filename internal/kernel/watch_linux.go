@@ -299,8 +299,8 @@ func (k *Kernel) nameBack(ctx context.Context, links []rtnl.Link, want []model.O
 	return given
 }
 
-// repairBridge gives a bridge of ours the addresses that it has not, and the routes to
-// their subnets, and puts it up. It says whether anything was to be done.
+// repairBridge gives a bridge of ours the addresses that it has not, the routes to their
+// subnets, and its settings, and puts it up. It says whether anything was to be done.
 func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, addrs []rtnl.Address) (differs bool, err error) {
 	if b.Adopted {
 		return false, nil
@@ -312,7 +312,9 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 	if !l.Up {
 		err = errors.Join(err, k.rt.SetLinkUp(ctx, b.Name))
 	}
-	differs = len(lacks) > 0 || !l.Up
+	differs, setErr := k.setBridge(b, l)
+	err = errors.Join(err, setErr)
+	differs = differs || len(lacks) > 0 || !l.Up
 	if err != nil || l.Master != 0 { // a VRF has its own routes
 		return differs, err
 	}

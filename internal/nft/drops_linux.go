@@ -76,11 +76,12 @@ func nativeDrops(ctx context.Context, table string) (list []model.ForeignDrop, e
 		return nil, err
 	}
 	for _, d := range chains {
-		drops, err := c.drops(ctx, d)
+		seen := make(map[string]bool)
+		drops, err := c.drops(ctx, d, seen)
 		if err != nil {
 			return nil, err
 		}
-		if drops && d.Table == foreignTable && d.Chain == "FORWARD" {
+		if drops && d.Table == foreignTable && d.Chain == "FORWARD" && seen[foreignChain] {
 			handles, _, err := c.userRules(ctx, d.num, table)
 			if err != nil && !errors.Is(err, unix.ENOENT) {
 				return nil, err
@@ -132,12 +133,12 @@ func readBaseChain(m message) (d dropChain, ok bool) {
 }
 
 // drops says whether a chain drops what nothing in it accepts.
-func (c *conn) drops(ctx context.Context, d dropChain) (bool, error) {
+func (c *conn) drops(ctx context.Context, d dropChain, seen map[string]bool) (bool, error) {
 	flags, ok, err := c.tableFlags(ctx, d.num, d.Table)
 	if err != nil || !ok || flags&unix.NFT_TABLE_F_DORMANT != 0 {
 		return false, err
 	}
-	end, err := follow(d.Chain, make(map[string]bool), func(chain string) ([]ending, error) {
+	end, err := follow(d.Chain, seen, func(chain string) ([]ending, error) {
 		return c.endings(ctx, d, chain)
 	})
 	if errors.Is(err, unix.ENOENT) {
@@ -259,14 +260,19 @@ func (f *family) legacyDrops(ctx context.Context, table string) (list []model.Fo
 	}
 	out, err := exec.CommandContext(ctx, program, "-w", "-S").Output()
 	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return nil, fmt.Errorf("%s -S: %w: %s", program, err, strings.TrimSpace(string(exit.Stderr)))
+		}
 		return nil, fmt.Errorf("%s -S: %w", program, err)
 	}
 	lines := strings.Split(string(out), "\n")
 	rules := legacyEndings(lines)
 	for _, chain := range []string{"INPUT", "FORWARD"} {
-		end, _ := follow(chain, make(map[string]bool), func(chain string) ([]ending, error) { return rules[chain], nil })
+		seen := make(map[string]bool)
+		end, _ := follow(chain, seen, func(chain string) ([]ending, error) { return rules[chain], nil })
 		drops := end == endsDropped || end == endsSome && slices.Contains(lines, "-P "+chain+" DROP")
-		accepted := chain == "FORWARD" && slices.ContainsFunc(lines, func(l string) bool {
+		accepted := chain == "FORWARD" && seen[foreignChain] && slices.ContainsFunc(lines, func(l string) bool {
 			return strings.HasPrefix(l, "-A "+foreignChain+" ") && strings.Contains(l, "--comment "+table+" ") && strings.HasSuffix(l, " -j ACCEPT")
 		})
 		if drops && !accepted {

@@ -47,6 +47,11 @@ func testForeignDrops(t *testing.T, on backend) {
 			set: []string{"nft", strict + "passing { type filter hook forward priority filter; policy drop; }"}, end: []string{"nft", "delete table inet strict"},
 		},
 		{
+			name: "a table of the name of iptables'", needs: nstest.NFTables, by: "table inet filter, chain FORWARD", closes: []string{byKernel},
+			set: []string{"nft", "add table inet filter; add chain inet filter FORWARD { type filter hook forward priority 20; policy drop; }"},
+			end: []string{"nft", "delete table inet filter"},
+		},
+		{
 			name: "last rule of a table", needs: nstest.NFTables, by: "table inet strict, chain passing", closes: []string{byKernel},
 			set: []string{"nft", strict + "passing { type filter hook forward priority 20; }; add rule inet strict passing meta l4proto ipv6-icmp accept; " +
 				"add rule inet strict passing counter reject with icmpx admin-prohibited"},
