@@ -36,6 +36,11 @@ type site struct {
 
 func newSite(t *testing.T, k engine.Kernel) *site {
 	t.Helper()
+	for _, v6 := range []bool{false, true} { // a start that finds it off says so
+		if err := k.Forward(t.Context(), v6, true, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := &site{data: filepath.Join(t.TempDir(), "data"), run: filepath.Join(t.TempDir(), "run"), kernel: k}
 	s.start(t)
 	t.Cleanup(func() { _ = s.e.Close() })
