@@ -38,6 +38,11 @@ func newTopology(t testing.TB) *topology {
 		t: t, host: nstest.New(t), c1a: nstest.New(t), c1b: nstest.New(t),
 		c2: nstest.New(t), lan: nstest.New(t), lan2: nstest.New(t),
 	}
+	for _, ns := range []*nstest.NS{p.host, p.c1a, p.c1b, p.c2, p.lan, p.lan2} {
+		// A router without a link-local address looks for nobody, and it would get its own
+		// after a search for duplicates.
+		p.sysctl(ns, "ipv6/conf/default/dad_transmits", "0")
+	}
 	p.sysctl(p.host, "ipv4/ip_forward", "1")
 	p.sysctl(p.host, "ipv6/conf/all/forwarding", "1")
 	p.frames("0")
