@@ -260,8 +260,7 @@ func (f *family) legacyDrops(ctx context.Context, table string) (list []model.Fo
 	}
 	out, err := exec.CommandContext(ctx, program, "-w", "-S").Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return nil, fmt.Errorf("%s -S: %w: %s", program, err, strings.TrimSpace(string(exit.Stderr)))
 		}
 		return nil, fmt.Errorf("%s -S: %w", program, err)
