@@ -115,7 +115,7 @@ bench: ## containers beside the kernel's floor: make bench BENCH=Network BENCH_F
 	@echo 'up, down: median of 300 containers in a row; floor: the kernel alone (namespace, veth, address, route)'
 	@echo 'publish, unpublish: one port beside so many others; empty: beside none; create500: the last hundred networks of 500'
 	@echo 'ports-up, ports-down: what ten published ports add to a container, measured in turns with one that has none'
-	@echo 'up/empty, down/empty: a container with one port beside 20000 ports of others (iptables: 3000), in turns with one beside none'
+	@echo 'up/empty, down/empty: a container with one port beside 20000 ports of others, in turns with one beside none; iptables: first none, then 3000'
 	@echo 'restart: a start beside 1000 networks and 1000 containers, after a stop or a kill; kernel-writes: what it changed'
 	@$(GO) test -run '^$$' -bench '$(BENCH)' $(BENCH_FLAGS) ./bench | $(GO) run ./bench/table
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,9 @@ type dnatRule struct {
 	host   netip.Addr  // invalid: any
 	ports  [][2]uint16 // ranges
 	set    string      // that has the ports, if not empty
+	// more says that the set asks for more than ports, which is not looked at: the rule
+	// may be about other packets.
+	more bool
 }
 
 // hits says whether the rule and a publication ask for the same packets, and whether it
@@ -36,12 +40,14 @@ func (r *dnatRule) hits(p *model.Port) (hit, exact bool) {
 	if !family || r.proto != 0 && r.proto != p.Proto || r.host.IsValid() && !p.Host.IsUnspecified() && r.host != p.Host {
 		return false, false
 	}
-	return p.Among(r.ports)
+	hit, exact = p.Among(r.ports)
+	return hit, exact && !r.more
 }
 
 // ForeignDNAT returns each publication that a rule of somebody else translates
 // too, with its table and chain: which of the two a packet meets first
-// is not ours to say. It knows rules of nftables and of the nf_tables backend of
+// is not ours to say. Firewalls of other data directories are none of somebody else: they
+// hold their ports, and may have tens of thousands. It knows rules of nftables and of the nf_tables backend of
 // iptables that name ports, also by a set; it does not know the legacy backend. The rules
 // are read once, and again when somebody else has changed one.
 func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error) {
@@ -134,7 +140,7 @@ func (c *conn) dnatRules(ctx context.Context, skip func(family, table string) bo
 			return nil
 		}
 		families[r.family] = m.family()
-		if !skip(r.family, r.table) && r.read(attrs(a.get(unix.NFTA_RULE_EXPRESSIONS))) {
+		if !isFirewall(r.table) && !skip(r.family, r.table) && r.read(attrs(a.get(unix.NFTA_RULE_EXPRESSIONS))) {
 			list = append(list, r)
 		}
 		return nil
@@ -144,7 +150,7 @@ func (c *conn) dnatRules(ctx context.Context, skip func(family, table string) bo
 	}
 	for i := range list {
 		if r := &list[i]; r.set != "" {
-			if r.ports, err = c.portsOfSet(ctx, families[r.family], r.table, r.set); err != nil {
+			if r.ports, r.more, err = c.portsOfSet(ctx, families[r.family], r.table, r.set); err != nil {
 				return nil, err
 			}
 		}
@@ -153,8 +159,8 @@ func (c *conn) dnatRules(ctx context.Context, skip func(family, table string) bo
 }
 
 // portsOfSet reads the ports of a set, or a map, of which they are the keys or the last
-// part of the keys.
-func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) ([][2]uint16, error) {
+// part of the keys, of which more says that there are others.
+func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) (ports [][2]uint16, more bool, err error) {
 	const intervalEnd = 1 // NFT_SET_ELEM_INTERVAL_END: the first port that is not in it
 	type bound struct {
 		port uint16
@@ -162,7 +168,7 @@ func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) ([][
 	}
 	var bounds []bound
 	intervals := false
-	err := c.request(ctx, unix.NFT_MSG_GETSETELEM, fam, func(b *batch) {
+	err = c.request(ctx, unix.NFT_MSG_GETSETELEM, fam, func(b *batch) {
 		b.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
 		b.str(unix.NFTA_SET_ELEM_LIST_SET, set)
 	}, func(m message) error {
@@ -170,7 +176,7 @@ func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) ([][
 			a := attrs(item)
 			key := attrs(a.get(unix.NFTA_SET_ELEM_KEY)).get(unix.NFTA_DATA_VALUE)
 			if len(key) >= 8 && len(key)%4 == 0 { // a concatenation, of parts of four bytes
-				key = key[len(key)-4:][:2]
+				key, more = key[len(key)-4:][:2], true
 			}
 			if len(key) != 2 {
 				continue
@@ -185,7 +191,7 @@ func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) ([][
 		return nil
 	})
 	if errors.Is(err, unix.ENOENT) {
-		return nil, nil // it has just gone
+		return nil, false, nil // it has just gone
 	}
 	slices.SortFunc(bounds, func(a, b bound) int {
 		if a.port == b.port && a.end {
@@ -193,7 +199,6 @@ func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) ([][
 		}
 		return int(a.port) - int(b.port)
 	})
-	var ports [][2]uint16
 	for i, b := range bounds {
 		last := b.port
 		switch {
@@ -206,7 +211,12 @@ func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) ([][
 		}
 		ports = append(ports, [2]uint16{b.port, last})
 	}
-	return ports, err
+	return ports, more, err
+}
+
+// isFirewall says whether a table is that of a firewall of ours, of whatever data directory.
+func isFirewall(table string) bool {
+	return table == DefaultTable || strings.HasPrefix(table, DefaultTable+"-")
 }
 
 // read takes what matters from a rule's expressions. It says whether the rule

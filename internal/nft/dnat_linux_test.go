@@ -78,3 +78,25 @@ func TestForeignDNAT(t *testing.T) {
 		})
 	}
 }
+
+// A firewall of another data directory is none of somebody else, and a set that asks for
+// more than ports may be about other packets.
+func TestForeignDNATOfOthers(t *testing.T) {
+	nstest.Run(t, func() {
+		f, other := open(t, nft.Config{}), open(t, nft.Config{Table: nft.DefaultTable + "-1"})
+		port := fwtest.Both("192.0.2.2", 8080, 8080, "172.20.1.2", 80)[:1]
+		theirs := fwtest.Both("192.0.2.1", 8080, 8080, "172.20.1.3", 80)[:1]
+		if err := other.Apply(t.Context(), nft.Change{Networks: []model.FirewallNetwork{fwtest.Network(1)}, Ports: theirs}, nft.Change{}); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := f.ForeignDNAT(t.Context(), port); err != nil || len(found) > 0 {
+			t.Errorf("another firewall of ours: %v, %v", found, err)
+		}
+		nstest.Command(t, "nft", "add table ip mine; add chain ip mine pre { type nat hook prerouting priority -100; }; "+
+			"add rule ip mine pre ip daddr . tcp dport { 192.0.2.1 . 8080 } dnat to 172.17.0.2:80")
+		found, err := f.ForeignDNAT(t.Context(), port)
+		if err != nil || len(found) != 1 || found[0].Exact {
+			t.Errorf("a set of addresses and ports: %v, %v, want one that is not about the port alone", found, err)
+		}
+	})
+}
