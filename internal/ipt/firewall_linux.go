@@ -124,7 +124,7 @@ func choose(ctx context.Context, cfg Config) (Variant, error) {
 
 // hasUserChain says whether the tables of a variant have the chain of Docker.
 func hasUserChain(ctx context.Context, v Variant, cfg Config) bool {
-	if used, err := LegacyInUse(); v == Legacy && (err != nil || !used) {
+	if used, err := legacyFilter(false); v == Legacy && (err != nil || !used) {
 		return false
 	}
 	progs, err := find(v, false, cfg.Dirs)
@@ -460,21 +460,6 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 		err = f.checkLinks(want)
 	}
 	return changed && err == nil, err
-}
-
-// Present says whether there is anything of ours.
-func (f *Firewall) Present(ctx context.Context) (bool, error) {
-	present := false
-	err := f.do(ctx, "reading", func() error {
-		have, err := f.read(ctx)
-		if err != nil {
-			return err
-		}
-		links, err := f.listLinks(ctx)
-		present = !have[0].rules.empty() || !have[1].rules.empty() || links != ""
-		return err
-	})
-	return present, err
 }
 
 // List returns the batches that would make what the kernel holds.

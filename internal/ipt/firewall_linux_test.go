@@ -382,8 +382,8 @@ func TestTwoDirectories(t *testing.T) {
 		reconcile(t, b, two, model.FirewallGuard{}, false)
 		reconcile(t, a, model.FirewallChange{}, model.FirewallGuard{}, true)
 		reconcile(t, b, two, model.FirewallGuard{}, false)
-		for f, want := range map[*ipt.Firewall]bool{a: false, b: true} {
-			if got, err := f.Present(t.Context()); err != nil || got != want {
+		for name, want := range map[string]bool{ipt.DefaultName: false, "libnetwork-deadbeef": true} {
+			if got, err := ipt.Present(t.Context(), name, v); err != nil || got != want {
 				t.Errorf("present: %t, %v, want %t", got, err, want)
 			}
 		}

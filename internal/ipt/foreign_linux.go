@@ -12,26 +12,14 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 )
 
-// ForwardChain is the name of the chain that all of the firewall of that name
-// hangs by.
-func ForwardChain(name string) string { return familyOf(name, false).chain(chainForward) }
-
-// LegacyInUse says whether there are rules of the legacy variant at all, without
-// loading what it needs in the kernel.
-func LegacyInUse() (bool, error) {
-	for _, v6 := range []bool{false, true} {
-		list, err := os.ReadFile(legacyTables(v6))
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		if slices.Contains(strings.Fields(string(list)), tableFilter) {
-			return true, nil
-		}
+// legacyFilter says whether the legacy variant has a table filter, without loading what
+// it needs in the kernel.
+func legacyFilter(v6 bool) (bool, error) {
+	list, err := os.ReadFile(legacyTables(v6))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
 	}
-	return false, nil
+	return slices.Contains(strings.Fields(string(list)), tableFilter), err
 }
 
 // legacyTables is the file that lists the tables of the legacy variant in use.
@@ -69,15 +57,15 @@ func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, err 
 	err = f.do(ctx, "rules of others beside", func() error {
 		var errs []error
 		for _, v := range []Variant{NFT, Legacy} {
-			if v == Legacy {
-				if used, err := LegacyInUse(); err != nil || !used {
-					errs = append(errs, err)
-					continue
-				}
-			}
 			for i, fam := range f.fams {
 				if fam.v6 && !hasIPv6() {
 					continue
+				}
+				if v == Legacy {
+					if used, err := legacyFilter(fam.v6); err != nil || !used {
+						errs = append(errs, err)
+						continue
+					}
 				}
 				line, err := f.foreignOne(ctx, v, i, want && v != f.variant)
 				if line != "" {

@@ -36,9 +36,6 @@ func (f *Firewall) Reconcile(context.Context, model.FirewallChange, model.Firewa
 	return false, notHere()
 }
 
-// Present returns an error of class NotImplemented.
-func (f *Firewall) Present(context.Context) (bool, error) { return false, notHere() }
-
 // List returns an error of class NotImplemented.
 func (f *Firewall) List(context.Context) (string, error) { return "", notHere() }
 

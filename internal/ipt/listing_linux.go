@@ -99,10 +99,11 @@ func (t *table) found(f *family, chain, text string) {
 }
 
 // owns says whether a chain is one of ours, be it of another version. Those of
-// other data directories have one more word in their names.
+// other data directories have one more word in their names, and that of a sandbox is
+// not a firewall's.
 func (f *family) owns(chain string) bool {
 	short, ok := strings.CutPrefix(chain, f.name+"-")
-	return ok && !strings.Contains(short, "-")
+	return ok && !strings.Contains(short, "-") && (short == chainDNS) == f.inside
 }
 
 // groupOf is the group of an entry by its comment.

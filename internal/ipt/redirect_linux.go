@@ -60,7 +60,7 @@ func (r *Redirector) change(ctx context.Context, nsFD int, want rules) error {
 
 func redirectFamily() *family {
 	f := familyOf(DefaultName, false)
-	f.chains = map[string][]string{tableNAT: {chainDNS}}
+	f.chains, f.inside = map[string][]string{tableNAT: {chainDNS}}, true
 	return f
 }
 

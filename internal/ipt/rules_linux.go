@@ -99,6 +99,7 @@ type family struct {
 	loopback, multicast netip.Prefix
 	icmp                string
 	chains              map[string][]string // by table
+	inside              bool                // of a sandbox
 }
 
 func familyOf(name string, v6 bool) *family {

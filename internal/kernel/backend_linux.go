@@ -48,6 +48,10 @@ type firewall interface {
 type redirector interface {
 	// Set leads it to a port of that address; what is as wanted is not written.
 	Set(ctx context.Context, nsFD int, port uint16) error
+	unredirector
+}
+
+type unredirector interface {
 	// Remove takes the redirect away; there being none is no error.
 	Remove(ctx context.Context, nsFD int) error
 }
@@ -148,13 +152,16 @@ func (k *Kernel) comesFirst(d model.ForeignDrop) bool {
 
 // openBackend opens a backend for the rules of the data directory.
 func (k *Kernel) openBackend(ctx context.Context, b Backend) (firewall, error) {
-	name := Table(k.cfg.DataDir)
 	if b == NFTables {
-		return nft.Open(ctx, nft.Config{Table: name, NoOwner: k.cfg.NoTableOwner, Steps: k.cfg.Steps, Logger: k.log})
+		return nft.Open(ctx, nft.Config{Table: Table(k.cfg.DataDir), NoOwner: k.cfg.NoTableOwner, Steps: k.cfg.Steps, Logger: k.log})
 	}
-	return ipt.Open(ctx, ipt.Config{
-		Name: name, Variant: variantOf(b), NoOwner: k.cfg.NoTableOwner, Steps: k.cfg.Steps, Logger: k.log,
-	})
+	return ipt.Open(ctx, k.iptConfig(b))
+}
+
+func (k *Kernel) iptConfig(b Backend) ipt.Config {
+	return ipt.Config{
+		Name: Table(k.cfg.DataDir), Variant: variantOf(b), NoOwner: k.cfg.NoTableOwner, Steps: k.cfg.Steps, Logger: k.log,
+	}
 }
 
 func iptables(v ipt.Variant) Backend { return IPTables + "-" + Backend(v) }
@@ -179,38 +186,41 @@ func (k *Kernel) findOthers(ctx context.Context) error {
 		}
 		there, err := k.hasRules(ctx, b)
 		if err == nil && there {
-			var r redirector
-			r, err = redirectorOf(b)
-			if err == nil {
-				k.former = append(k.former, r)
+			var r unredirector
+			if r, err = formerRedirector(b); err == nil {
+				k.others, k.former = append(k.others, b), append(k.former, r)
 			}
-			k.others = append(k.others, b)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("looking for rules of the firewall backend %s: %w", b, err))
+			errs = append(errs, fmt.Errorf("rules of the firewall backend %s: %w", b, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// hasRules says whether a backend has rules of ours. It needs no programs, and changes
+// nothing.
 func (k *Kernel) hasRules(ctx context.Context, b Backend) (there bool, err error) {
-	there, err = k.mayHold(ctx, b)
-	if err != nil || !there {
-		return false, err
+	name := Table(k.cfg.DataDir)
+	if b == NFTables {
+		return nft.TableExists(ctx, name)
 	}
-	f, err := k.openBackend(ctx, b)
+	err = k.host.Do(func() error {
+		there, err = ipt.Present(ctx, name, variantOf(b))
+		return err
+	})
+	return there, err
+}
+
+func formerRedirector(b Backend) (unredirector, error) {
+	if b == IPTablesNFT {
+		return ipt.FormerNFT{}, nil
+	}
+	r, err := redirectorOf(b)
 	if errors.As(err, new(types.NoServiceError)) {
-		// Without the programs, it was not with them that an earlier process kept rules.
-		k.log.Debug("another firewall backend cannot be asked", "backend", b, "err", err)
-		return false, nil
+		err = fmt.Errorf("an earlier start has left them, and they cannot be removed: what they publish may lead to containers that do not: %w; start again then, or restart the host", err)
 	}
-	if err != nil {
-		return false, err
-	}
-	if ip, ok := f.(*ipt.Firewall); ok {
-		there, err = ip.Present(ctx)
-	}
-	return there, errors.Join(err, f.Close())
+	return r, err
 }
 
 // retireOthers removes the rules that findOthers has found. Those of this backend stand
@@ -230,16 +240,21 @@ func (k *Kernel) retireOthers(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (k *Kernel) retire(ctx context.Context, b Backend) error {
-	f, err := k.openBackend(ctx, b)
-	if err != nil {
-		return err
+func (k *Kernel) retire(ctx context.Context, b Backend) (err error) {
+	var removed bool
+	if b == IPTablesNFT {
+		removed, err = ipt.RetireNFT(ctx, k.iptConfig(b))
+	} else {
+		var f firewall
+		if f, err = k.openBackend(ctx, b); err == nil {
+			removed, err = f.Reconcile(ctx, model.FirewallChange{}, model.FirewallGuard{})
+			err = errors.Join(err, f.Close())
+		}
 	}
-	changed, err := f.Reconcile(ctx, model.FirewallChange{}, model.FirewallGuard{})
-	if changed {
+	if removed {
 		k.log.Info("the rules of another firewall backend have been removed", "backend", b)
 	}
-	return errors.Join(err, f.Close())
+	return err
 }
 
 // setRedirect makes a redirect, and takes that of a former backend away.
@@ -249,20 +264,6 @@ func (k *Kernel) setRedirect(ctx context.Context, ns *netns.Namespace, port uint
 		err = errors.Join(err, r.Remove(ctx, ns.FD()))
 	}
 	return err
-}
-
-// mayHold says whether a backend may hold rules of ours, by means that cost little
-// and change nothing.
-func (k *Kernel) mayHold(ctx context.Context, b Backend) (bool, error) {
-	name := Table(k.cfg.DataDir)
-	switch b {
-	case NFTables:
-		return nft.TableExists(ctx, name)
-	case IPTablesNFT:
-		return nft.ChainExists(ctx, "filter", ipt.ForwardChain(name))
-	default:
-		return ipt.LegacyInUse()
-	}
 }
 
 // removeRedirect takes a redirect away, of whatever backend.

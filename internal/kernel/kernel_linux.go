@@ -54,7 +54,7 @@ type Kernel struct {
 	// these are removed, former their redirectors. Recover sets both before anything else
 	// is asked of the kernel.
 	others   []Backend
-	former   []redirector
+	former   []unredirector
 	ports    hostport.Holder
 	tracked  conntrack.Flusher
 	reaper   *reaper

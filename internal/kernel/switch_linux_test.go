@@ -15,11 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // echo sends back what comes by TCP and UDP, until the test ends.
@@ -358,6 +361,61 @@ func testSwitch(t *testing.T) {
 		// New connections to the name server find it, whoever led them there before.
 		flow(t, "the name server with "+string(b), h.inside, "udp", "127.0.0.11:53")
 	}
+}
+
+// Where the programs of iptables are gone, the rules of its variant nft go all the same,
+// and of those of legacy each start says that they cannot.
+func TestSwitchWithoutPrograms(t *testing.T) {
+	t.Run("case 45 from iptables-nft to nftables when the programs are gone", func(t *testing.T) {
+		h := newSwitching(t)
+		h.start(kernel.IPTablesNFT, 0)
+		h.open("iptables-nft")
+		withoutPrograms(t, func() { h.start(kernel.Auto, 0) })
+		h.is(kernel.NFTables, "without programs")
+		flow(t, "the name server", h.inside, "udp", "127.0.0.11:53")
+	})
+	t.Run("from iptables-legacy to nftables when the programs are gone", func(t *testing.T) {
+		h := newSwitching(t)
+		h.start(kernel.IPTablesLegacy, 0)
+		h.open("iptables-legacy")
+		cfg := h.cfg
+		cfg.Firewall = kernel.NFTables
+		for range 2 {
+			withoutPrograms(t, func() {
+				k, err := kernel.New(t.Context(), cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer k.Close()
+				_, err = k.Recover(t.Context(), h.want, false)
+				if !errors.As(err, new(types.NoServiceError)) || !strings.Contains(err.Error(), "firewall backend iptables-legacy: an earlier start has left them") {
+					t.Errorf("a start with rules of iptables-legacy and without its programs: %v", err)
+				}
+			})
+		}
+		h.check("without programs")
+		h.start(kernel.NFTables, 0)
+		h.is(kernel.NFTables, "with programs again")
+	})
+}
+
+// withoutPrograms hides the programs of administrators.
+func withoutPrograms(t *testing.T, f func()) {
+	t.Helper()
+	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
+		if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	if path, err := exec.LookPath("/sbin/iptables-nft-save"); err == nil {
+		t.Fatalf("%s is still there", path)
+	}
+	f()
 }
 
 func TestKillDuringSwitch(t *testing.T) {

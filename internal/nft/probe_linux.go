@@ -67,22 +67,6 @@ func TableExists(ctx context.Context, table string) (bool, error) {
 	})
 }
 
-// ChainExists says whether a table has a chain, for IPv4 or IPv6.
-func ChainExists(ctx context.Context, table, chain string) (bool, error) {
-	return exists(func(c *conn, fam byte) (bool, error) {
-		b := &batch{seq: c.seq}
-		b.begin(unix.NFT_MSG_GETCHAIN, 0, fam)
-		b.str(unix.NFTA_CHAIN_TABLE, table)
-		b.str(unix.NFTA_CHAIN_NAME, chain)
-		b.end()
-		err := c.dump(ctx, b, func(message) error { return nil })
-		if errors.Is(err, unix.ENOENT) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-}
-
 func exists(ask func(*conn, byte) (bool, error)) (bool, error) {
 	c, err := dial()
 	if err != nil {

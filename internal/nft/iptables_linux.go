@@ -1,0 +1,160 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the nf_tables variant of iptables has made are tables, chains and rules of
+// nftables, so it can be found and taken away where its programs are not installed,
+// or not any more.
+
+// An owned is what the tables of iptables hold of chains of one owner.
+type owned struct {
+	chains []chainOf
+	// leads are the handles of rules of other chains that lead to them.
+	leads map[chainOf][]uint64
+}
+
+type chainOf struct {
+	family       byte
+	table, chain string
+}
+
+// HasIPTables says whether the nf_tables variant of iptables has chains that are owned.
+func HasIPTables(ctx context.Context, owns func(chain string) bool) (bool, error) {
+	c, err := dial()
+	if err != nil {
+		return false, nil //nolint:nilerr // the kernel has no nftables
+	}
+	defer c.Close()
+	o, err := c.iptablesChains(ctx, owns)
+	return len(o.chains) > 0, err
+}
+
+// RemoveIPTables removes the chains that are owned from the tables of the nf_tables
+// variant of iptables, with the rules that lead to them, in one transaction. It says
+// whether there were any. The tables stay.
+func RemoveIPTables(ctx context.Context, owns func(chain string) bool) (removed bool, err error) {
+	c, err := dial()
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	return c.removeIPTables(ctx, owns)
+}
+
+// RemoveIPTablesIn does so in the namespace that nsFD is open on.
+func RemoveIPTablesIn(ctx context.Context, nsFD int, owns func(chain string) bool) (removed bool, err error) {
+	c, err := dialIn(ctx, nsFD)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	return c.removeIPTables(ctx, owns)
+}
+
+func (c *conn) removeIPTables(ctx context.Context, owns func(chain string) bool) (bool, error) {
+	var o owned
+	err := retry(func() (err error) {
+		if o, err = c.iptablesChains(ctx, owns); err == nil && len(o.chains) > 0 {
+			err = c.iptablesLeads(ctx, &o)
+		}
+		return err
+	})
+	if err != nil || len(o.chains) == 0 {
+		return false, err
+	}
+	b := c.newBatch()
+	for at, handles := range o.leads {
+		for _, h := range handles {
+			b.begin(unix.NFT_MSG_DELRULE, 0, at.family)
+			b.str(unix.NFTA_RULE_TABLE, at.table)
+			b.str(unix.NFTA_RULE_CHAIN, at.chain)
+			b.u64(unix.NFTA_RULE_HANDLE, h)
+			b.end()
+		}
+	}
+	for _, at := range o.chains { // they lead to each other
+		b.flushChain(at.family, at.table, at.chain)
+	}
+	for _, at := range o.chains {
+		b.delChain(at.family, at.table, at.chain)
+	}
+	if err := c.commit(b); err != nil {
+		return false, fmt.Errorf("removing chains of iptables: %w", err)
+	}
+	return true, nil
+}
+
+// iptablesTables are the tables of that variant.
+func iptablesTable(table string) bool {
+	switch table {
+	case "filter", "nat", "mangle", "raw", "security":
+		return true
+	}
+	return false
+}
+
+func (c *conn) iptablesChains(ctx context.Context, owns func(chain string) bool) (o owned, err error) {
+	for _, fam := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		err = c.request(ctx, unix.NFT_MSG_GETCHAIN, fam, nil, func(m message) error {
+			a := m.attrs()
+			at := chainOf{fam, cstring(a.get(unix.NFTA_CHAIN_TABLE)), cstring(a.get(unix.NFTA_CHAIN_NAME))}
+			if m.family() == fam && iptablesTable(at.table) && owns(at.chain) {
+				o.chains = append(o.chains, at)
+			}
+			return nil
+		})
+		if err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// iptablesLeads reads which rules lead to chains of o.
+func (c *conn) iptablesLeads(ctx context.Context, o *owned) error {
+	mine, tables := map[chainOf]bool{}, map[chainOf]bool{}
+	for _, at := range o.chains {
+		mine[at] = true
+		tables[chainOf{family: at.family, table: at.table}] = true
+	}
+	o.leads = map[chainOf][]uint64{}
+	for t := range tables {
+		err := c.request(ctx, unix.NFT_MSG_GETRULE, t.family, func(b *batch) {
+			b.str(unix.NFTA_RULE_TABLE, t.table)
+		}, func(m message) error {
+			a := m.attrs()
+			at := chainOf{t.family, cstring(a.get(unix.NFTA_RULE_TABLE)), cstring(a.get(unix.NFTA_RULE_CHAIN))}
+			if at.table != t.table || mine[at] {
+				return nil
+			}
+			if to := leadsTo(a); to != "" && mine[chainOf{t.family, t.table, to}] {
+				o.leads[at] = append(o.leads[at], be64(a.get(unix.NFTA_RULE_HANDLE)))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leadsTo is the chain that a rule leads to, if it leads to any.
+func leadsTo(rule attrs) string {
+	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
+		if cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) != "immediate" {
+			continue
+		}
+		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
+		v := attrs(attrs(data.get(unix.NFTA_IMMEDIATE_DATA)).get(unix.NFTA_DATA_VERDICT))
+		if to := cstring(v.get(unix.NFTA_VERDICT_CHAIN)); to != "" {
+			return to
+		}
+	}
+	return ""
+}
