@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -304,8 +305,12 @@ func prepare(fd int, proto uint8, set []option) error {
 func deafen(fd int) error {
 	// What reaches the socket before, or around, the translation rules must not
 	// queue: it would be answered by nobody.
-	none := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
-	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &none})
+	return filter(fd, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
+}
+
+func filter(fd int, code []unix.SockFilter) error {
+	prog := unix.SockFprog{Len: uint16(len(code)), Filter: unsafe.SliceData(code)}
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog)
 	return os.NewSyscallError("setsockopt", err)
 }
 

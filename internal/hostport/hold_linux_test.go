@@ -269,7 +269,7 @@ func TestResumeBeforeTheAddress(t *testing.T) {
 					if hold.How() != hostport.Held {
 						t.Errorf("it is %s", hold.How())
 					}
-					f, err := h.Serve(proto, at)
+					f, err := h.Serve(proto, at, false)
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -14,9 +14,10 @@ import (
 const backlog = 1024
 
 // Serve opens the socket that holds a port to packets, and returns it. It is for
-// TCP and UDP. A port that is not held by a socket is a NoService error. The
+// TCP and UDP. Apart, which is for [::], opens it only to those that are sent to ::1 and
+// to link-local addresses. A port that is not held by a socket is a NoService error. The
 // caller closes the file, and calls Rest when nobody serves the port any more.
-func (h *Holder) Serve(proto uint8, at netip.AddrPort) (*os.File, error) {
+func (h *Holder) Serve(proto uint8, at netip.AddrPort, apart bool) (*os.File, error) {
 	what := protocol(proto) + " port " + at.String()
 	if err := h.Steps.Next("hostport: serve " + what); err != nil {
 		return nil, err
@@ -32,9 +33,14 @@ func (h *Holder) Serve(proto uint8, at netip.AddrPort) (*os.File, error) {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	f := os.NewFile(uintptr(fd), what)
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
+	if apart {
+		err = filter(fd, apartFilter())
+	} else {
+		err = os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0))
+	}
+	if err != nil {
 		_ = f.Close()
-		return nil, os.NewSyscallError("setsockopt", err)
+		return nil, err
 	}
 	if proto == unix.IPPROTO_TCP {
 		if err := unix.Listen(fd, backlog); err != nil { // sets a new length
@@ -43,6 +49,30 @@ func (h *Holder) Serve(proto uint8, at netip.AddrPort) (*os.File, error) {
 		}
 	}
 	return f, nil
+}
+
+// apartFilter passes IPv6 packets to ::1 and to fe80::/10. Connections that are accepted
+// inherit it.
+func apartFilter() []unix.SockFilter {
+	const dest = 24 // of the address in the header (RFC 8200, 3)
+	load := func(word uint32) unix.SockFilter {
+		// From the network header on (SKF_NET_OFF, linux/filter.h).
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: uint32(0xfff00000 + dest + 4*word)}
+	}
+	unless := func(value uint32, skip uint8) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: skip}
+	}
+	return []unix.SockFilter{
+		load(0), unless(0, 7), // ::1
+		load(1), unless(0, 8),
+		load(2), unless(0, 6),
+		load(3), unless(1, 4),
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0xffc00000}, // fe80::/10
+		unless(0xfe800000, 1),
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
 }
 
 // Rest makes the socket of a port answer nobody again. A port that is not held is

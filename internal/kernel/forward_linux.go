@@ -23,7 +23,7 @@ func (k *Kernel) createForward(o model.Forward) error {
 	if there {
 		return nil // an undo makes again what may never have gone
 	}
-	file, err := k.ports.Serve(o.Proto, o.Host)
+	file, err := k.ports.Serve(o.Proto, o.Host, o.Apart)
 	if o.Beside && errors.As(err, new(types.NoServiceError)) {
 		return nil // the rule does without
 	}

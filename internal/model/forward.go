@@ -20,6 +20,10 @@ type Forward struct {
 	// Beside says that a rule of the kernel leads to the container too, all but what
 	// the socket gets: so it may be missing where the port is not held.
 	Beside bool
+	// Apart says that the socket gets only what is sent to ::1 and to link-local
+	// addresses, which no rule leads anywhere. What a rule leads to the container would
+	// come to the socket while the rules are lost, and it would end the connections.
+	Apart bool
 }
 
 // Key identifies the forward by what it takes of the host.
@@ -79,7 +83,7 @@ func (p Port) objects(link string) []Object {
 	if p.Served() {
 		out = append(out, Forward{
 			Proto: p.Proto, Host: netip.AddrPortFrom(p.Host, p.First), Target: netip.AddrPortFrom(p.Addr, p.Port),
-			Link: link, Owner: p.Owner, Beside: !p.Forwarded(),
+			Link: link, Owner: p.Owner, Beside: !p.Forwarded(), Apart: !p.Forwarded() && !p.Proxy,
 		})
 	}
 	return out

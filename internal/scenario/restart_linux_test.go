@@ -188,28 +188,38 @@ type stream struct {
 	sent, back atomic.Int64
 }
 
+// flows begins n connections and two streams.
 func (h *host) flows(n int) *flows {
 	h.t.Helper()
-	f := &flows{rounds: make([]atomic.Int64, n), errs: make(chan error, n+4)}
-	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
-	defer cancel()
-	dial := func(proto, addr string) net.Conn {
-		c, err := h.lan.Dial(ctx, proto, at(addr, 8080))
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		return c
-	}
-	for i := range n {
-		c := dial("tcp", []string{hostV4, hostV6}[i%2])
-		f.conns = append(f.conns, c)
-		f.wg.Go(func() { f.errs <- f.talk(c, &f.rounds[i]) })
-	}
+	f := h.tcpFlows(n)
 	for _, addr := range []string{hostV4, hostV6} {
-		s := &stream{name: addr, conn: dial("udp", addr)}
+		s := &stream{name: addr, conn: h.dial("udp", addr)}
 		f.udp = append(f.udp, s)
 		f.wg.Go(func() { f.send(s) })
 		f.wg.Go(func() { f.receive(s) })
+	}
+	return f
+}
+
+func (h *host) dial(proto, addr string) net.Conn {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	c, err := h.lan.Dial(ctx, proto, at(addr, 8080))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return c
+}
+
+// tcpFlows begins n connections, of both families.
+func (h *host) tcpFlows(n int) *flows {
+	h.t.Helper()
+	f := &flows{rounds: make([]atomic.Int64, n), errs: make(chan error, n+4)}
+	for i := range n {
+		c := h.dial("tcp", []string{hostV4, hostV6}[i%2])
+		f.conns = append(f.conns, c)
+		f.wg.Go(func() { f.errs <- f.talk(c, &f.rounds[i]) })
 	}
 	return f
 }
@@ -387,6 +397,51 @@ func otherVersion(t *testing.T, on backend, rules string) {
 			t.Fatalf("%v: %v: %s", c, err, out)
 		}
 	}
+}
+
+// TestFlushAfterRestart has connections go on when somebody flushes all rules after a
+// start, which owns no table before its first change. Until the rules are back, what
+// belongs to them comes to the sockets that hold the ports.
+func TestFlushAfterRestart(t *testing.T) {
+	onEach(t, "connections go on over a flush of all rules", func(t *testing.T, on backend) {
+		h := bareHost(t, on.option())
+		on = on.alone()
+		d := h.daemon(on)
+		ns, err := netns.Open(nil, d.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := echo(t, ns)
+		// What a container says then has its own address, which is refused by who has a
+		// way to say so.
+		for _, family := range []string{"-4", "-6"} {
+			way := strings.Fields(h.in(h.lan.Path(), "ip", family, "route", "show", "default"))[:5] // default via A dev D
+			h.in(h.lan.Path(), append([]string{"ip", family, "route", "del"}, way...)...)
+			defer h.in(h.lan.Path(), append([]string{"ip", family, "route", "add"}, way...)...)
+		}
+		f := h.tcpFlows(20)
+		f.goOn(t)
+		for range 3 {
+			d.stop(t)
+			d = h.daemon(on)
+			if on == "iptables-legacy" {
+				h.flush(on)
+			} else {
+				h.sh("nft", "flush", "ruleset") // which fails if a table has an owner
+			}
+			f.goOn(t)
+		}
+		f.end(t)
+		d.stop(t)
+		stop()
+		if err := ns.Close(); err != nil {
+			t.Error(err)
+		}
+		h.daemon(on, daemonEnv+"_END=1").stop(t)
+		if err := errors.Join(netns.RemoveDir(nil, h.run+"/netns"), os.RemoveAll(h.run), standardTables()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestRestart has connections and a stream of datagrams go on over the end of the
