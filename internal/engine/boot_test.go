@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,6 +63,37 @@ func TestReboot(t *testing.T) {
 			container(t, e, n, addr)
 			if err := e.Close(); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// What is not there after a boot was not taken away by anybody. In the same boot it was, and
+// that is told.
+func TestRepairsOfStart(t *testing.T) {
+	for _, id := range []string{"boot", "another boot"} {
+		t.Run(id, func(t *testing.T) {
+			data, run := t.TempDir(), t.TempDir()
+			e := boot(t, data, run, "boot")
+			n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{Driver: "bridge", Name: "n", IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.9.0.0/24"}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			container(t, e, n, netip.MustParseAddr("10.9.0.7"))
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			e = boot(t, data, run, id)
+			defer e.Close()
+			told, _, cancel := engine.Subscribe(e, begun, func(ev engine.Event) string { return ev.Action + " " + ev.Type + " " + ev.Name })
+			cancel()
+			var want []string
+			if id == "boot" { // the container has gone with its namespace
+				want = []string{"repair network n"}
+			}
+			if got := e.Repairs()["link"]; !slices.Equal(told, want) || got != uint64(len(want)) {
+				t.Errorf("%d repairs, events %q, want %q", got, told, want)
 			}
 		})
 	}

@@ -34,8 +34,8 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 	return nil
 }
 
-// forward turns forwarding on in the families that are wanted, and calls again for those in
-// which somebody else had turned it off after us. It needs the turn.
+// forward turns forwarding on in the families that are wanted, and calls again, unless it is
+// nil, for those in which somebody else had turned it off after us. It needs the turn.
 func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 bool)) error {
 	e.mu.RLock()
 	had := e.forwarding
@@ -69,9 +69,9 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 			return fmt.Errorf("guard: %w", err)
 		}
 	}
-	guarded := "packets that neither enter nor leave one of our networks are dropped"
+	guarded := "turned on packet forwarding; packets that neither enter nor leave one of our networks are dropped"
 	if e.unfiltered() {
-		guarded = "the firewall is off, so the host is a router for everybody"
+		guarded = "turned on packet forwarding; the firewall is off, so the host is a router for everybody"
 	}
 	var errs []error
 	for _, v6 := range off {
@@ -79,10 +79,10 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 		switch {
 		case err != nil:
 			errs = append(errs, err)
-		case had.has(v6):
+		case had.has(v6) && again != nil:
 			again(v6)
 		default:
-			e.log.Info("turned on packet forwarding; "+guarded, "ipv6", v6)
+			e.log.Info(guarded, "ipv6", v6)
 		}
 	}
 	return errors.Join(errs...)
@@ -117,7 +117,11 @@ func (e *Engine) startForwarding(ctx context.Context) {
 		e.warnForwarding(need)
 		return
 	}
-	e.logErr("turn on forwarding", recordForwarding, e.forward(ctx, need, e.countForwarding))
+	again := e.countForwarding
+	if !e.store.SameBoot() {
+		again = nil
+	}
+	e.logErr("turn on forwarding", recordForwarding, e.forward(ctx, need, again))
 }
 
 // healForwarding turns on again what we have turned on, networks need, and somebody else has
@@ -168,14 +172,9 @@ func (e *Engine) warnForwarding(f forwarding) {
 	}
 }
 
-// countForwarding counts and tells of what was put back in the course of something else. The
-// account of repairs is the healer's own.
+// countForwarding counts and tells of what was put back in the course of something else.
 func (e *Engine) countForwarding(v6 bool) {
-	e.healer.mu.Lock()
-	e.healer.repairs["forwarding"]++
-	e.healer.mu.Unlock()
-	e.log.Warn("somebody else has turned off packet forwarding: it is on again", "ipv6", v6)
-	e.events.emit(forwardingEvent(v6))
+	e.countRepair("forwarding", "somebody else has turned off packet forwarding: it is on again", model.Forwarding{IPv6: v6}.Key(), forwardingEvent(v6))
 }
 
 func forwardingEvent(v6 bool) Event {

@@ -182,7 +182,7 @@ func TestForwardingFoundOff(t *testing.T) {
 			if on, _, _ := w.k.Forwarding(t.Context(), lost); !on || w.e.Repairs()["forwarding"] != 1 {
 				t.Errorf("forwarding %t, repairs %v", on, w.e.Repairs())
 			}
-			if log := w.log.String(); !strings.Contains(log, fmt.Sprintf("turned off packet forwarding: it is on again\" ipv6=%t", lost)) {
+			if log := w.log.String(); !strings.Contains(log, "turned off packet forwarding: it is on again\" kind=forwarding name="+(model.Forwarding{IPv6: lost}).Key()) {
 				t.Errorf("log:\n%s", log)
 			}
 		})

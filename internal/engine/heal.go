@@ -263,16 +263,54 @@ func (e *Engine) noteRepair(name, kind string, ev Event) {
 	e.log.Warn("somebody else has changed what belongs to a network: it has been put right", "kind", kind, "name", name)
 }
 
+// countRepair counts and tells of what was put back in the course of something else. The
+// account of repairs is the healer's own.
+func (e *Engine) countRepair(kind, text, name string, ev Event) {
+	e.healer.mu.Lock()
+	e.healer.repairs[kind]++
+	e.healer.mu.Unlock()
+	e.log.Warn(text, "kind", kind, "name", name)
+	e.events.emit(ev)
+}
+
+// noteRecovery counts and tells of what a start has put right. After a boot nothing is
+// there, as it should be.
+func (e *Engine) noteRecovery(found model.Recovery) {
+	if !e.store.SameBoot() {
+		return
+	}
+	if found.Rules {
+		e.countRepair("firewall", "the rules were not those of this version and of what is recorded: they have been put right", rulesLost,
+			Event{Type: "firewall", Action: "repair"})
+	}
+	owners := make(map[string]Event) // by the keys of links
+	for _, n := range e.Networks() {
+		if rec := n.Record(); rec.Bridge != nil {
+			owners[model.Bridge{Name: rec.Bridge.Link}.Key()] = Event{Type: "network", ID: n.ID(), Name: n.Name(), Scope: rec.Scope}
+		}
+	}
+	for _, s := range e.Sandboxes() {
+		for _, a := range s.View().Attached {
+			owners[model.Veth{Host: a.Endpoint.Attached.Host}.Key()] = Event{Type: "sandbox", ID: s.ID(), Name: s.ContainerID()}
+		}
+	}
+	for _, key := range found.Links {
+		ev := owners[key]
+		ev.Action, ev.Attributes = "repair", map[string]string{"object": key}
+		_, name, _ := strings.Cut(key, "/")
+		e.countRepair("link", "what belongs to a network was changed while nobody was here: it has been put right", name, ev)
+	}
+}
+
 // noteForeign tells of what was done to firewalld, or is to be known of it. The log
 // has it already, but for repairs.
 func (e *Engine) noteForeign(action, object string) {
+	ev := Event{Type: "firewall", Action: action, Scope: "local", Attributes: map[string]string{"object": object}}
 	if action == "repair" {
-		e.healer.mu.Lock()
-		e.healer.repairs["firewall"]++
-		e.healer.mu.Unlock()
-		e.log.Warn("firewalld has forgotten what belongs to a network: it has been put right", "object", object)
+		e.countRepair("firewall", "firewalld has forgotten what belongs to a network: it has been put right", object, ev)
+		return
 	}
-	e.events.emit(Event{Type: "firewall", Action: action, Scope: "local", Attributes: map[string]string{"object": object}})
+	e.events.emit(ev)
 }
 
 // noteRepairs tells of links that were repaired, by their keys.

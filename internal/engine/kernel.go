@@ -24,7 +24,7 @@ type Kernel interface {
 	// missing, and touches nothing that is right. It goes on after a failure and
 	// returns all of them joined. With keep it removes nothing, and returns the
 	// names of what it would have removed.
-	Recover(ctx context.Context, want []model.Object, keep bool) (kept []string, err error)
+	Recover(ctx context.Context, want []model.Object, keep bool) (model.Recovery, error)
 	// NamespaceAlive says whether path is a network namespace.
 	NamespaceAlive(path string) bool
 

@@ -80,12 +80,13 @@ func (e *Engine) recover(ctx context.Context) error {
 		want = append(want, e.linked(*s.View()).Objects()...)
 	}
 	want = slices.DeleteFunc(want, func(o model.Object) bool { return isFile(o.Order()) || isDriver(o.Order()) })
-	kept, err := e.kernel.Recover(ctx, want, keep)
+	found, err := e.kernel.Recover(ctx, want, keep)
 	e.logErr("recover", "kernel", err)
 	if err != nil {
 		e.healer.tell("", false) // tries again
 	}
-	if err := e.recordUnowned(ctx, l.unowned, kept); err != nil {
+	e.noteRecovery(found)
+	if err := e.recordUnowned(ctx, l.unowned, found.Kept); err != nil {
 		return err
 	}
 	e.resumeAll(ctx)

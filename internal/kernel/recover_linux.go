@@ -20,24 +20,26 @@ import (
 //
 // With keep, what is ours and not wanted stays, links, namespaces and rules, if
 // there are any of the former two: it is listed.
-func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (kept []string, err error) {
+func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (r model.Recovery, err error) {
 	k.mu.Lock()
 	k.recovered = true
 	k.mu.Unlock()
 	errs := []error{k.findOthers(ctx), k.undoMoves(ctx, want)}
 	links, err := k.rt.Links(ctx)
 	if err != nil {
-		return nil, errors.Join(append(errs, err)...)
+		return r, errors.Join(append(errs, err)...)
 	}
-	k.nameBack(ctx, links, want)
+	renamed := k.nameBack(ctx, links, want)
 	strays, paths, err := k.strays(links, want)
 	errs = append(errs, err)
 	if keep {
-		kept = append(strays, paths...)
+		r.Kept = append(strays, paths...)
 	}
-	if len(kept) == 0 {
+	if len(r.Kept) == 0 {
 		dead, err := k.strayAddresses(ctx, want)
-		errs = append(errs, err, k.recoverFirewall(ctx, want, dead), k.removeStrays(ctx, strays, paths))
+		errs = append(errs, err)
+		r.Rules, err = k.recoverFirewall(ctx, want, dead)
+		errs = append(errs, err, k.removeStrays(ctx, strays, paths))
 		if len(dead) > 0 {
 			errs = append(errs, k.untrack(ctx, dead))
 		}
@@ -72,16 +74,22 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (k
 	slices.SortStableFunc(missing, func(a, b model.Object) int { return int(a.Order()) - int(b.Order()) })
 	for _, o := range missing {
 		k.log.Info("missing in the kernel, made again", "object", o.Key())
-		errs = append(errs, k.createOne(ctx, o))
+		err := k.createOne(ctx, o)
+		if _, ns := o.(model.Namespace); err == nil && !ns {
+			r.Links = append(r.Links, o.Key())
+		}
+		errs = append(errs, err)
 	}
 	if ruled {
-		errs = append(errs, k.reattach(ctx, byName, want))
+		put, err := k.reattach(ctx, byName, renamed, want)
+		r.Links = append(r.Links, put...)
+		errs = append(errs, err)
 	}
 	errs = append(errs, k.repairInside(ctx, want))
-	if ruled && len(kept) == 0 {
+	if ruled && len(r.Kept) == 0 {
 		errs = append(errs, k.retireOthers(ctx))
 	}
-	return kept, errors.Join(errs...)
+	return r, errors.Join(errs...)
 }
 
 // undoMoves puts namespaces back to their files that were kept aside while another
@@ -127,24 +135,26 @@ func (k *Kernel) strayAddresses(ctx context.Context, want []model.Object) ([]mod
 }
 
 // recoverFirewall makes the firewall hold what is wanted, and the dead addresses
-// until their links are removed.
-func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead []model.Tracked) error {
+// until their links are removed. It says whether networks had not the rules that they
+// should, other than those of another backend.
+func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead []model.Tracked) (differed bool, err error) {
 	k.book(rules(want), model.FirewallChange{})
 	k.book(model.FirewallChange{Tracked: dead}, model.FirewallChange{})
 	all, g := k.wanted()
 	changed, err := k.reconcile(ctx, all, g)
 	if err != nil {
-		return fmt.Errorf("the firewall does not hold the rules of all networks, so no link is made: %w", err)
+		return false, fmt.Errorf("the firewall does not hold the rules of all networks, so no link is made: %w", err)
 	}
-	if changed && len(all.Networks) > 0 {
+	there := len(all.Networks) > 0
+	if changed && there {
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
-	k.acceptedByOthers(ctx, len(all.Networks) > 0)
-	if len(all.Networks) > 0 {
+	changed = k.acceptedByOthers(ctx, there) || changed
+	if there {
 		k.warnDrops(ctx)
 	}
 	k.zone.ask(false)
-	return nil
+	return changed && there && len(k.others) == 0, nil
 }
 
 // rules picks what the firewall holds.
@@ -247,29 +257,38 @@ func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) (differs bool, err error
 
 // reattach gives bridges and veths that were there what somebody else has taken from
 // them: addresses, the veth's place at its bridge, which may have been made again, and
-// that they are up; and what earlier versions did not give them.
-func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, want []model.Object) error {
+// that they are up; and what earlier versions did not give them. It returns the keys of
+// those that lacked something, or had another name.
+func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, renamed map[string]bool, want []model.Object) (put []string, err error) {
 	addrs, err := k.rt.Addresses(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var errs []error
 	for _, o := range want {
+		var err error
+		differs := false
 		switch o := o.(type) {
 		case model.Bridge:
 			if l, ok := had[o.Name]; ok {
-				_, err := k.repairBridge(ctx, o, l, addrs)
-				errs = append(errs, err)
+				differs, err = k.repairBridge(ctx, o, l, addrs)
+				differs = differs || renamed[o.Name]
 			}
 		case model.Veth:
 			switch l, ok := had[o.Host]; {
 			case !ok:
 			case !attached(l, had[o.Bridge]):
-				errs = append(errs, k.putVeth(ctx, o))
+				differs, err = true, k.putVeth(ctx, o)
 			case rtnl.Unset(o, l):
-				errs = append(errs, k.rt.SetPort(ctx, o))
+				differs, err = true, k.rt.SetPort(ctx, o)
+			default:
+				differs = renamed[o.Host]
 			}
 		}
+		if differs && err == nil {
+			put = append(put, o.Key())
+		}
+		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return put, errors.Join(errs...)
 }

@@ -32,6 +32,16 @@ const (
 	OrderForward
 )
 
+// A Recovery says what the kernel was found to be at a start.
+type Recovery struct {
+	// Kept are the names of what nobody wants and was left alone.
+	Kept []string
+	// Rules says that networks had not the rules that they should, Links are the keys of
+	// bridges and veths that were missing, or not as they should be. They are right now.
+	Rules bool
+	Links []string
+}
+
 // An Object is one thing that the kernel (or a sandbox's directory) shall hold.
 // Objects are compared by value: the same key with other content is a change.
 type Object interface {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -307,21 +308,40 @@ func testHeal(t *testing.T, on backend) {
 	inTime(t, "links", took["link"], soon)
 	cancel()
 
-	dead := func(command string) {
+	dead := func(kind, command string) {
 		t.Helper()
 		if err := release(); err != nil {
 			t.Fatal(err)
 		}
 		h.sh("sh", "-c", command)
+		begun := time.Now()
 		e, release = open()
 		whole(command + ", while nobody was there")
+		told, _, cancel := engine.Subscribe(e, begun, func(ev engine.Event) string { return ev.Action + " " + ev.Type })
+		cancel()
+		counted := e.Repairs()
+		want := map[string]uint64{"firewall": 0, "link": uint64(len(told)), "forwarding": 0}
+		switch kind {
+		case "":
+			want["link"] = 0
+		case "firewall":
+			want["firewall"], want["link"] = 1, 0
+		}
+		if !maps.Equal(counted, want) || kind != "" && !slices.Contains(told, "repair "+kind) {
+			t.Errorf("a start after %s tells of %v and counts %v, want %v", command, told, counted, want)
+		}
 	}
+	dead("", "true")
 	for _, command := range tampered {
-		dead(command)
+		dead("firewall", command)
 	}
 	for _, l := range links {
-		dead(l.command)
+		if strings.HasSuffix(l.command, "ip link del "+bridge) {
+			l.kind = "network" // its ports are where they were
+		}
+		dead(l.kind, l.command)
 	}
+	dead("", "true")
 }
 
 // repairs is what the metric of repairs says of a kind.

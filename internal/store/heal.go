@@ -17,6 +17,7 @@ import (
 func (l *Local) heal(data, run *content) error {
 	l.problems = append(data.problems, run.problems...)
 	sameBoot := !run.fresh && l.run.man.boot == l.boot
+	l.sameBoot = sameBoot
 	known := l.data.man.uid != 0
 	sameStore := known && l.run.man.uid == l.data.man.uid
 

@@ -56,6 +56,7 @@ type Local struct {
 	records  []Record
 	problems []Problem
 	lost     bool // neither file was there, see Lost
+	sameBoot bool // see SameBoot
 }
 
 // request is one Commit that waits.
@@ -169,6 +170,10 @@ func (l *Local) release() error {
 // Lost says that Open found neither file, or neither usable: nobody knows what an
 // earlier process, if there was one, had made.
 func (l *Local) Lost() bool { return l.lost }
+
+// SameBoot says whether an earlier process has had the store in this boot of the
+// machine: what it made may still be there.
+func (l *Local) SameBoot() bool { return l.sameBoot }
 
 // Records hands over what Open found, in the order of kind and id, with what
 // had to be set aside or repaired. It answers once: from then on the caller's

@@ -128,11 +128,17 @@ func inside(o model.Object) string {
 // EgressMTU is that of a host without a default route.
 func (*Kernel) EgressMTU(context.Context) (int, error) { return 0, nil }
 
-// Recover makes the wanted objects all that there are.
-func (k *Kernel) Recover(_ context.Context, want []model.Object, keep bool) (kept []string, err error) {
+// Recover makes the wanted objects all that there are, and says which bridges and veths
+// were missing.
+func (k *Kernel) Recover(_ context.Context, want []model.Object, keep bool) (r model.Recovery, err error) {
 	k.mu.Lock()
+	for _, o := range want {
+		if _, there := k.objects[o.Key()]; !there && (o.Order() == model.OrderBridge || o.Order() == model.OrderVeth) {
+			r.Links = append(r.Links, o.Key())
+		}
+	}
 	if keep {
-		kept = slices.Sorted(maps.Keys(k.objects))
+		r.Kept = slices.Sorted(maps.Keys(k.objects))
 	} else {
 		k.objects = nil
 	}
@@ -140,7 +146,7 @@ func (k *Kernel) Recover(_ context.Context, want []model.Object, keep bool) (kep
 	for _, o := range want {
 		k.put(o)
 	}
-	return kept, nil
+	return r, nil
 }
 
 // NamespaceAlive says whether a namespace has been made or added.
