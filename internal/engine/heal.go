@@ -26,6 +26,8 @@ const (
 	// begin anew; patience is how many repairs go without a pause.
 	calm     = 10 * time.Second
 	patience = 5
+	// surveyPeriod is how often is looked for what the kernel tells nobody of.
+	surveyPeriod = 10 * time.Second
 	// longest is the longest pause between two repairs of the same thing.
 	longest = time.Minute
 )
@@ -199,11 +201,16 @@ func (e *Engine) heal() {
 	h := e.healer
 	timer := time.NewTimer(healDelay)
 	defer timer.Stop()
+	survey := time.NewTicker(surveyPeriod)
+	defer survey.Stop()
 	var due time.Time // of the timer, zero when it does not run
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
+		case <-survey.C:
+			e.survey()
+			continue
 		case <-h.wake:
 			// Not put off any more by what comes after it.
 			if at := time.Now().Add(healDelay); due.IsZero() || due.After(at) {
@@ -227,6 +234,21 @@ func (e *Engine) heal() {
 		if due = h.due(); !due.IsZero() {
 			timer.Reset(max(time.Until(due), healDelay))
 		}
+	}
+}
+
+// survey looks for what the kernel tells nobody of.
+func (e *Engine) survey() {
+	var want []model.Object
+	for _, n := range e.Networks() {
+		if rec := n.Record(); rec.Bridge != nil {
+			want = append(want, n.drv.Network(rec)...)
+		}
+	}
+	lost, err := e.kernel.Survey(e.ctx, want)
+	e.logErr("look at the bridges", "networks", unlessClosed(e.ctx, err))
+	for _, name := range lost {
+		e.healer.tell(name, false)
 	}
 }
 

@@ -85,6 +85,8 @@ func (e *Engine) recover(ctx context.Context) error {
 	if err != nil {
 		e.healer.tell("", false) // tries again
 	}
+	// What has ended with the earlier process had its rules until now.
+	found.Rules = found.Rules && len(ops) == 0
 	e.noteRecovery(found)
 	if err := e.recordUnowned(ctx, l.unowned, found.Kept); err != nil {
 		return err

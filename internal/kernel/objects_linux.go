@@ -479,6 +479,32 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 	return nil
 }
 
+// remakeVeth makes a pair again of which the host has lost its end. Somebody may have moved
+// that to another namespace: then the other end is still inside, and goes with it.
+func (k *Kernel) remakeVeth(ctx context.Context, v model.Veth) error {
+	err := k.createVeth(ctx, v)
+	if !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	ns, nsErr := k.space(v.Netns)
+	if nsErr != nil {
+		return errors.Join(err, nsErr)
+	}
+	inside, nsErr := ns.Rtnl()
+	if nsErr != nil {
+		return errors.Join(err, nsErr)
+	}
+	l, lookErr := inside.Link(ctx, v.Name)
+	if lookErr != nil || l.Kind != "veth" || l.MAC.String() != v.MAC {
+		return errors.Join(err, lookErr)
+	}
+	k.log.Warn("the host's end of a container's link is in another namespace: the link is made anew", "link", v.Host, "inside", v.Name)
+	if err := inside.DeleteLinks(ctx, v.Name); err != nil {
+		return err
+	}
+	return k.createVeth(ctx, v)
+}
+
 func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 	switch o := o.(type) {
 	case model.Bridge:

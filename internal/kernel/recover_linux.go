@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -74,7 +75,12 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (r
 	slices.SortStableFunc(missing, func(a, b model.Object) int { return int(a.Order()) - int(b.Order()) })
 	for _, o := range missing {
 		k.log.Info("missing in the kernel, made again", "object", o.Key())
-		err := k.createOne(ctx, o)
+		var err error
+		if v, ok := o.(model.Veth); ok {
+			err = k.remakeVeth(ctx, v)
+		} else {
+			err = k.createOne(ctx, o)
+		}
 		if _, ns := o.(model.Namespace); err == nil && !ns {
 			r.Links = append(r.Links, o.Key())
 		}
@@ -240,19 +246,37 @@ func (k *Kernel) isHost(path string) bool {
 	return netns.Same(ns, k.host)
 }
 
-// setBridge gives a bridge of ours the settings of IPv4 that an earlier version did not know,
-// or somebody else has changed. It says whether any was to be given.
-func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) (differs bool, err error) {
+// setBridge gives a bridge of ours the settings that an earlier version did not know, or
+// somebody else has changed. It says whether any was to be given.
+func (k *Kernel) setBridge(ctx context.Context, b model.Bridge, l rtnl.Link) (differs bool, err error) {
 	var errs []error
-	for name, lacks := range map[string]bool{
-		"rp_filter": b.StrictSource && !l.StrictSource, "route_localnet": b.RouteLocalnet && !l.RouteLocalnet,
-	} {
-		if lacks {
-			differs = true
-			errs = append(errs, sysctl.WriteIn(k.host, k.cfg.Steps, "1", "net", "ipv4", "conf", b.Name, name))
-		}
+	for _, path := range k.unset(ctx, b, l) {
+		differs = true
+		errs = append(errs, sysctl.WriteIn(k.host, k.cfg.Steps, "1", path...))
 	}
 	return differs, errors.Join(errs...)
+}
+
+// unset are the settings that a bridge shall have and has not. It forwards as long as the
+// host does.
+func (k *Kernel) unset(ctx context.Context, b model.Bridge, l rtnl.Link) (paths [][]string) {
+	lacks := func(missing bool, family, name string) {
+		if missing {
+			paths = append(paths, []string{"net", family, "conf", b.Name, name})
+		}
+	}
+	stops := func(v6, stops bool) bool {
+		if !stops || b.StrictSource || !slices.ContainsFunc(b.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() == v6 }) {
+			return false
+		}
+		on, _, err := k.Forwarding(ctx, v6)
+		return err == nil && on
+	}
+	lacks(b.StrictSource && !l.StrictSource, "ipv4", "rp_filter")
+	lacks(b.RouteLocalnet && !l.RouteLocalnet, "ipv4", "route_localnet")
+	lacks(stops(false, l.StopsV4), "ipv4", "forwarding")
+	lacks(stops(true, l.StopsV6), "ipv6", "forwarding")
+	return paths
 }
 
 // reattach gives bridges and veths that were there what somebody else has taken from

@@ -1,11 +1,17 @@
 package kernel_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -92,4 +98,100 @@ func TestRepairSettings(t *testing.T) {
 		}
 	}
 	s.away(t, k)
+}
+
+// What the kernel tells nobody of is found by a look: settings, and routes that have gone
+// after somebody had put others in their place. As long as these stand they are told of,
+// once, and left alone. On a host that does not forward no bridge has to.
+func TestSurvey(t *testing.T) {
+	nstest.Require(t, nstest.IPv6)
+	s := newSite(t, "/run/survey")
+	s.bridge.IPv6, s.bridge.StrictSource, s.bridge.Addrs = true, false, prefixes("10.99.1.1/24", "fd99:0:0:1::1/64")
+	s.want[0] = s.bridge
+	hostForwards := func(value string) {
+		t.Helper()
+		set(t, "ipv4/ip_forward", value)
+		set(t, "ipv6/conf/all/forwarding", value)
+	}
+	defer hostForwards("0")
+	hostForwards("1")
+	var log bytes.Buffer
+	s.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	k := s.start(t)
+	state := func() string {
+		t.Helper()
+		out, err := exec.Command("sh", "-c", "ip route show dev brx; ip -6 route show dev brx; cd /proc/sys/net; "+
+			"cat ipv4/conf/brx/route_localnet ipv4/conf/brx/forwarding ipv6/conf/brx/forwarding").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	survey := func(when string, want ...string) {
+		t.Helper()
+		if lost, err := k.Survey(t.Context(), s.want); err != nil || !slices.Equal(lost, want) {
+			t.Errorf("%s: found %q, %v, want %q", when, lost, err, want)
+		}
+	}
+	before := state()
+	survey("at first")
+	for _, command := range []string{
+		"echo 0 > /proc/sys/net/ipv4/conf/brx/route_localnet",
+		"echo 0 > /proc/sys/net/ipv4/conf/brx/forwarding",
+		"echo 0 > /proc/sys/net/ipv6/conf/brx/forwarding",
+		"ip route del 10.99.1.0/24 dev brx",
+		"ip -6 route flush dev brx",
+	} {
+		sh(t, command)
+		survey(command, "brx")
+		if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(repaired, []string{"bridge/brx"}) {
+			t.Errorf("%s: repaired %q, %v", command, repaired, err)
+		}
+		if diff := cmp.Diff(before, state()); diff != "" {
+			t.Errorf("%s: repaired (-want +got):\n%s", command, diff)
+		}
+		survey(command + ", when repaired")
+	}
+
+	sh(t, "ip link add tunx type bridge; ip link set tunx up")
+	sh(t, "ip route replace 10.99.1.0/24 dev tunx; ip -6 route del fd99:0:0:1::/64 dev brx; ip -6 route add fd99:0:0:1::/64 dev tunx metric 256")
+	const told = `msg="a route of somebody else leads what is for a network elsewhere`
+	for range 2 {
+		survey("as long as there are routes of others")
+	}
+	if got := strings.Count(log.String(), told); got != 2 || !strings.Contains(log.String(), "bridge=brx subnet=10.99.1.0/24 route=10.99.1.0/24 link=tunx") {
+		t.Errorf("log:\n%s", &log)
+	}
+	if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || len(repaired) > 0 {
+		t.Errorf("beside routes of others: repaired %q, %v", repaired, err)
+	}
+	sh(t, "ip link del tunx")
+	survey("when those have gone", "brx")
+	if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(repaired, []string{"bridge/brx"}) {
+		t.Errorf("repaired %q, %v", repaired, err)
+	}
+	if diff := cmp.Diff(before, state()); diff != "" {
+		t.Errorf("in the end (-want +got):\n%s", diff)
+	}
+
+	hostForwards("0")
+	survey("on a host that does not forward")
+	if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || len(repaired) > 0 {
+		t.Errorf("on a host that does not forward: repaired %q, %v", repaired, err)
+	}
+	s.away(t, k)
+}
+
+func set(t *testing.T, name, value string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sh(t *testing.T, command string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", command, err, out)
+	}
 }

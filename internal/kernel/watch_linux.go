@@ -193,7 +193,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 			l, ok := byName[o.Host]
 			switch {
 			case !ok:
-				err := k.createVeth(ctx, o)
+				err := k.remakeVeth(ctx, o)
 				if err == nil {
 					made = append(made, o)
 				}
@@ -312,13 +312,13 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 	if !l.Up {
 		err = errors.Join(err, k.rt.SetLinkUp(ctx, b.Name))
 	}
-	differs, setErr := k.setBridge(b, l)
+	differs, setErr := k.setBridge(ctx, b, l)
 	err = errors.Join(err, setErr)
 	differs = differs || len(lacks) > 0 || !l.Up
 	if err != nil || l.Master != 0 { // a VRF has its own routes
 		return differs, err
 	}
-	for _, a := range b.Addrs {
+	for _, a := range rtnl.BridgeAddresses(b) {
 		missed, err := k.rt.AddConnected(ctx, l, a)
 		if err != nil {
 			return differs, err
@@ -326,6 +326,67 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 		differs = differs || missed
 	}
 	return differs, nil
+}
+
+// Survey looks for what the kernel tells nobody of: settings of bridges that somebody else
+// has changed, and routes to their subnets that have gone after they had been replaced. It
+// returns the names of bridges for RepairLinks. It tells once of subnets that a route of
+// somebody else leads to.
+func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string, err error) {
+	var errs []error
+	for _, o := range want {
+		b, ok := o.(model.Bridge)
+		if !ok || b.Adopted {
+			continue
+		}
+		l, err := k.rt.Link(ctx, b.Name)
+		if err != nil {
+			if !errors.Is(err, unix.ENODEV) { // which is told of
+				errs = append(errs, err)
+			}
+			continue
+		}
+		differs := len(k.unset(ctx, b, l)) > 0
+		for _, a := range b.Addrs {
+			if a.IsSingleIP() || l.Master != 0 || !l.Up {
+				continue // there is no route, or none of the host's, or none now
+			}
+			route, err := k.rt.Connected(ctx, a)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			foreign := route.Index != l.Index && route.Dst.IsValid() && route.Dst.Bits() >= a.Bits()
+			k.tellReplaced(ctx, b.Name, a.Masked(), route, foreign)
+			differs = differs || route.Index != l.Index && !foreign
+		}
+		if differs {
+			lost = append(lost, b.Name)
+		}
+	}
+	return lost, errors.Join(errs...)
+}
+
+// tellReplaced tells of a route of somebody else to the subnet of a bridge, once.
+func (k *Kernel) tellReplaced(ctx context.Context, bridge string, subnet netip.Prefix, by rtnl.Route, foreign bool) {
+	key := bridge + " " + subnet.String()
+	k.mu.Lock()
+	told := k.replaced[key]
+	if foreign {
+		k.replaced[key] = true
+	} else {
+		delete(k.replaced, key)
+	}
+	k.mu.Unlock()
+	if !foreign || told {
+		return
+	}
+	link, err := k.rt.Name(ctx, uint32(by.Index))
+	if err != nil {
+		link = fmt.Sprint("link ", by.Index)
+	}
+	k.log.Warn("a route of somebody else leads what is for a network elsewhere: the host does not reach its containers until that has gone",
+		"bridge", bridge, "subnet", subnet, "route", by.Dst, "link", link)
 }
 
 // attached says whether a veth is a port of its bridge, and up.

@@ -34,8 +34,8 @@ func (s *Socket) Link(ctx context.Context, name string) (Link, error) {
 	return l, classify(err)
 }
 
-// name returns the name of the link of that index.
-func (s *Socket) name(ctx context.Context, index uint32) (string, error) {
+// Name returns the name of the link of that index.
+func (s *Socket) Name(ctx context.Context, index uint32) (string, error) {
 	var l Link
 	r := request{op: "find", object: "link", m: newMsg(unix.RTM_GETLINK, 0, ifInfo(unix.AF_UNSPEC, int32(index), 0, 0)...)}
 	r.m.u32(unix.IFLA_EXT_MASK, extMaskSkipStats)
@@ -69,7 +69,7 @@ func parseLink(b []byte) (Link, bool) {
 		case unix.IFLA_LINKINFO:
 			l.parseInfo(v)
 		case unix.IFLA_AF_SPEC:
-			l.StrictSource, l.RouteLocalnet = conf(v, confRPFilter) == 1, conf(v, confRouteLocal) == 1
+			l.parseConf(v)
 		}
 	}
 	return l, true
@@ -122,19 +122,21 @@ func parsePort(b []byte) (l Link, ok bool) {
 	return l, ok
 }
 
-// conf is a setting of IPv4 of the link: they are an array whose indices begin with 1.
-func conf(afSpec []byte, index int) uint32 {
+// parseConf reads settings of IPv4, an array whose indices begin with 1, and of IPv6, one
+// whose indices begin with 0.
+func (l *Link) parseConf(afSpec []byte) {
+	is := func(b []byte, at int, value uint32) bool { return len(b) >= 4*(at+1) && u32(b[4*at:]) == value }
 	for family, v := range attrs(afSpec) {
-		if family != unix.AF_INET {
-			continue
-		}
 		for k, v := range attrs(v) {
-			if k == inetConf && len(v) >= 4*index {
-				return u32(v[4*(index-1):])
+			switch {
+			case family == unix.AF_INET && k == inetConf:
+				l.StrictSource, l.RouteLocalnet = is(v, confRPFilter-1, 1), is(v, confRouteLocal-1, 1)
+				l.StopsV4 = is(v, confForwarding-1, 0)
+			case family == unix.AF_INET6 && k == inet6Conf:
+				l.StopsV6 = is(v, conf6Forwarding, 0)
 			}
 		}
 	}
-	return 0
 }
 
 // Addresses lists all addresses of the namespace.

@@ -18,6 +18,9 @@ import (
 const (
 	vethInfoPeer     = 1      // VETH_INFO_PEER
 	inetConf         = 1      // IFLA_INET_CONF
+	inet6Conf        = 2      // IFLA_INET6_CONF
+	conf6Forwarding  = 0      // DEVCONF_FORWARDING
+	confForwarding   = 1      // IPV4_DEVCONF_FORWARDING
 	confRPFilter     = 8      // IPV4_DEVCONF_RP_FILTER
 	confRouteLocal   = 26     // IPV4_DEVCONF_ROUTE_LOCALNET
 	groupMask        = 0xfffd // of IFLA_BRPORT_GROUP_FWD_MASK

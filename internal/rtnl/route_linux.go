@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	rtmProtocol    = 5   // rtmsg.rtm_protocol
-	addrconfMetric = 256 // IP6_RT_PRIO_ADDRCONF, of routes to the subnets of addresses
+	rtmProtocol    = 5      // rtmsg.rtm_protocol
+	rtmFibMatch    = 0x2000 // RTM_F_FIB_MATCH: the route, not what it says of one address
+	addrconfMetric = 256    // IP6_RT_PRIO_ADDRCONF, of routes to the subnets of addresses
 )
 
 // route is a request for a route through a gateway or, without via, on the link
@@ -53,11 +54,16 @@ func route(kind uint16, index int32, dev string, dst netip.Prefix, via netip.Add
 // kernel makes with the address, and says whether it was missing. One of somebody else
 // to the same subnet stays in its place.
 func (s *Socket) AddConnected(ctx context.Context, l Link, addr netip.Prefix) (missed bool, err error) {
-	if addr.IsSingleIP() || addr.Addr().IsLinkLocalUnicast() {
-		return false, nil // that is no route, or one of many like it
+	if addr.IsSingleIP() {
+		return false, nil // that is no route
 	}
 	r := route(unix.RTM_NEWROUTE, int32(l.Index), l.Name, addr, netip.Addr{})
 	r.m[hdrLen+rtmProtocol] = unix.RTPROT_KERNEL
+	if addr.Addr().IsLinkLocalUnicast() && addr.Addr().Is6() {
+		// One of many that are there beside each other: only that of the same link is in
+		// the way.
+		native.PutUint16(r.m[6:], unix.NLM_F_REQUEST|unix.NLM_F_CREATE)
+	}
 	if addr.Addr().Is4() {
 		r.m.bytes(unix.RTA_PREFSRC, addr.Addr().AsSlice()...)
 	} else {
@@ -147,7 +153,7 @@ func (s *Socket) RouteTo(ctx context.Context, to netip.Addr) (dev string, via ne
 	if err != nil {
 		return "", netip.Addr{}, err
 	}
-	dev, err = s.name(ctx, index)
+	dev, err = s.Name(ctx, index)
 	return dev, via, err
 }
 
@@ -177,6 +183,31 @@ func (s *Socket) route(ctx context.Context, to netip.Addr) (index uint32, via ne
 		}
 	})
 	return index, via, classify(err)
+}
+
+// Connected returns the route by which the host reaches the members of the subnet of an
+// address of its own. Its destination is not valid if that is a default route, or there is
+// none.
+func (s *Socket) Connected(ctx context.Context, addr netip.Prefix) (by Route, err error) {
+	member := addr.Addr().Next()
+	if prev := addr.Addr().Prev(); addr.Contains(prev) && prev != addr.Masked().Addr() {
+		member = prev // neither the first address nor the last, which may be the host's too
+	}
+	if !addr.Contains(member) {
+		return Route{}, types.BadRequestErrorf("the subnet of %s has no other member", addr)
+	}
+	r := request{op: "find", object: "route to " + addr.String()}
+	r.m = newMsg(unix.RTM_GETROUTE, 0, rtMsg(unix.RtMsg{
+		Family: familyOf(member), Dst_len: uint8(member.BitLen()), Flags: unix.RTM_F_LOOKUP_TABLE | rtmFibMatch,
+	})...)
+	r.m.bytes(unix.RTA_DST, member.AsSlice()...)
+	err = s.get(ctx, r, func(_ uint16, body []byte) { by, _ = parseRoute(body) })
+	for _, none := range []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL} { // ip-route(8), types of routes
+		if errors.Is(err, none) {
+			return Route{}, nil
+		}
+	}
+	return by, classify(err)
 }
 
 // AddNeighbour adds a permanent entry, or replaces the one of that address.

@@ -77,6 +77,9 @@ type Link struct {
 	StrictSource bool
 	// RouteLocalnet says that loopback addresses are routed like others.
 	RouteLocalnet bool
+	// StopsV4 and StopsV6 say that packets of a family that come in by the link are not
+	// forwarded.
+	StopsV4, StopsV6 bool
 }
 
 // Address is an address of a link.

@@ -25,8 +25,8 @@ type Watch struct {
 
 // OpenWatch opens a watch in the namespace of the calling thread. It calls changed
 // with the name of each link of the groups that has lost something: that is gone,
-// has another name, has been taken down or off its bridge, or has lost an address or
-// the route to the subnet of one.
+// has another name, has been taken down or off its bridge, forwards no packets any more,
+// or has lost an address or the route to the subnet of one.
 // An empty name says that messages were missed. Births and gains are not told of, but
 // for bridges of others: that one has come, has got another name, or is gone. It calls
 // stopped when the host forwards no packets of a family any more.
@@ -114,8 +114,10 @@ func (w *Watch) message(kind uint16, body []byte) {
 			w.port(body)
 		}
 	case unix.RTM_NEWNETCONF:
-		if stopsForwarding(body) {
+		if index, ok := stopsForwarding(body); ok && index == netconfAll {
 			w.stopped()
+		} else if l, ours := w.links[index]; ok && ours {
+			w.changed(l.Name, false)
 		}
 	case unix.RTM_DELROUTE:
 		if index, ok := parseConnected(body); ok {
@@ -251,19 +253,19 @@ const (
 	netconfAll        = -1
 )
 
-// stopsForwarding says whether a message says that no link forwards packets any more.
-func stopsForwarding(body []byte) bool {
+// stopsForwarding reads from a message that a link, or none, forwards packets any more.
+func stopsForwarding(body []byte) (index int, off bool) {
 	if len(body) < netconfLen {
-		return false
+		return 0, false
 	}
-	all, off := false, false
 	for k, v := range attrs(body[netconfLen:]) {
-		switch k {
-		case netconfIndex:
-			all = len(v) >= 4 && int32(u32(v)) == netconfAll
-		case netconfForwarding:
-			off = len(v) >= 4 && u32(v) == 0
+		switch {
+		case len(v) < 4:
+		case k == netconfIndex:
+			index = int(int32(u32(v)))
+		case k == netconfForwarding:
+			off = u32(v) == 0
 		}
 	}
-	return all && off
+	return index, off
 }

@@ -341,6 +341,7 @@ func testHeal(t *testing.T, on backend) {
 		}
 		dead(l.kind, l.command)
 	}
+	dead("sandbox", "ip link set "+veth+" netns "+h.lan.Path())
 	dead("", "true")
 }
 
@@ -401,7 +402,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestHealRoutes has somebody else take the routes to a network away.
+// TestHealRoutes has somebody else take the routes to a network away, and forwarding on its
+// bridge.
 func TestHealRoutes(t *testing.T) {
 	h := newHost(t)
 	c := h.container("c1", both(nil, 7001, 0), h.network(1))
@@ -419,6 +421,23 @@ func TestHealRoutes(t *testing.T) {
 	check("at first")
 	h.sh("sh", "-c", command)
 	check("after both have gone")
+	for _, family := range []string{"ipv4", "ipv6"} {
+		setting := "/proc/sys/net/" + family + "/conf/br1/forwarding"
+		h.sh("sh", "-c", "echo 0 > "+setting)
+		eventually(t, setting+" is off", func() bool { return h.sh("cat", setting) == "1\n" })
+	}
+	check("after its bridge has forwarded nothing")
+	// Another link takes its subnet over, and goes: nobody says so.
+	h.sh("sh", "-c", "ip link add tun1 type bridge; ip link set tun1 up; ip route replace 10.99.1.0/24 dev tun1")
+	time.Sleep(impatience)
+	if got := routes(); strings.Contains(got, "10.99.1.0/24") {
+		t.Errorf("a route of somebody else has been replaced:\n%s", got)
+	}
+	h.sh("ip", "link", "del", "tun1")
+	for late := time.Now().Add(15 * time.Second); routes() != want && time.Now().Before(late); {
+		time.Sleep(impatience)
+	}
+	check("after that of somebody else has gone")
 	h.remove(c)
 	want = routes()
 	h.ctl.Stop()
@@ -427,6 +446,30 @@ func TestHealRoutes(t *testing.T) {
 	if diff := cmp.Diff(want, routes()); diff != "" {
 		t.Errorf("after they have gone while nobody was there (-want +got):\n%s", diff)
 	}
+}
+
+// TestHealMoved has somebody else move the host's end of a container's link to another
+// namespace: the pair is made again, and no end of the old one is left.
+func TestHealMoved(t *testing.T) {
+	h := newHost(t)
+	c := h.container("c1", both(nil, 7001, 0), h.network(1))
+	lans := func() string { return h.in(h.lan.Path(), "ip", "-br", "link") }
+	links, inside, lan := hostLinks(t), h.in(c.sb.Key(), "ip", "-br", "addr"), lans()
+	names := regexp.MustCompile(`@if\d+ *`)
+	check := func(when string) {
+		t.Helper()
+		eventually(t, "the links are not as before "+when, func() bool { got, err := listLinks(); return err == nil && got == links })
+		for what, got := range map[string][2]string{"the container": {inside, h.in(c.sb.Key(), "ip", "-br", "addr")}, "the other namespace": {lan, lans()}} {
+			if diff := cmp.Diff(names.ReplaceAllString(got[0], " "), names.ReplaceAllString(got[1], " ")); diff != "" {
+				t.Errorf("%s %s (-want +got):\n%s", what, when, diff)
+			}
+		}
+		h.visit(visit{"lan", h.lan, at(hostV4, 7001), c.name, lanV4}, visit{"lan", h.lan, at(hostV6, 7001), c.name, lanV6})
+	}
+	check("at first")
+	veth, _, _ := strings.Cut(strings.Fields(h.sh("ip", "-o", "link", "show", "master", "br1"))[1], "@")
+	h.sh("ip", "link", "set", veth, "netns", h.lan.Path())
+	check("after the move")
 }
 
 // TestHealOutsideOnly has a container change what it has inside: that is its business,

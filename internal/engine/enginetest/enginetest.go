@@ -374,6 +374,9 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 	return repaired, nil
 }
 
+// Survey finds nothing: Lose tells of all that goes.
+func (k *Kernel) Survey(context.Context, []model.Object) (lost []string, err error) { return nil, nil }
+
 // RepairRules makes the rules again that Lose has taken.
 func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	k.mu.Lock()
