@@ -19,8 +19,13 @@ import (
 // state is what a site has made, without what differs each time.
 func (s *site) state(t *testing.T) string {
 	t.Helper()
-	out := settings(t, s.bridge.Name)
-	fields := strings.Fields(ports(t, s.bridge.Name))
+	out, port := settings(t, s.bridge.Name), ports(t, s.bridge.Name)
+	// That a link has its carrier back the kernel enters up to a second later.
+	for late := time.Now().Add(2 * time.Second); strings.Contains(port, "NO-CARRIER") && time.Now().Before(late); {
+		time.Sleep(10 * time.Millisecond)
+		port = ports(t, s.bridge.Name)
+	}
+	fields := strings.Fields(port)
 	if len(fields) > 2 {
 		out += fields[0] + " " + fields[1] + " " + fields[3] + "\n"
 	}
