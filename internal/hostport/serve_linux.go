@@ -57,7 +57,7 @@ func apartFilter() []unix.SockFilter {
 	const dest = 24 // of the address in the header (RFC 8200, 3)
 	load := func(word uint32) unix.SockFilter {
 		// From the network header on (SKF_NET_OFF, linux/filter.h).
-		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: uint32(0xfff00000 + dest + 4*word)}
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0xfff00000 + dest + 4*word}
 	}
 	unless := func(value uint32, skip uint8) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: skip}
