@@ -248,9 +248,9 @@ func (k *Kernel) isHost(path string) bool {
 
 // setBridge gives a bridge of ours the settings that an earlier version did not know, or
 // somebody else has changed. It says whether any was to be given.
-func (k *Kernel) setBridge(ctx context.Context, b model.Bridge, l rtnl.Link) (differs bool, err error) {
+func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) (differs bool, err error) {
 	var errs []error
-	for _, path := range k.unset(ctx, b, l) {
+	for _, path := range unset(b, l) {
 		differs = true
 		errs = append(errs, sysctl.WriteIn(k.host, k.cfg.Steps, "1", path...))
 	}
@@ -259,7 +259,7 @@ func (k *Kernel) setBridge(ctx context.Context, b model.Bridge, l rtnl.Link) (di
 
 // unset are the settings that a bridge shall have and has not. It forwards as long as the
 // host does.
-func (k *Kernel) unset(ctx context.Context, b model.Bridge, l rtnl.Link) (paths [][]string) {
+func unset(b model.Bridge, l rtnl.Link) (paths [][]string) {
 	lacks := func(missing bool, family, name string) {
 		if missing {
 			paths = append(paths, []string{"net", family, "conf", b.Name, name})
@@ -269,8 +269,8 @@ func (k *Kernel) unset(ctx context.Context, b model.Bridge, l rtnl.Link) (paths 
 		if !stops || b.StrictSource || !slices.ContainsFunc(b.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() == v6 }) {
 			return false
 		}
-		on, _, err := k.Forwarding(ctx, v6)
-		return err == nil && on
+		value, err := sysctl.Read(forwarding(v6)...)
+		return err == nil && value != "0"
 	}
 	lacks(b.StrictSource && !l.StrictSource, "ipv4", "rp_filter")
 	lacks(b.RouteLocalnet && !l.RouteLocalnet, "ipv4", "route_localnet")

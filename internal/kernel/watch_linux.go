@@ -312,7 +312,7 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 	if !l.Up {
 		err = errors.Join(err, k.rt.SetLinkUp(ctx, b.Name))
 	}
-	differs, setErr := k.setBridge(ctx, b, l)
+	differs, setErr := k.setBridge(b, l)
 	err = errors.Join(err, setErr)
 	differs = differs || len(lacks) > 0 || !l.Up
 	if err != nil || l.Master != 0 { // a VRF has its own routes
@@ -346,7 +346,7 @@ func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string
 			}
 			continue
 		}
-		differs := len(k.unset(ctx, b, l)) > 0
+		differs := len(unset(b, l)) > 0
 		for _, a := range b.Addrs {
 			if a.IsSingleIP() || l.Master != 0 || !l.Up {
 				continue // there is no route, or none of the host's, or none now
