@@ -186,6 +186,7 @@ func (k *Kernel) findOthers(ctx context.Context) error {
 		}
 		there, err := k.hasRules(ctx, b)
 		if err == nil && there {
+			k.switched = true
 			var r unredirector
 			if r, err = formerRedirector(b); err == nil {
 				k.others, k.former = append(k.others, b), append(k.former, r)

@@ -51,10 +51,12 @@ type Kernel struct {
 	firewall firewall
 	redirect redirector
 	// others are the other backends that Recover has found rules of ours with, until
-	// these are removed, former their redirectors. Recover sets both before anything else
-	// is asked of the kernel.
+	// these are removed, former their redirectors; switched says that there were such rules,
+	// be it that they cannot be removed. Recover sets all before anything else is asked of
+	// the kernel.
 	others   []Backend
 	former   []unredirector
+	switched bool
 	ports    hostport.Holder
 	tracked  conntrack.Flusher
 	reaper   *reaper

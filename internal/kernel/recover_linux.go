@@ -160,7 +160,7 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 		k.warnDrops(ctx)
 	}
 	k.zone.ask(false)
-	return changed && there && len(k.others) == 0, nil
+	return changed && there && !k.switched, nil
 }
 
 // rules picks what the firewall holds.

@@ -387,7 +387,10 @@ func TestSwitchWithoutPrograms(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer k.Close()
-				_, err = k.Recover(t.Context(), h.want, false)
+				found, err := k.Recover(t.Context(), h.want, false)
+				if found.Rules {
+					t.Error("a switch is told of as a repair of rules")
+				}
 				if !errors.As(err, new(types.NoServiceError)) || !strings.Contains(err.Error(), "firewall backend iptables-legacy: an earlier start has left them") {
 					t.Errorf("a start with rules of iptables-legacy and without its programs: %v", err)
 				}

@@ -45,6 +45,9 @@ func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, err 
 	}
 	defer f.release()
 	for _, fam := range f.fams {
+		if fam.num == unix.NFPROTO_BRIDGE {
+			continue // is not iptables'
+		}
 		line, ferr := f.foreignNative(ctx, fam, want)
 		if ferr != nil {
 			err = errors.Join(err, fmt.Errorf("chain %s %s %s: %w", fam.keyword, foreignTable, foreignChain, ferr))
