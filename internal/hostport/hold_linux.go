@@ -67,14 +67,36 @@ func (o *Hold) How() How { return o.how }
 
 // Reserve takes the ports from first to last of a host address, the unspecified
 // one for all addresses of its family. All or none: else the error has the class
-// Forbidden, names the port and the program that has it, and wraps EADDRINUSE.
+// Forbidden, names the port and the program that has it, and wraps EADDRINUSE. An address
+// that the host does not have, or that is of many, is a BadRequest error.
 //
 // A single port is held by a socket, up to the limit. Above it the port is bound
 // for a moment, which shows that it is free. A range is looked up in one dump of
 // the sockets of its protocol, of TCP those that listen, and not held. Where the kernel
 // has no sockets of the protocol, nobody can be in the way.
 func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
+	if host = host.Unmap(); host.IsMulticast() || isBroadcast(host) {
+		return nil, types.BadRequestErrorf("%s port %s: %s is the address of many machines: choose one of this host's own",
+			protocol(proto), netip.AddrPortFrom(host, first), host)
+	}
 	return h.reserve(ctx, bind, lookAgain, false, proto, host, first, last)
+}
+
+// isBroadcast says whether an address is that of all machines of a network: who has not asked
+// to send to many is refused (ip(7), SO_BROADCAST).
+func isBroadcast(host netip.Addr) bool {
+	if host == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return true // no route may lead there
+	}
+	if !host.Is4() || host.IsUnspecified() {
+		return false
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return errors.Is(unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: host.As4()}), unix.EACCES)
 }
 
 // Resume is Reserve for ports that were published before. The host may get their

@@ -454,6 +454,35 @@ func TestReserveRangeLikeOne(t *testing.T) {
 	})
 }
 
+// An address of many machines is none to publish ports at.
+func TestReserveAtMany(t *testing.T) {
+	nstest.Run(t, func() {
+		for _, args := range []string{"link set lo up", "addr add 192.0.2.1/24 dev lo"} {
+			if out, err := exec.CommandContext(t.Context(), "ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		var h hostport.Holder
+		for host, want := range map[string]string{
+			"192.0.2.1": "", "127.0.0.1": "", "0.0.0.0": "", "::": "", "::ffff:192.0.2.1": "",
+			"255.255.255.255": "many machines", "127.255.255.255": "many machines", "224.0.0.1": "many machines", "ff02::1": "many machines",
+		} {
+			for _, last := range []uint16{8100, 8105} {
+				hold, err := h.Reserve(t.Context(), tcp, netip.MustParseAddr(host), 8100, last)
+				switch {
+				case err == nil:
+					_ = hold.Close()
+					if want != "" {
+						t.Errorf("ports up to %d of %s can be reserved", last, host)
+					}
+				case want == "" || !errors.As(err, new(types.BadRequestError)) || !strings.Contains(err.Error(), want):
+					t.Errorf("ports up to %d of %s: %v", last, host, err)
+				}
+			}
+		}
+	})
+}
+
 // Of the ports that are busy those that we hold ourselves are not.
 func TestBusy(t *testing.T) {
 	nstest.Run(t, func() {
