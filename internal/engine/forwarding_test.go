@@ -225,3 +225,36 @@ func TestForwardingOffAfterBoot(t *testing.T) {
 		})
 	}
 }
+
+// What we had turned on, and somebody else has turned off while nobody was there, is on again
+// after a start, and told of.
+func TestForwardingOffWhileDead(t *testing.T) {
+	w := newWorld(t)
+	dual(t, w, "n", 9, false)
+	for _, off := range []bool{true, false} {
+		if err := w.e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		want := uint64(0)
+		if off {
+			want = 2
+			for _, v6 := range []bool{false, true} {
+				if err := w.k.Forward(t.Context(), v6, false, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		begun := time.Now()
+		w.open(t)
+		told, _, cancel := engine.Subscribe(w.e, begun, func(ev engine.Event) string { return ev.Action + " " + ev.Type })
+		cancel()
+		if got := w.e.Repairs()["forwarding"]; got != want || uint64(len(told)) != want {
+			t.Errorf("turned off %t: %d repairs, events %q", off, got, told)
+		}
+		for _, v6 := range []bool{false, true} {
+			if on, _, _ := w.k.Forwarding(t.Context(), v6); !on {
+				t.Errorf("turned off %t: forwarding of IPv6 %t is off", off, v6)
+			}
+		}
+	}
+}

@@ -277,6 +277,9 @@ func (e *Engine) healRules() {
 func (e *Engine) noteRepair(name, kind string, ev Event) {
 	pause := e.healer.repaired(name, kind, time.Now())
 	e.events.emit(ev)
+	if object := ev.Attributes["object"]; kind == "forwarding" {
+		name = object // says of which family
+	}
 	if pause > 0 {
 		e.log.Warn("another program keeps undoing what belongs to a network: it is left alone for a while",
 			"kind", kind, "name", name, "pause", pause)

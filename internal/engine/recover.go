@@ -70,7 +70,7 @@ func (e *Engine) recover(ctx context.Context) error {
 		e.sweepFiles()
 	}
 	if f := e.forwarding; f.on() {
-		e.restoreForwarding(ctx, f)
+		e.logErr("guard forwarding", recordForwarding, e.guard(ctx, f))
 	}
 	var want []model.Object
 	for _, n := range e.Networks() {
@@ -449,15 +449,6 @@ func (e *Engine) sweepFiles() {
 	for _, d := range entries {
 		if e.sandboxes[d.Name()] == nil && len(d.Name()) == 64 {
 			e.logErr("sweep", d.Name(), os.RemoveAll(filepath.Join(dir, d.Name())))
-		}
-	}
-}
-
-func (e *Engine) restoreForwarding(ctx context.Context, f forwarding) {
-	e.logErr("guard forwarding", recordForwarding, e.guard(ctx, f))
-	for _, x := range []struct{ v6, on bool }{{false, f.V4}, {true, f.V6}} {
-		if x.on {
-			e.logErr("turn on forwarding", recordForwarding, e.kernel.Forward(ctx, x.v6, true, nil))
 		}
 	}
 }

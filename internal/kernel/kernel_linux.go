@@ -89,8 +89,8 @@ type Kernel struct {
 	unruled error
 	// dropping are the chains of others that have been told of.
 	dropping map[model.ForeignDrop]bool
-	// replaced are the subnets, with their bridges, to which a route of somebody else leads.
-	replaced map[string]bool
+	// told is what the last survey has told of, or one before it.
+	told map[string]bool
 }
 
 // New opens what the kernel is talked to with. It changes nothing but the
@@ -103,7 +103,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		cfg: cfg, log: cfg.Logger, group: Group(cfg.DataDir), dir: filepath.Join(cfg.RunDir, "netns"),
 		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		ruling:   make(chan struct{}, 1),
-		forwards: make(map[string]*forward.Forwarder), replaced: make(map[string]bool),
+		forwards: make(map[string]*forward.Forwarder),
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Ports),
 		counted: make(map[string]model.Tracked), open: make(map[string]model.OpenPort),

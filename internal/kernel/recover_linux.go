@@ -152,7 +152,11 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 		return false, fmt.Errorf("the firewall does not hold the rules of all networks, so no link is made: %w", err)
 	}
 	there := len(all.Networks) > 0
-	if changed && there {
+	switch {
+	case !changed || !there:
+	case k.switched:
+		k.log.Info("the rules of networks are kept with another firewall backend from now on", "backend", k.backend)
+	default:
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
 	changed = k.acceptedByOthers(ctx, there) || changed
@@ -257,26 +261,32 @@ func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) (differs bool, err error
 	return differs, errors.Join(errs...)
 }
 
-// unset are the settings that a bridge shall have and has not. It forwards as long as the
-// host does.
+// unset are the settings that a bridge shall have and has not.
 func unset(b model.Bridge, l rtnl.Link) (paths [][]string) {
 	lacks := func(missing bool, family, name string) {
 		if missing {
 			paths = append(paths, []string{"net", family, "conf", b.Name, name})
 		}
 	}
-	stops := func(v6, stops bool) bool {
-		if !stops || b.StrictSource || !slices.ContainsFunc(b.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() == v6 }) {
-			return false
-		}
-		value, err := sysctl.Read(forwarding(v6)...)
-		return err == nil && value != "0"
-	}
 	lacks(b.StrictSource && !l.StrictSource, "ipv4", "rp_filter")
 	lacks(b.RouteLocalnet && !l.RouteLocalnet, "ipv4", "route_localnet")
-	lacks(stops(false, l.StopsV4), "ipv4", "forwarding")
-	lacks(stops(true, l.StopsV6), "ipv6", "forwarding")
+	lacks(!forwards(b, l, false), "ipv4", "forwarding")
+	lacks(!forwards(b, l, true), "ipv6", "forwarding")
 	return paths
+}
+
+// forwards says whether a bridge forwards packets of a family if its network needs it, and
+// the host does.
+func forwards(b model.Bridge, l rtnl.Link, v6 bool) bool {
+	stops := l.StopsV4
+	if v6 {
+		stops = l.StopsV6
+	}
+	if !stops || b.StrictSource || !slices.ContainsFunc(b.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() == v6 }) {
+		return true
+	}
+	value, err := sysctl.Read(forwarding(v6)...)
+	return err != nil || value == "0"
 }
 
 // reattach gives bridges and veths that were there what somebody else has taken from

@@ -174,6 +174,19 @@ func TestSurvey(t *testing.T) {
 		t.Errorf("in the end (-want +got):\n%s", diff)
 	}
 
+	// A bridge of somebody else is his; he is told, once.
+	sh(t, "ip link add theirs type bridge; ip link set theirs up; echo 0 > /proc/sys/net/ipv4/conf/theirs/forwarding")
+	adopted := []model.Object{model.Bridge{Name: "theirs", Adopted: true, Addrs: s.bridge.Addrs}}
+	for range 2 {
+		if lost, err := k.Survey(t.Context(), adopted); err != nil || len(lost) > 0 {
+			t.Errorf("a bridge of somebody else: found %q, %v", lost, err)
+		}
+	}
+	if got := strings.Count(log.String(), `forwards nothing: containers reach nobody outside by it" bridge=theirs ipv6=false`); got != 1 || strings.Contains(log.String(), "bridge=theirs ipv6=true") {
+		t.Errorf("log:\n%s", &log)
+	}
+	sh(t, "ip link del theirs")
+
 	hostForwards("0")
 	survey("on a host that does not forward")
 	if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || len(repaired) > 0 {

@@ -330,63 +330,72 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 
 // Survey looks for what the kernel tells nobody of: settings of bridges that somebody else
 // has changed, and routes to their subnets that have gone after they had been replaced. It
-// returns the names of bridges for RepairLinks. It tells once of subnets that a route of
-// somebody else leads to.
+// returns the names of bridges for RepairLinks. What is somebody else's it tells of once, as
+// long as it is so: a route that leads to such a subnet, a bridge of his that forwards nothing.
 func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string, err error) {
+	k.mu.Lock()
+	told, found := k.told, make(map[string]bool)
+	k.told = found
+	k.mu.Unlock()
+	warn := func(text string, args ...any) {
+		what := fmt.Sprint(append(args, text)...)
+		if found[what] = true; !told[what] {
+			k.log.Warn(text, args...)
+		}
+	}
 	var errs []error
 	for _, o := range want {
 		b, ok := o.(model.Bridge)
-		if !ok || b.Adopted {
+		if !ok {
 			continue
 		}
 		l, err := k.rt.Link(ctx, b.Name)
-		if err != nil {
-			if !errors.Is(err, unix.ENODEV) { // which is told of
-				errs = append(errs, err)
+		switch {
+		case errors.Is(err, unix.ENODEV): // which is told of
+		case err != nil:
+			errs = append(errs, err)
+		case b.Adopted:
+			for _, v6 := range []bool{false, true} {
+				if !forwards(b, l, v6) {
+					warn("a bridge of somebody else forwards nothing: containers reach nobody outside by it", "bridge", b.Name, "ipv6", v6)
+				}
 			}
-			continue
-		}
-		differs := len(unset(b, l)) > 0
-		for _, a := range b.Addrs {
-			if a.IsSingleIP() || l.Master != 0 || !l.Up {
-				continue // there is no route, or none of the host's, or none now
+		default:
+			strayed, err := k.strayed(ctx, b, l, warn)
+			errs = append(errs, err)
+			if strayed || len(unset(b, l)) > 0 {
+				lost = append(lost, b.Name)
 			}
-			route, err := k.rt.Connected(ctx, a)
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			foreign := route.Index != l.Index && route.Dst.IsValid() && route.Dst.Bits() >= a.Bits()
-			k.tellReplaced(ctx, b.Name, a.Masked(), route, foreign)
-			differs = differs || route.Index != l.Index && !foreign
-		}
-		if differs {
-			lost = append(lost, b.Name)
 		}
 	}
 	return lost, errors.Join(errs...)
 }
 
-// tellReplaced tells of a route of somebody else to the subnet of a bridge, once.
-func (k *Kernel) tellReplaced(ctx context.Context, bridge string, subnet netip.Prefix, by rtnl.Route, foreign bool) {
-	key := bridge + " " + subnet.String()
-	k.mu.Lock()
-	told := k.replaced[key]
-	if foreign {
-		k.replaced[key] = true
-	} else {
-		delete(k.replaced, key)
+// strayed says whether a bridge lacks a route to one of its subnets, and warns of those of
+// somebody else that are in the place of ours.
+func (k *Kernel) strayed(ctx context.Context, b model.Bridge, l rtnl.Link, warn func(string, ...any)) (lacks bool, err error) {
+	var errs []error
+	for _, a := range b.Addrs {
+		if a.IsSingleIP() || l.Master != 0 || !l.Up {
+			continue // there is no route, or none of the host's, or none now
+		}
+		by, err := k.rt.Connected(ctx, a)
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case by.Index == l.Index:
+		case by.Dst.IsValid() && by.Dst.Bits() >= a.Bits():
+			link, err := k.rt.Name(ctx, uint32(by.Index))
+			if err != nil {
+				link = fmt.Sprint("link ", by.Index)
+			}
+			warn("a route of somebody else leads what is for a network elsewhere: the host does not reach its containers until that has gone",
+				"bridge", b.Name, "subnet", a.Masked(), "route", by.Dst, "link", link)
+		default:
+			lacks = true
+		}
 	}
-	k.mu.Unlock()
-	if !foreign || told {
-		return
-	}
-	link, err := k.rt.Name(ctx, uint32(by.Index))
-	if err != nil {
-		link = fmt.Sprint("link ", by.Index)
-	}
-	k.log.Warn("a route of somebody else leads what is for a network elsewhere: the host does not reach its containers until that has gone",
-		"bridge", bridge, "subnet", subnet, "route", by.Dst, "link", link)
+	return lacks, errors.Join(errs...)
 }
 
 // attached says whether a veth is a port of its bridge, and up.
