@@ -23,8 +23,9 @@ const (
 	// the loss of each of its ports.
 	healDelay = 20 * time.Millisecond
 	// calm is how long nothing must have been repaired for the account of repairs to
-	// begin anew; patience is how many repairs go without a pause.
-	calm     = 10 * time.Second
+	// begin anew, longer than what a survey finds takes to be found again; patience is how
+	// many repairs go without a pause.
+	calm     = 3 * surveyPeriod
 	patience = 5
 	// surveyPeriod is how often is looked for what the kernel tells nobody of.
 	surveyPeriod = 10 * time.Second
@@ -305,7 +306,7 @@ func (e *Engine) noteRecovery(found model.Recovery) {
 		return
 	}
 	if found.Rules {
-		e.countRepair("firewall", "the rules were not those of this version and of what is recorded: they have been put right", rulesLost,
+		e.countRepair("firewall", "the rules were not those of what is recorded: somebody else has changed them, settings or version are others, or an operation was cut short; they are right now", rulesLost,
 			Event{Type: "firewall", Action: "repair"})
 	}
 	owners := make(map[string]Event) // by the keys of links

@@ -12,14 +12,17 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 )
 
-// legacyFilter says whether the legacy variant has a table filter, without loading what
-// it needs in the kernel.
-func legacyFilter(v6 bool) (bool, error) {
+// legacyFilter says whether the legacy variant has a table filter.
+func legacyFilter(v6 bool) (bool, error) { return legacyUses(tableFilter, v6) }
+
+// legacyUses says whether the legacy variant has a table, without loading what it needs in
+// the kernel.
+func legacyUses(table string, v6 bool) (bool, error) {
 	list, err := os.ReadFile(legacyTables(v6))
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}
-	return slices.Contains(strings.Fields(string(list)), tableFilter), err
+	return slices.Contains(strings.Fields(string(list)), table), err
 }
 
 // legacyTables is the file that lists the tables of the legacy variant in use.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -25,9 +26,12 @@ func Present(ctx context.Context, name string, v Variant) (bool, error) {
 		return nft.HasIPTables(ctx, familyOf(name, false).owns)
 	}
 	for _, v6 := range []bool{false, true} {
-		there, err := legacyHas(familyOf(name, v6).chain(chainForward), v6)
-		if err != nil || there {
-			return there, err
+		f := familyOf(name, v6)
+		for table, chains := range f.chains { // somebody may have flushed some
+			there, err := f.legacyHas(table, chains)
+			if err != nil || there {
+				return there, err
+			}
 		}
 	}
 	return false, nil
@@ -79,15 +83,15 @@ const (
 	entriesHead  = 40     // struct ipt_get_entries: the name and the size, aligned to 8
 )
 
-// legacyHas looks for a chain in the table filter. The head of a chain is an entry with
-// the target ERROR that holds its name, ended by a zero.
-func legacyHas(chain string, v6 bool) (bool, error) {
-	used, err := legacyFilter(v6)
+// legacyHas looks for chains in a table. The head of a chain is an entry with the target
+// ERROR that holds its name, ended by a zero.
+func (f *family) legacyHas(table string, chains []string) (bool, error) {
+	used, err := legacyUses(table, f.v6)
 	if err != nil || !used {
 		return false, err // to ask would make the table
 	}
 	domain, level := unix.AF_INET, unix.SOL_IP
-	if v6 {
+	if f.v6 {
 		domain, level = unix.AF_INET6, unix.SOL_IPV6
 	}
 	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
@@ -97,20 +101,22 @@ func legacyHas(chain string, v6 bool) (bool, error) {
 	defer unix.Close(fd)
 	for {
 		info := make([]byte, infoLen)
-		copy(info, tableFilter)
+		copy(info, table)
 		if err := getsockopt(fd, level, soGetInfo, info); err != nil {
 			return false, err
 		}
 		size := binary.NativeEndian.Uint32(info[infoLen-4:])
 		buf := make([]byte, entriesHead+size)
-		copy(buf, tableFilter)
+		copy(buf, table)
 		binary.NativeEndian.PutUint32(buf[tableName:], size)
 		switch err := getsockopt(fd, level, soGetEntries, buf); {
 		case errors.Is(err, unix.EAGAIN): // changed meanwhile
 		case err != nil:
 			return false, err
 		default:
-			return bytes.Contains(buf[entriesHead:], append([]byte(chain), 0)), nil
+			return slices.ContainsFunc(chains, func(c string) bool {
+				return bytes.Contains(buf[entriesHead:], append([]byte(f.chain(c)), 0))
+			}), nil
 		}
 	}
 }

@@ -159,7 +159,7 @@ func TestSurvey(t *testing.T) {
 	for range 2 {
 		survey("as long as there are routes of others")
 	}
-	if got := strings.Count(log.String(), told); got != 2 || !strings.Contains(log.String(), "bridge=brx subnet=10.99.1.0/24 route=10.99.1.0/24 link=tunx") {
+	if got := strings.Count(log.String(), told); got != 2 || !strings.Contains(log.String(), "bridge=brx subnet=10.99.1.0/24 route=10.99.1.0/24 table=254 link=tunx") {
 		t.Errorf("log:\n%s", &log)
 	}
 	if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || len(repaired) > 0 {
@@ -167,6 +167,21 @@ func TestSurvey(t *testing.T) {
 	}
 	sh(t, "ip link del tunx")
 	survey("when those have gone", "brx")
+	for _, way := range []struct{ command, back, log string }{
+		{"ip route add blackhole 10.99.1.0/25", "ip route del blackhole 10.99.1.0/25", "route=10.99.1.0/24 table=254 link=none"},
+		{
+			"ip rule add to 10.99.1.0/24 lookup 77 pref 77; ip route add default dev lo table 77",
+			"ip rule del pref 77; ip route flush table 77", `table=77 link=lo`,
+		},
+	} {
+		sh(t, "ip route replace 10.99.1.0/24 dev brx; ip -6 route replace fd99:0:0:1::/64 dev brx metric 256 proto kernel; "+way.command)
+		survey(way.command)
+		sh(t, way.back)
+		if !strings.Contains(log.String(), way.log) {
+			t.Errorf("%s: log:\n%s", way.command, &log)
+		}
+	}
+	sh(t, "ip route del 10.99.1.0/24 dev brx")
 	if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(repaired, []string{"bridge/brx"}) {
 		t.Errorf("repaired %q, %v", repaired, err)
 	}

@@ -402,6 +402,24 @@ func TestSwitchWithoutPrograms(t *testing.T) {
 	})
 }
 
+// Rules of a former backend are found also where somebody has flushed the table filter.
+func TestSwitchAfterFlush(t *testing.T) {
+	h := newSwitching(t)
+	for _, from := range []kernel.Backend{kernel.IPTablesLegacy, kernel.IPTablesNFT} {
+		h.start(from, 0)
+		h.open(string(from))
+		for _, family := range []string{"iptables", "ip6tables"} {
+			program := family + strings.TrimPrefix(string(from), "iptables")
+			sh(t, program+" -F; "+program+" -X")
+		}
+		h.start(kernel.NFTables, 0)
+		h.is(kernel.NFTables, "after "+string(from)+" and a flush")
+		if out, err := exec.CommandContext(t.Context(), string(from)+"-save").CombinedOutput(); err != nil || strings.Contains(string(out), strings.ToUpper(kernel.Table(h.cfg.DataDir))) {
+			t.Errorf("left of %s: %v\n%s", from, err, out)
+		}
+	}
+}
+
 // withoutPrograms hides the programs of administrators.
 func withoutPrograms(t *testing.T, f func()) {
 	t.Helper()

@@ -98,6 +98,9 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 // remakeVeth makes a pair again of which the host has lost its end. Somebody may have moved
 // that to another namespace: then the other end is still inside, and goes with it.
 func (k *Kernel) remakeVeth(ctx context.Context, v model.Veth) error {
+	if err := k.meant(ctx, v); err != nil {
+		return err
+	}
 	err := k.createVeth(ctx, v)
 	if !errors.Is(err, unix.EEXIST) {
 		return err

@@ -133,8 +133,11 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 		repaired = k.acceptedByOthers(ctx, true) || repaired
 		k.warnDrops(ctx)
 	}
-	if err == nil && late {
-		err = k.retireOthers(ctx)
+	if err == nil && len(k.others) > 0 {
+		if err = k.retireOthers(ctx); err != nil && !late {
+			k.log.Error("rules of another firewall backend are still there", "err", err)
+			err = nil // our own are right
+		}
 	}
 	return repaired, err
 }
@@ -376,21 +379,23 @@ func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string
 func (k *Kernel) strayed(ctx context.Context, b model.Bridge, l rtnl.Link, warn func(string, ...any)) (lacks bool, err error) {
 	var errs []error
 	for _, a := range b.Addrs {
-		if a.IsSingleIP() || l.Master != 0 || !l.Up {
-			continue // there is no route, or none of the host's, or none now
+		if a.IsSingleIP() || a.Addr().IsLinkLocalUnicast() || l.Master != 0 || !l.Up || !l.Carrier {
+			continue // there is no route, or one of many, or none of the host's, or none now
 		}
 		by, err := k.rt.Connected(ctx, a)
 		switch {
 		case err != nil:
 			errs = append(errs, err)
 		case by.Index == l.Index:
-		case by.Dst.IsValid() && by.Dst.Bits() >= a.Bits():
-			link, err := k.rt.Name(ctx, uint32(by.Index))
-			if err != nil {
-				link = fmt.Sprint("link ", by.Index)
+		case by.Dst.IsValid() && by.Dst.Bits() >= a.Bits(), by.Index != 0 && by.Table != unix.RT_TABLE_MAIN:
+			link := "none"
+			if by.Index != 0 {
+				if link, err = k.rt.Name(ctx, uint32(by.Index)); err != nil {
+					link = fmt.Sprint("link ", by.Index)
+				}
 			}
 			warn("a route of somebody else leads what is for a network elsewhere: the host does not reach its containers until that has gone",
-				"bridge", b.Name, "subnet", a.Masked(), "route", by.Dst, "link", link)
+				"bridge", b.Name, "subnet", a.Masked(), "route", by.Dst, "table", by.Table, "link", link)
 		default:
 			lacks = true
 		}

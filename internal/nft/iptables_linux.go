@@ -57,16 +57,25 @@ func RemoveIPTablesIn(ctx context.Context, nsFD int, owns func(chain string) boo
 }
 
 func (c *conn) removeIPTables(ctx context.Context, owns func(chain string) bool) (bool, error) {
-	var o owned
-	err := retry(func() (err error) {
-		if o, err = c.iptablesChains(ctx, owns); err == nil && len(o.chains) > 0 {
-			err = c.iptablesLeads(ctx, &o)
+	removed := false
+	err := retry(func() error { // also where somebody has changed them meanwhile
+		o, err := c.iptablesChains(ctx, owns)
+		if removed = len(o.chains) > 0; err != nil || !removed {
+			return err
 		}
-		return err
+		if err := c.iptablesLeads(ctx, &o); err != nil {
+			return err
+		}
+		return c.commit(c.removal(o))
 	})
-	if err != nil || len(o.chains) == 0 {
-		return false, err
+	if err != nil {
+		return false, fmt.Errorf("removing chains of iptables: %w", err)
 	}
+	return removed, nil
+}
+
+// removal deletes what is owned.
+func (c *conn) removal(o owned) *batch {
 	b := c.newBatch()
 	for at, handles := range o.leads {
 		for _, h := range handles {
@@ -83,13 +92,10 @@ func (c *conn) removeIPTables(ctx context.Context, owns func(chain string) bool)
 	for _, at := range o.chains {
 		b.delChain(at.family, at.table, at.chain)
 	}
-	if err := c.commit(b); err != nil {
-		return false, fmt.Errorf("removing chains of iptables: %w", err)
-	}
-	return true, nil
+	return b
 }
 
-// iptablesTables are the tables of that variant.
+// iptablesTable says whether a table is one of that variant.
 func iptablesTable(table string) bool {
 	switch table {
 	case "filter", "nat", "mangle", "raw", "security":

@@ -47,7 +47,7 @@ func parseLink(b []byte) (Link, bool) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return Link{}, false
 	}
-	l := Link{Index: int(int32(u32(b[4:]))), Up: u32(b[8:])&unix.IFF_UP != 0, PeerNetns: -1}
+	l := Link{Index: int(int32(u32(b[4:]))), Up: u32(b[8:])&unix.IFF_UP != 0, Carrier: u32(b[8:])&unix.IFF_LOWER_UP != 0, PeerNetns: -1}
 	for k, v := range attrs(b[unix.SizeofIfInfomsg:]) {
 		switch k {
 		case unix.IFLA_IFNAME:

@@ -187,10 +187,11 @@ func (s *Socket) route(ctx context.Context, to netip.Addr) (index uint32, via ne
 
 // Connected returns the route by which the host reaches the members of the subnet of an
 // address of its own. Its destination is not valid if that is a default route, or there is
-// none.
+// none; it has no link if packets are dropped or refused there.
 func (s *Socket) Connected(ctx context.Context, addr netip.Prefix) (by Route, err error) {
 	member := addr.Addr().Next()
-	if prev := addr.Addr().Prev(); addr.Contains(prev) && prev != addr.Masked().Addr() {
+	prev, two := addr.Addr().Prev(), addr.Bits() == addr.Addr().BitLen()-1
+	if addr.Contains(prev) && (two || prev != addr.Masked().Addr()) {
 		member = prev // neither the first address nor the last, which may be the host's too
 	}
 	if !addr.Contains(member) {
@@ -202,10 +203,11 @@ func (s *Socket) Connected(ctx context.Context, addr netip.Prefix) (by Route, er
 	})...)
 	r.m.bytes(unix.RTA_DST, member.AsSlice()...)
 	err = s.get(ctx, r, func(_ uint16, body []byte) { by, _ = parseRoute(body) })
-	for _, none := range []unix.Errno{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL} { // ip-route(8), types of routes
-		if errors.Is(err, none) {
-			return Route{}, nil
-		}
+	switch { // ip-route(8), types of routes
+	case errors.Is(err, unix.ENETUNREACH):
+		return Route{}, nil
+	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EACCES), errors.Is(err, unix.EINVAL):
+		return Route{Dst: addr.Masked(), Table: unix.RT_TABLE_MAIN}, nil
 	}
 	return by, classify(err)
 }

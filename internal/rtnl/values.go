@@ -68,6 +68,8 @@ type Link struct {
 	MTU       int
 	Alias     string
 	Up        bool
+	// Carrier says that somebody is at the other end; of a bridge, that a port has one.
+	Carrier bool
 	// Isolated and Hairpin are settings of a port.
 	Isolated, Hairpin bool
 	// GroupMask says which frames to group addresses of bridges a port forwards like others.
