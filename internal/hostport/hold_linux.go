@@ -96,7 +96,9 @@ func isBroadcast(host netip.Addr) bool {
 		return false
 	}
 	defer unix.Close(fd)
-	return errors.Is(unix.Connect(fd, &unix.SockaddrInet4{Port: 9, Addr: host.As4()}), unix.EACCES)
+	to := &unix.SockaddrInet4{Port: 9, Addr: host.As4()}
+	return errors.Is(unix.Connect(fd, to), unix.EACCES) && // or a route refuses all
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1) == nil && unix.Connect(fd, to) == nil
 }
 
 // Resume is Reserve for ports that were published before. The host may get their

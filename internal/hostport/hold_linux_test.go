@@ -457,7 +457,7 @@ func TestReserveRangeLikeOne(t *testing.T) {
 // An address of many machines is none to publish ports at.
 func TestReserveAtMany(t *testing.T) {
 	nstest.Run(t, func() {
-		for _, args := range []string{"link set lo up", "addr add 192.0.2.1/24 dev lo"} {
+		for _, args := range []string{"link set lo up", "addr add 192.0.2.1/24 dev lo", "route add prohibit 198.51.100.7"} {
 			if out, err := exec.CommandContext(t.Context(), "ip", strings.Fields(args)...).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
@@ -466,6 +466,7 @@ func TestReserveAtMany(t *testing.T) {
 		for host, want := range map[string]string{
 			"192.0.2.1": "", "127.0.0.1": "", "0.0.0.0": "", "::": "", "::ffff:192.0.2.1": "",
 			"255.255.255.255": "many machines", "127.255.255.255": "many machines", "224.0.0.1": "many machines", "ff02::1": "many machines",
+			"198.51.100.7": "does not have the address",
 		} {
 			for _, last := range []uint16{8100, 8105} {
 				hold, err := h.Reserve(t.Context(), tcp, netip.MustParseAddr(host), 8100, last)
