@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -382,6 +383,10 @@ func TestTwoDirectories(t *testing.T) {
 		reconcile(t, b, two, model.FirewallGuard{}, false)
 		reconcile(t, a, model.FirewallChange{}, model.FirewallGuard{}, true)
 		reconcile(t, b, two, model.FirewallGuard{}, false)
+		others := "X" + strings.ToUpper(ipt.DefaultName) + "-FORWARD" // ends like one of ours
+		if out, err := exec.CommandContext(t.Context(), "iptables-"+string(v), "-N", others).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
 		for name, want := range map[string]bool{ipt.DefaultName: false, "libnetwork-deadbeef": true} {
 			if got, err := ipt.Present(t.Context(), name, v); err != nil || got != want {
 				t.Errorf("present: %t, %v, want %t", got, err, want)

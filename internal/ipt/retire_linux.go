@@ -84,7 +84,7 @@ const (
 )
 
 // legacyHas looks for chains in a table. The head of a chain is an entry with the target
-// ERROR that holds its name, ended by a zero.
+// ERROR that holds its name, between the target's revision, which is zero, and a zero.
 func (f *family) legacyHas(table string, chains []string) (bool, error) {
 	used, err := legacyUses(table, f.v6)
 	if err != nil || !used {
@@ -115,7 +115,7 @@ func (f *family) legacyHas(table string, chains []string) (bool, error) {
 			return false, err
 		default:
 			return slices.ContainsFunc(chains, func(c string) bool {
-				return bytes.Contains(buf[entriesHead:], append([]byte(f.chain(c)), 0))
+				return bytes.Contains(buf[entriesHead:], []byte("\x00"+f.chain(c)+"\x00"))
 			}), nil
 		}
 	}

@@ -30,7 +30,11 @@ func HasIPTables(ctx context.Context, owns func(chain string) bool) (bool, error
 		return false, nil //nolint:nilerr // the kernel has no nftables
 	}
 	defer c.Close()
-	o, err := c.iptablesChains(ctx, owns)
+	var o owned
+	err = retry(func() (err error) {
+		o, err = c.iptablesChains(ctx, owns)
+		return err
+	})
 	return len(o.chains) > 0, err
 }
 
