@@ -1,9 +1,7 @@
 package scenario_test
 
 import (
-	"errors"
 	"net"
-	"os"
 	"testing"
 
 	"github.com/libnetwork/libnetwork/internal/netns"
@@ -95,8 +93,5 @@ func testDirectRoutingChanges(t *testing.T, on backend) {
 			d.kill(t)
 		}
 	}
-	h.daemon(on, daemonEnv+"_END=1").stop(t)
-	if err := errors.Join(netns.RemoveDir(nil, h.run+"/netns"), os.RemoveAll(h.run)); err != nil {
-		t.Error(err)
-	}
+	h.clean(on)
 }

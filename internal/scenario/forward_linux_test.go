@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -232,10 +231,7 @@ func testForwardsRestart(t *testing.T, on backend) {
 			if err := ns.Close(); err != nil {
 				t.Error(err)
 			}
-			h.daemon(on, daemonEnv+"_END=1").stop(t)
-			if err := errors.Join(netns.RemoveDir(nil, h.run+"/netns"), os.RemoveAll(h.run)); err != nil {
-				t.Error(err)
-			}
+			h.clean(on)
 		})
 	}
 }

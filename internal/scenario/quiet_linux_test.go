@@ -1,8 +1,6 @@
 package scenario_test
 
 import (
-	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -78,8 +76,5 @@ func testQuiet(t *testing.T, on backend) {
 	if err := ns.Close(); err != nil {
 		t.Error(err)
 	}
-	h.daemon(on, daemonEnv+"_END=1").stop(t)
-	if err := errors.Join(netns.RemoveDir(nil, h.run+"/netns"), os.RemoveAll(h.run)); err != nil {
-		t.Error(err)
-	}
+	h.clean(on)
 }
