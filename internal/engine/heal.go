@@ -324,7 +324,7 @@ func (e *Engine) noteRecovery(found model.Recovery) {
 		ev := owners[key]
 		ev.Action, ev.Attributes = "repair", map[string]string{"object": key}
 		_, name, _ := strings.Cut(key, "/")
-		e.countRepair("link", "what belongs to a network was changed while nobody was here: it has been put right", name, ev)
+		e.countRepair("link", "a link was not as it is recorded: somebody else has changed it, another version has made it, or an operation was cut short; it is right now", name, ev)
 	}
 }
 

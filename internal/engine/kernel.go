@@ -72,7 +72,7 @@ type Kernel interface {
 	// is done by the next one.
 	RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error)
 	// Survey returns the names of bridges among the wanted objects about which RepairLinks
-	// has something to do that Watch does not tell of.
+	// has something to do that Watch does not tell of; the empty one if RepairRules has.
 	Survey(ctx context.Context, want []model.Object) (lost []string, err error)
 	// RepairRules makes the firewall right, and says whether it was not.
 	RepairRules(ctx context.Context) (repaired bool, err error)

@@ -159,6 +159,10 @@ func (k *Kernel) repairVeths(ctx context.Context, rt *rtnl.Socket, veths []model
 	var errs []error
 	for _, v := range veths {
 		if !right(v) {
+			if err := k.isOurs(ctx, v); err != nil {
+				errs = append(errs, err)
+				continue
+			}
 			k.log.Info("incomplete in the kernel, made again", "object", v.Key())
 			errs = append(errs, k.rt.DeleteLinks(ctx, v.Host), k.createVeth(ctx, v))
 		}

@@ -57,6 +57,7 @@ type Kernel struct {
 	others   []Backend
 	former   []unredirector
 	switched bool
+	stuck    string // why they could not be removed when that was last told
 	ports    hostport.Holder
 	tracked  conntrack.Flusher
 	reaper   *reaper

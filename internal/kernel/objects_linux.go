@@ -242,9 +242,9 @@ func (k *Kernel) uncount(ctx context.Context, list []model.Tracked) ([]netip.Add
 // acceptedByOthers sees to it that a foreign forward chain lets through what
 // ours has accepted, and says whether anything was to be done.
 func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (changed bool) {
-	set, what := k.firewall.EnsureForeignAccept, "added a rule to the user hook of another firewall"
+	set := k.firewall.EnsureForeignAccept
 	if !want {
-		set, what = k.firewall.RemoveForeignAccept, "removed our rule from the user hook of another firewall"
+		set = k.firewall.RemoveForeignAccept
 	}
 	var lines []string
 	err := k.host.Do(func() (err error) { // programs are run, and they look where the thread is
@@ -255,6 +255,10 @@ func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (changed bool)
 		k.log.Warn("user hook of another firewall", "err", err)
 	}
 	for _, l := range lines {
+		what := "added a rule to the user hook of another firewall"
+		if strings.Contains(l, " -D ") {
+			what = "removed our rule from the user hook of another firewall"
+		}
 		k.log.Info(what, "rule", l)
 	}
 	return len(lines) > 0
@@ -328,6 +332,9 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 		return types.NotFoundErrorf("bridge %s does not exist any more: it is not ours to make", b.Name)
 	}
 	err := k.rt.CreateBridge(ctx, b)
+	if err == nil {
+		return k.settle(ctx, b)
+	}
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
@@ -336,7 +343,23 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 		return notOurs(b.Name, err)
 	}
 	// Ours, and nobody's or half made: left by an operation that was cut short.
-	return errors.Join(k.rt.DeleteLinks(ctx, b.Name), k.rt.CreateBridge(ctx, b))
+	if err := errors.Join(k.rt.DeleteLinks(ctx, b.Name), k.rt.CreateBridge(ctx, b)); err != nil {
+		return err
+	}
+	return k.settle(ctx, b)
+}
+
+// settle gives a new bridge what the host's settings for new links may not have given it:
+// that it forwards.
+func (k *Kernel) settle(ctx context.Context, b model.Bridge) error {
+	l, err := k.rt.Link(ctx, b.Name)
+	if err == nil {
+		_, err = k.setBridge(b, l)
+	}
+	if err != nil {
+		return errors.Join(err, k.rt.DeleteLinks(context.WithoutCancel(ctx), b.Name))
+	}
+	return nil
 }
 
 // aliasOfBridge is how the aliases of all our bridges begin, those of other data directories

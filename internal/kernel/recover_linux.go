@@ -56,6 +56,7 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (r
 			delete(byName, b.Name) // half made, or somebody else's
 		}
 	}
+	k.disown(byName, want)
 	ruled := k.isRuled()
 	missing := slices.DeleteFunc(slices.Clone(want), func(o model.Object) bool {
 		switch o := o.(type) {
@@ -278,11 +279,12 @@ func unset(b model.Bridge, l rtnl.Link) (paths [][]string) {
 // forwards says whether a bridge forwards packets of a family if its network needs it, and
 // the host does.
 func forwards(b model.Bridge, l rtnl.Link, v6 bool) bool {
-	stops := l.StopsV4
+	stops, needs := l.StopsV4, b.RouteLocalnet // also where the bridge has its address from somebody else
 	if v6 {
-		stops = l.StopsV6
+		stops, needs = l.StopsV6, b.IPv6
 	}
-	if !stops || b.StrictSource || !slices.ContainsFunc(b.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() == v6 }) {
+	needs = needs || slices.ContainsFunc(b.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() == v6 })
+	if !stops || b.StrictSource || !needs {
 		return true
 	}
 	value, err := sysctl.Read(forwarding(v6)...)

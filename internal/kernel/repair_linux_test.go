@@ -2,6 +2,8 @@ package kernel_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -10,12 +12,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nstest"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // Where nobody else changes the rules, there is nothing to repair, whatever we change
@@ -159,7 +163,7 @@ func TestSurvey(t *testing.T) {
 	for range 2 {
 		survey("as long as there are routes of others")
 	}
-	if got := strings.Count(log.String(), told); got != 2 || !strings.Contains(log.String(), "bridge=brx subnet=10.99.1.0/24 route=10.99.1.0/24 table=254 link=tunx") {
+	if got := strings.Count(log.String(), told); got != 2 || !strings.Contains(log.String(), "bridge=brx subnet=10.99.1.0/24 route=10.99.1.0/24 link=tunx") {
 		t.Errorf("log:\n%s", &log)
 	}
 	if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || len(repaired) > 0 {
@@ -167,24 +171,40 @@ func TestSurvey(t *testing.T) {
 	}
 	sh(t, "ip link del tunx")
 	survey("when those have gone", "brx")
-	for _, way := range []struct{ command, back, log string }{
-		{"ip route add blackhole 10.99.1.0/25", "ip route del blackhole 10.99.1.0/25", "route=10.99.1.0/24 table=254 link=none"},
-		{
-			"ip rule add to 10.99.1.0/24 lookup 77 pref 77; ip route add default dev lo table 77",
-			"ip rule del pref 77; ip route flush table 77", `table=77 link=lo`,
-		},
-	} {
-		sh(t, "ip route replace 10.99.1.0/24 dev brx; ip -6 route replace fd99:0:0:1::/64 dev brx metric 256 proto kernel; "+way.command)
-		survey(way.command)
-		sh(t, way.back)
-		if !strings.Contains(log.String(), way.log) {
-			t.Errorf("%s: log:\n%s", way.command, &log)
+	repair := func(when string, want ...string) {
+		t.Helper()
+		if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(repaired, want) {
+			t.Errorf("%s: repaired %q, %v, want %q", when, repaired, err, want)
 		}
 	}
-	sh(t, "ip route del 10.99.1.0/24 dev brx")
-	if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(repaired, []string{"bridge/brx"}) {
-		t.Errorf("repaired %q, %v", repaired, err)
+	repair("when those have gone", "bridge/brx")
+	// What nobody can tell from a lack of ours is looked at, and nothing is repaired.
+	for _, way := range []struct{ command, back, log, found string }{
+		{"ip route add blackhole 10.99.1.0/25", "ip route del blackhole 10.99.1.0/25", "refuses or drops", "brx"},
+		{"ip rule add to 10.99.1.0/24 prohibit pref 77", "ip rule del pref 77", "refuses or drops", "brx"},
+		{
+			"ip rule add to 10.99.1.0/24 lookup 77 pref 77; ip route add default dev lo table 77",
+			"ip rule del pref 77; ip route flush table 77", "table=77 link=lo", "",
+		},
+	} {
+		log.Reset()
+		sh(t, way.command)
+		for range 2 {
+			survey(way.command, strings.Fields(way.found)...)
+			repair(way.command)
+		}
+		sh(t, way.back)
+		if strings.Count(log.String(), way.log) != 1 || strings.Count(log.String(), "level=WARN") != 1 {
+			t.Errorf("%s: log:\n%s", way.command, &log)
+		}
+		survey("without what refused")
 	}
+	// Behind a wider route that refuses, ours comes back.
+	sh(t, "ip route add unreachable 10.0.0.0/8; ip link add tunx type bridge; ip link set tunx up; ip route replace 10.99.1.0/24 dev tunx; ip link del tunx")
+	survey("where a wider route refuses", "brx")
+	repair("where a wider route refuses", "bridge/brx")
+	survey("where a wider route refuses, when repaired")
+	sh(t, "ip route del unreachable 10.0.0.0/8")
 	if diff := cmp.Diff(before, state()); diff != "" {
 		t.Errorf("in the end (-want +got):\n%s", diff)
 	}
@@ -208,6 +228,141 @@ func TestSurvey(t *testing.T) {
 		t.Errorf("on a host that does not forward: repaired %q, %v", repaired, err)
 	}
 	s.away(t, k)
+}
+
+// A new bridge forwards if the host does, whatever the host says of new links: nobody has
+// changed anything.
+func TestBridgeForwards(t *testing.T) {
+	nstest.Require(t, nstest.IPv6)
+	for _, inhibited := range []bool{false, true} {
+		s := newSite(t, "/run/forwards")
+		s.bridge.IPv6, s.bridge.StrictSource, s.bridge.Addrs = true, false, prefixes("10.99.1.1/24", "fd99:0:0:1::1/64")
+		if inhibited { // its addresses are somebody else's to give
+			s.bridge.Addrs = nil
+		}
+		s.want = []model.Object{s.bridge}
+		settings := []string{"ipv4/conf/%s/forwarding", "ipv6/conf/%s/forwarding"}
+		set(t, "ipv4/ip_forward", "1")
+		for _, f := range settings {
+			set(t, fmt.Sprintf(f, "all"), "1")
+			set(t, fmt.Sprintf(f, "default"), "0")
+		}
+		k := s.open(t, nil)
+		if err := k.Create(t.Context(), s.want); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range settings {
+			if value, err := os.ReadFile("/proc/sys/net/" + fmt.Sprintf(f, "brx")); err != nil || string(value) != "1\n" {
+				t.Errorf("inhibited %t: %s is %q, %v", inhibited, f, value, err)
+			}
+			set(t, fmt.Sprintf(f, "brx"), "0")
+			if lost, err := k.Survey(t.Context(), s.want); err != nil || !slices.Equal(lost, []string{"brx"}) {
+				t.Errorf("inhibited %t: %s changed, found %q, %v", inhibited, f, lost, err)
+			}
+			if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(repaired, []string{"bridge/brx"}) {
+				t.Errorf("inhibited %t: %s changed, repaired %q, %v", inhibited, f, repaired, err)
+			}
+		}
+		if err := errors.Join(k.Delete(t.Context(), s.want), k.Close()); err != nil {
+			t.Error(err)
+		}
+		set(t, "ipv4/ip_forward", "0")
+		set(t, "ipv6/conf/all/forwarding", "0")
+	}
+}
+
+// A link of somebody else that has the name of a container's is left as it is, and the
+// container gets its own back when that has gone, moved aside or not.
+func TestForeignVeth(t *testing.T) {
+	for _, tt := range []struct{ name, command string }{
+		{"ours has another name", "ip link set vethx name vethy; ip link add vethx type veth peer name zz; ip link set vethx up"},
+		{"ours has gone", "ip link del vethx; ip link add vethx type veth peer name zz; ip link set vethx up"},
+		{"ours is in another namespace", "ip link set vethx netns %d; ip link add vethx type veth peer name zz; ip link set vethx up"},
+	} {
+		for _, dead := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, dead %t", tt.name, dead), func(t *testing.T) {
+				s := newSite(t, "/run/foreign")
+				s.veth.MAC = "02:42:0a:63:01:02"
+				s.want[2] = s.veth
+				k := s.start(t)
+				before := s.state(t)
+				other := exec.Command("unshare", "-n", "sleep", "60")
+				if err := other.Start(); err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _, _ = other.Process.Kill(), other.Wait() }()
+				eventually(t, func() bool {
+					ours, _ := os.Readlink("/proc/self/ns/net")
+					theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", other.Process.Pid))
+					return err == nil && theirs != ours
+				})
+				command := tt.command
+				if strings.Contains(command, "%d") {
+					command = fmt.Sprintf(command, other.Process.Pid)
+				}
+				look := func() string {
+					out, err := exec.CommandContext(t.Context(), "ip", "-o", "link", "show", "vethx").CombinedOutput()
+					if err != nil {
+						t.Fatalf("the link of somebody else: %v: %s", err, out)
+					}
+					return string(out)
+				}
+				if dead {
+					if err := k.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				sh(t, command)
+				theirs := look()
+				var told []string
+				var err error
+				if dead {
+					k = s.open(t, nil)
+					var found model.Recovery
+					found, err = k.Recover(t.Context(), s.want, false)
+					told = found.Links
+				} else {
+					told, err = k.RepairLinks(t.Context(), s.want)
+				}
+				if !errors.As(err, new(types.ForbiddenError)) || !strings.Contains(err.Error(), "link vethx is somebody else's") || len(told) > 0 {
+					t.Errorf("repaired %q, %v", told, err)
+				}
+				if diff := cmp.Diff(theirs, look()); diff != "" {
+					t.Errorf("the link of somebody else (-was +is):\n%s", diff)
+				}
+				sh(t, "ip link del zz")
+				if told, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(told, []string{"veth/vethx"}) {
+					t.Errorf("when that has gone: repaired %q, %v", told, err)
+				}
+				if diff := cmp.Diff(before, s.state(t)); diff != "" {
+					t.Errorf("when that has gone (-want +got):\n%s", diff)
+				}
+				// It is not deleted with the container either.
+				sh(t, "ip link set vethx name vethy; ip link add vethx type veth peer name zz")
+				theirs = look()
+				if err := k.Delete(t.Context(), []model.Object{s.veth}); err != nil {
+					t.Error(err)
+				}
+				if diff := cmp.Diff(theirs, look()); diff != "" {
+					t.Errorf("after the end of the container (-was +is):\n%s", diff)
+				}
+				if out, err := exec.CommandContext(t.Context(), "ip", "link", "show", "vethy").CombinedOutput(); err == nil {
+					t.Errorf("ours is still there: %s", out)
+				}
+				sh(t, "ip link del zz")
+				s.away(t, k)
+			})
+		}
+	}
+}
+
+func eventually(t *testing.T, is func() bool) {
+	t.Helper()
+	for late := time.Now().Add(5 * time.Second); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("it never came")
+		}
+	}
 }
 
 func set(t *testing.T, name, value string) {

@@ -1,14 +1,17 @@
 package kernel_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -417,6 +420,45 @@ func TestSwitchAfterFlush(t *testing.T) {
 		if out, err := exec.CommandContext(t.Context(), string(from)+"-save").CombinedOutput(); err != nil || strings.Contains(string(out), strings.ToUpper(kernel.Table(h.cfg.DataDir))) {
 			t.Errorf("left of %s: %v\n%s", from, err, out)
 		}
+	}
+}
+
+// Rules of a former backend that could not be removed are removed as soon as they can be.
+func TestSwitchHeld(t *testing.T) {
+	h := newSwitching(t)
+	h.start(kernel.IPTablesNFT, 0)
+	var log bytes.Buffer
+	cfg := h.cfg
+	cfg.Firewall, cfg.Logger = kernel.NFTables, slog.New(slog.NewTextHandler(&log, nil))
+	sh(t, "nft add map ip filter hold '{ type ipv4_addr : verdict; }'; nft add element ip filter hold '{ 192.0.2.77 : jump "+
+		strings.ToUpper(kernel.Table(cfg.DataDir))+"-FORWARD }'")
+	k, err := kernel.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Recover(t.Context(), h.want, false); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("a start whose removal of rules is held up: %v", err)
+	}
+	again := func(when string, lost ...string) {
+		t.Helper()
+		if got, err := k.Survey(t.Context(), nil); err != nil || !slices.Equal(got, lost) {
+			t.Errorf("%s: found %q, %v", when, got, err)
+		}
+		if repaired, err := k.RepairRules(t.Context()); err != nil || repaired {
+			t.Errorf("%s: repaired %t, %v", when, repaired, err)
+		}
+	}
+	again("held", "")
+	again("held", "")
+	if got := strings.Count(log.String(), "rules of another firewall backend are still there"); got != 1 {
+		t.Errorf("told %d times:\n%s", got, &log)
+	}
+	sh(t, "nft delete map ip filter hold")
+	again("not held any more", "")
+	again("removed")
+	h.is(kernel.NFTables, "when nothing holds them")
+	if err := k.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -9,8 +10,33 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/rtnl"
 	"github.com/libnetwork/libnetwork/types"
 )
+
+// foreign says whether a link that has the name of a veth of ours is somebody else's: it has
+// neither the mark nor the alias.
+func (k *Kernel) foreign(v model.Veth, l rtnl.Link) bool {
+	return l.Group != k.group && l.Group != rtnl.DyingGroup && (v.Alias == "" || l.Alias != v.Alias)
+}
+
+// disown takes links of somebody else that have names of ours out of those of the host.
+func (k *Kernel) disown(links map[string]rtnl.Link, want []model.Object) {
+	for _, o := range want {
+		if v, ok := o.(model.Veth); ok && k.foreign(v, links[v.Host]) {
+			delete(links, v.Host)
+		}
+	}
+}
+
+// isOurs fails where a link of somebody else has the name of a veth.
+func (k *Kernel) isOurs(ctx context.Context, v model.Veth) error {
+	l, err := k.rt.Link(ctx, v.Host)
+	if err == nil && k.foreign(v, l) {
+		return types.ForbiddenErrorf("link %s is somebody else's: it has to go, or to be renamed, before the container whose link has this name can be connected again", v.Host)
+	}
+	return nil // that there is none is told where it is missed
+}
 
 // meant fails where a veth would become a port of a bridge of somebody else that has
 // the name of ours.
@@ -98,7 +124,7 @@ func (k *Kernel) createVeth(ctx context.Context, v model.Veth) error {
 // remakeVeth makes a pair again of which the host has lost its end. Somebody may have moved
 // that to another namespace: then the other end is still inside, and goes with it.
 func (k *Kernel) remakeVeth(ctx context.Context, v model.Veth) error {
-	if err := k.meant(ctx, v); err != nil {
+	if err := cmp.Or(k.isOurs(ctx, v), k.meant(ctx, v)); err != nil {
 		return err
 	}
 	err := k.createVeth(ctx, v)
@@ -129,6 +155,16 @@ func (k *Kernel) remakeVeth(ctx context.Context, v model.Veth) error {
 // left to the reaper, if it does not go with its namespace before.
 func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
 	k.noteHalf(v, false)
+	if err := k.isOurs(ctx, v); err != nil {
+		k.log.Warn("a container's link is deleted by its end inside", "err", err)
+		return k.inside(v.Netns, func(ns *netns.Namespace) error {
+			rt, err := ns.Rtnl()
+			if err != nil {
+				return err
+			}
+			return rt.DeleteLinks(ctx, v.Name)
+		})
+	}
 	if err := k.rt.DetachVeth(ctx, v.Host); err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	defer done()
 	want, g := k.wanted()
 	late := !k.isRuled()
-	if !late && idle(want, g) {
+	if !late && idle(want, g) && len(k.others) == 0 {
 		return false, nil
 	}
 	repaired, err = k.reconcile(ctx, want, g)
@@ -133,10 +133,15 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 		repaired = k.acceptedByOthers(ctx, true) || repaired
 		k.warnDrops(ctx)
 	}
-	if err == nil && len(k.others) > 0 {
-		if err = k.retireOthers(ctx); err != nil && !late {
-			k.log.Error("rules of another firewall backend are still there", "err", err)
-			err = nil // our own are right
+	if err == nil {
+		stuck := k.retireOthers(ctx)
+		if late {
+			return repaired, stuck
+		}
+		// Our own are right. Survey has it tried again, and it is said once.
+		if stuck != nil && stuck.Error() != k.stuck {
+			k.stuck = stuck.Error()
+			k.log.Error("rules of another firewall backend are still there", "err", stuck)
 		}
 	}
 	return repaired, err
@@ -165,6 +170,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 	for _, l := range links {
 		byName[l.Name] = l
 	}
+	k.disown(byName, want)
 	want = slices.Clone(want)
 	slices.SortStableFunc(want, func(a, b model.Object) int { return int(a.Order()) - int(b.Order()) })
 	var errs []error
@@ -333,7 +339,8 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 
 // Survey looks for what the kernel tells nobody of: settings of bridges that somebody else
 // has changed, and routes to their subnets that have gone after they had been replaced. It
-// returns the names of bridges for RepairLinks. What is somebody else's it tells of once, as
+// returns the names of bridges for RepairLinks, the empty one while rules of a former backend
+// are left for RepairRules. What is somebody else's it tells of once, as
 // long as it is so: a route that leads to such a subnet, a bridge of his that forwards nothing.
 func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string, err error) {
 	k.mu.Lock()
@@ -345,6 +352,9 @@ func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string
 		if found[what] = true; !told[what] {
 			k.log.Warn(text, args...)
 		}
+	}
+	if len(k.others) > 0 {
+		lost = append(lost, "")
 	}
 	var errs []error
 	for _, o := range want {
@@ -382,25 +392,38 @@ func (k *Kernel) strayed(ctx context.Context, b model.Bridge, l rtnl.Link, warn 
 		if a.IsSingleIP() || a.Addr().IsLinkLocalUnicast() || l.Master != 0 || !l.Up || !l.Carrier {
 			continue // there is no route, or one of many, or none of the host's, or none now
 		}
-		by, err := k.rt.Connected(ctx, a)
+		const elsewhere = "a route of somebody else leads what is for a network elsewhere: the host does not reach its containers until that has gone"
+		by, refused, err := k.rt.Connected(ctx, a)
 		switch {
 		case err != nil:
 			errs = append(errs, err)
+		case refused:
+			// It may be of a wider subnet, and ours have gone.
+			lacks = true
+			warn("a route or rule of somebody else refuses or drops what is for a network: the host does not reach its containers until that has gone",
+				"bridge", b.Name, "subnet", a.Masked())
 		case by.Index == l.Index:
-		case by.Dst.IsValid() && by.Dst.Bits() >= a.Bits(), by.Index != 0 && by.Table != unix.RT_TABLE_MAIN:
-			link := "none"
-			if by.Index != 0 {
-				if link, err = k.rt.Name(ctx, uint32(by.Index)); err != nil {
-					link = fmt.Sprint("link ", by.Index)
-				}
-			}
-			warn("a route of somebody else leads what is for a network elsewhere: the host does not reach its containers until that has gone",
-				"bridge", b.Name, "subnet", a.Masked(), "route", by.Dst, "table", by.Table, "link", link)
+		case by.Table != 0 && by.Table != unix.RT_TABLE_MAIN:
+			warn(elsewhere, "bridge", b.Name, "subnet", a.Masked(), "table", by.Table, "link", k.nameOf(ctx, by.Index))
+		case by.Dst.IsValid() && by.Dst.Bits() >= a.Bits():
+			warn(elsewhere, "bridge", b.Name, "subnet", a.Masked(), "route", by.Dst, "link", k.nameOf(ctx, by.Index))
 		default:
 			lacks = true
 		}
 	}
 	return lacks, errors.Join(errs...)
+}
+
+// nameOf is the name of a link for people; a route may have several, or none.
+func (k *Kernel) nameOf(ctx context.Context, index int) string {
+	if index == 0 {
+		return ""
+	}
+	name, err := k.rt.Name(ctx, uint32(index))
+	if err != nil {
+		return fmt.Sprint("link ", index)
+	}
+	return name
 }
 
 // attached says whether a veth is a port of its bridge, and up.

@@ -187,15 +187,16 @@ func (s *Socket) route(ctx context.Context, to netip.Addr) (index uint32, via ne
 
 // Connected returns the route by which the host reaches the members of the subnet of an
 // address of its own. Its destination is not valid if that is a default route, or there is
-// none; it has no link if packets are dropped or refused there.
-func (s *Socket) Connected(ctx context.Context, addr netip.Prefix) (by Route, err error) {
+// none; refused says that a route or a rule has packets for them dropped or refused, which
+// the kernel tells no more of.
+func (s *Socket) Connected(ctx context.Context, addr netip.Prefix) (by Route, refused bool, err error) {
 	member := addr.Addr().Next()
 	prev, two := addr.Addr().Prev(), addr.Bits() == addr.Addr().BitLen()-1
 	if addr.Contains(prev) && (two || prev != addr.Masked().Addr()) {
 		member = prev // neither the first address nor the last, which may be the host's too
 	}
 	if !addr.Contains(member) {
-		return Route{}, types.BadRequestErrorf("the subnet of %s has no other member", addr)
+		return Route{}, false, types.BadRequestErrorf("the subnet of %s has no other member", addr)
 	}
 	r := request{op: "find", object: "route to " + addr.String()}
 	r.m = newMsg(unix.RTM_GETROUTE, 0, rtMsg(unix.RtMsg{
@@ -205,11 +206,11 @@ func (s *Socket) Connected(ctx context.Context, addr netip.Prefix) (by Route, er
 	err = s.get(ctx, r, func(_ uint16, body []byte) { by, _ = parseRoute(body) })
 	switch { // ip-route(8), types of routes
 	case errors.Is(err, unix.ENETUNREACH):
-		return Route{}, nil
+		return Route{}, false, nil
 	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EACCES), errors.Is(err, unix.EINVAL):
-		return Route{Dst: addr.Masked(), Table: unix.RT_TABLE_MAIN}, nil
+		return Route{}, true, nil
 	}
-	return by, classify(err)
+	return by, false, classify(err)
 }
 
 // AddNeighbour adds a permanent entry, or replaces the one of that address.

@@ -116,7 +116,7 @@ func (w *Watch) message(kind uint16, body []byte) {
 	case unix.RTM_NEWNETCONF:
 		if index, ok := stopsForwarding(body); ok && index == netconfAll {
 			w.stopped()
-		} else if l, ours := w.links[index]; ok && ours {
+		} else if l, ours := w.links[index]; ok && ours && l.Kind == "bridge" {
 			w.changed(l.Name, false)
 		}
 	case unix.RTM_DELROUTE:
