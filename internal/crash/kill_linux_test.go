@@ -167,6 +167,11 @@ func killOnce(t *testing.T, o op, out outcome, empty []string, n int, keep bool)
 	said := kill(t, o.name, fmt.Sprintf("%s=kill:%d", stepsEnv, n))
 	w := &world{}
 	must(t, w.open(keep))
+	// What was cut short is not what somebody else has changed.
+	none := map[string]uint64{"firewall": 0, "link": 0, "forwarding": 0}
+	if diff := cmp.Diff(none, w.e.Repairs()); diff != "" && !o.alters {
+		t.Errorf("repairs that the start tells of (-want +got):\n%s", diff)
+	}
 	want, got := out.before, w.state()
 	if said == answered || cmp.Equal(out.after, got) {
 		want = out.after

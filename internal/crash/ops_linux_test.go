@@ -21,6 +21,9 @@ type op struct {
 	// setup is done beforehand, beside the base state; nil for nothing.
 	setup func(w *world) error
 	run   func(w *world) error
+	// alters says that it changes what a container has that is recorded: killed amid it, the
+	// container has neither what it had nor what it shall have.
+	alters bool
 	// still is what else holds as long as the operation has not been done; nil:
 	// nothing.
 	still func(w *world) error
@@ -51,10 +54,10 @@ func ops() []op {
 			setup: func(w *world) error { return second(w.sandbox("idle", publish(18100, tcp, udp, tcp))) },
 			run:   func(w *world) error { return w.join("idle", "red", "spare", 0) },
 		},
-		{name: "join-moves-gateway", run: func(w *world) error { return w.join("work", "red", "spare", 10) }},
+		{name: "join-moves-gateway", alters: true, run: func(w *world) error { return w.join("work", "red", "spare", 10) }},
 		{name: "leave", run: func(w *world) error { return w.ep("blue", "work").Leave(ctx, w.sb("work")) }},
 		{
-			name:  "leave-moves-gateway",
+			name: "leave-moves-gateway", alters: true,
 			setup: func(w *world) error { return w.join("work", "red", "spare", 10) },
 			run:   func(w *world) error { return w.ep("red", "spare").Leave(ctx, w.sb("work")) },
 		},
@@ -74,19 +77,19 @@ func ops() []op {
 		{name: "sandbox-delete-in-foreign", setup: inForeign, run: func(w *world) error { return w.sb("given").Delete(ctx) }},
 		{name: "rename", run: func(w *world) error { return w.sb("work").Rename(ctx, "renamed") }},
 		{
-			name:  "set-key",
+			name: "set-key", alters: true,
 			setup: func(w *world) error { return inWork(w, mark) },
 			run:   func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) },
 			still: func(w *world) error { return inWork(w, marked) },
 		},
 		{
-			name:  "set-key-again",
+			name: "set-key-again", alters: true,
 			setup: func(w *world) error { return w.sb("work").SetKey(ctx, otherNS) },
 			run:   func(w *world) error { return w.sb("work").SetKey(ctx, foreignNS) },
 			still: func(w *world) error { return sameNamespace(w.sb("work").Record().Key, otherNS) },
 		},
 		{
-			name: "set-key-external",
+			name: "set-key-external", alters: true,
 			setup: func(w *world) error {
 				req := sandboxRequest("ext", publish(18100, tcp))
 				req.External = true
@@ -97,7 +100,7 @@ func ops() []op {
 			},
 			run: func(w *world) error { return w.sb("ext").SetKey(ctx, foreignNS) },
 		},
-		{name: "refresh", run: func(w *world) error {
+		{name: "refresh", alters: true, run: func(w *world) error {
 			req := sandboxRequest("work", publish(18091, tcp, udp))
 			req.Files.Extra = []model.ExtraHost{{Name: "other", Addr: "192.0.2.2"}}
 			return w.sb("work").Refresh(ctx, req)

@@ -149,8 +149,8 @@ func verifyRules(t *testing.T, want nft.Change) {
 			t.Fatal(err)
 		}
 		defer fw.Close()
-		if changed, err := fw.Reconcile(ctx, want, guard); changed || err != nil {
-			t.Errorf("the firewall is not as wanted: changed %t, %v", changed, err)
+		if found, err := fw.Reconcile(ctx, want, guard); found != model.FoundRight || err != nil {
+			t.Errorf("the firewall is not as wanted: found %v, %v", found, err)
 		}
 		want, guard = nft.Change{}, nft.Guard{}
 	}
@@ -161,8 +161,8 @@ func verifyRules(t *testing.T, want nft.Change) {
 	defer fw.Close()
 	// It learns the rules' texts here. Tables that differ have an owner who refuses
 	// the change, or are changed, which is as wrong.
-	if changed, err := fw.Reconcile(ctx, want, guard); changed || err != nil {
-		t.Errorf("the firewall is not as wanted: changed %t, %v", changed, err)
+	if found, err := fw.Reconcile(ctx, want, guard); found != model.FoundRight || err != nil {
+		t.Errorf("the firewall is not as wanted: found %v, %v", found, err)
 	}
 	got, err := fw.List(ctx)
 	if err != nil {

@@ -306,7 +306,7 @@ func (e *Engine) noteRecovery(found model.Recovery) {
 		return
 	}
 	if found.Rules {
-		e.countRepair("firewall", "the rules were not those of what is recorded: somebody else has changed them, settings or version are others, or an operation was cut short; they are right now", rulesLost,
+		e.countRepair("firewall", "the rules were not those of what is recorded: somebody else has changed them, settings or version are others, or a change of a container was cut short; they are right now", rulesLost,
 			Event{Type: "firewall", Action: "repair"})
 	}
 	owners := make(map[string]Event) // by the keys of links
@@ -324,7 +324,7 @@ func (e *Engine) noteRecovery(found model.Recovery) {
 		ev := owners[key]
 		ev.Action, ev.Attributes = "repair", map[string]string{"object": key}
 		_, name, _ := strings.Cut(key, "/")
-		e.countRepair("link", "a link was not as it is recorded: somebody else has changed it, another version has made it, or an operation was cut short; it is right now", name, ev)
+		e.countRepair("link", "a link was not as it is recorded: somebody else has changed it, another version has made it, or a change of a container was cut short; it is right now", name, ev)
 	}
 }
 

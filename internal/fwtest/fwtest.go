@@ -190,3 +190,70 @@ func Pieces(c model.FirewallChange) []model.FirewallChange {
 	}
 	return list
 }
+
+// Findings reconciles a firewall with all but one thing, each in turn, and with all again:
+// the one is left over, and then it is missing. Not every firewall counts connections.
+func Findings(t *testing.T, counts bool, reconcile func(want model.FirewallChange) (model.Finding, error)) {
+	t.Helper()
+	is := func(what string, want model.FirewallChange, found model.Finding) {
+		t.Helper()
+		if got, err := reconcile(want); got != found || err != nil {
+			t.Errorf("%s: found %v, %v, want %v", what, got, err, found)
+		}
+	}
+	for _, all := range []model.FirewallChange{withIDs(Some()), withIDs(Modes())} {
+		if _, err := reconcile(all); err != nil {
+			t.Fatal(err)
+		}
+		if !counts {
+			all.Tracked = nil
+		}
+		is("nothing has changed", all, model.FoundRight)
+		pieces := Pieces(all)
+		for i, p := range pieces {
+			var rest model.FirewallChange
+			for j, other := range pieces {
+				if j != i {
+					rest = join(rest, other)
+				}
+			}
+			is(fmt.Sprintf("without %+v", p), rest, model.FoundLeftover)
+			is(fmt.Sprintf("with %+v again", p), all, model.FoundWrong)
+		}
+		is("nothing is wanted", model.FirewallChange{}, model.FoundLeftover)
+		is("all again", all, model.FoundWrong)
+	}
+}
+
+// withIDs makes ids of the owners.
+func withIDs(c model.FirewallChange) model.FirewallChange {
+	id := func(owner *string) { *owner = fmt.Sprintf("%064x", *owner) }
+	for i := range c.Tracked {
+		id(&c.Tracked[i].Owner)
+	}
+	for i := range c.Ports {
+		id(&c.Ports[i].Owner)
+	}
+	for i := range c.Kept {
+		id(&c.Kept[i].Owner)
+	}
+	for i := range c.OpenPorts {
+		id(&c.OpenPorts[i].Owner)
+	}
+	for i := range c.Links {
+		id(&c.Links[i].Owner)
+	}
+	for i := range c.LinkedPorts {
+		id(&c.LinkedPorts[i].Owner)
+	}
+	return c
+}
+
+func join(a, b model.FirewallChange) model.FirewallChange {
+	return model.FirewallChange{
+		Networks: slices.Concat(a.Networks, b.Networks), Tracked: slices.Concat(a.Tracked, b.Tracked),
+		Ports: slices.Concat(a.Ports, b.Ports), Kept: slices.Concat(a.Kept, b.Kept),
+		OpenPorts: slices.Concat(a.OpenPorts, b.OpenPorts),
+		Links:     slices.Concat(a.Links, b.Links), LinkedPorts: slices.Concat(a.LinkedPorts, b.LinkedPorts),
+	}
+}

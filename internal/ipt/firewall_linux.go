@@ -431,10 +431,10 @@ func (f *Firewall) undo(ctx context.Context, next [2]rules, cause error) error {
 
 // Reconcile makes the chains hold exactly want. They are listed once; what is as
 // wanted is not written, and what differs is replaced, a table at a time, so that no
-// packet meets a half-made one. It returns whether it changed anything.
-func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error) {
+// packet meets a half-made one. It returns what they were.
+func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (found model.Finding, err error) {
 	if err := refusal(f.cfg.Name, want); err != nil {
-		return false, err
+		return found, err
 	}
 	err = f.do(ctx, "reconciling", func() error {
 		f.loaded = false
@@ -446,20 +446,26 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 		for i, fam := range f.fams {
 			next[i] = fam.build(want, g.Of(fam.v6))
 			batches[i] = replace(f.have[i], next[i])
-			changed = changed || len(batches[i]) > 0
+			switch {
+			case len(batches[i]) == 0:
+			case leftover(f.have[i].rules, next[i]):
+				found = max(found, model.FoundLeftover)
+			default:
+				found = model.FoundWrong
+			}
 		}
 		if err := f.commit(ctx, "reconcile", batches, next, func() error { return nil }); err != nil {
 			return err
 		}
 		linked, err := f.reconcileLinks(ctx, want)
-		changed = changed || linked
+		found = max(found, linked)
 		return err
 	})
 	if err == nil {
 		// All that can be made stands by now.
 		err = f.checkLinks(want)
 	}
-	return changed && err == nil, err
+	return found, err
 }
 
 // List returns the batches that would make what the kernel holds.

@@ -32,8 +32,8 @@ func (f *Firewall) Apply(context.Context, model.FirewallChange, model.FirewallCh
 func (f *Firewall) SetGuard(context.Context, model.FirewallGuard) error { return notHere() }
 
 // Reconcile returns an error of class NotImplemented.
-func (f *Firewall) Reconcile(context.Context, model.FirewallChange, model.FirewallGuard) (bool, error) {
-	return false, notHere()
+func (f *Firewall) Reconcile(context.Context, model.FirewallChange, model.FirewallGuard) (model.Finding, error) {
+	return 0, notHere()
 }
 
 // List returns an error of class NotImplemented.

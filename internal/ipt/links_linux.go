@@ -60,16 +60,16 @@ func (f *Firewall) applyLinks(ctx context.Context, add, del model.FirewallChange
 	return nil
 }
 
-// reconcileLinks makes the table of family bridge hold what is wanted.
-func (f *Firewall) reconcileLinks(ctx context.Context, want model.FirewallChange) (changed bool, err error) {
+// reconcileLinks makes the table of family bridge hold what is wanted, and returns what it was.
+func (f *Firewall) reconcileLinks(ctx context.Context, want model.FirewallChange) (found model.Finding, err error) {
 	if f.links == nil {
-		return false, nil
+		return found, nil
 	}
-	changed, err = f.links.Reconcile(ctx, linked(want), model.FirewallGuard{})
+	found, err = f.links.Reconcile(ctx, linked(want), model.FirewallGuard{})
 	if err != nil {
-		return false, fmt.Errorf("rules of links: %w", err)
+		return found, fmt.Errorf("rules of links: %w", err)
 	}
-	return changed, nil
+	return found, nil
 }
 
 // listLinks is the text of the table of family bridge.

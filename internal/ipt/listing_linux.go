@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/libnetwork/libnetwork/internal/model"
 )
 
 // userChain is where Docker lets administrators put rules that come first. Its own
@@ -186,6 +188,28 @@ func (f *family) guarded(rs rules) bool {
 func (f *family) whole(rs rules) bool {
 	for name, t := range f.base(false) {
 		if !sameHooks(t.hooks, rs[name].hooks) || len(t.chains) != len(rs[name].chains) {
+			return false
+		}
+	}
+	return true
+}
+
+// leftover says whether the tables hold all that is wanted, and besides only what carries
+// ids.
+func leftover(have, want rules) bool {
+	if want.empty() {
+		return true
+	}
+	for name, t := range want {
+		rest := &table{chains: map[string]map[string][]entry{}, hooks: have[name].hooks}
+		for chain, groups := range have[name].chains {
+			rest.chains[chain] = maps.Clone(groups)
+			maps.DeleteFunc(rest.chains[chain], func(group string, _ []entry) bool {
+				owner, _, alone := cutLast(group)
+				return t.chains[chain][group] == nil && (model.IsID(group) || alone && model.IsID(owner))
+			})
+		}
+		if !rest.equal(t) {
 			return false
 		}
 	}

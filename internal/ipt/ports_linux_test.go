@@ -45,10 +45,10 @@ func testManyPorts(t *testing.T, v ipt.Variant) {
 	if diff := cmp.Diff(sorted(beside), sorted(ours(t, v))); diff != "" {
 		t.Errorf("beside others (-before +after):\n%s", diff)
 	}
-	if changed, err := f.Reconcile(t.Context(), model.FirewallChange{
+	if found, err := f.Reconcile(t.Context(), model.FirewallChange{
 		Networks: []model.FirewallNetwork{fwtest.Network(1)}, Ports: shifted.Ports,
-	}, model.FirewallGuard{}); err != nil || changed {
-		t.Errorf("the rules were not as wanted: %t, %v", changed, err)
+	}, model.FirewallGuard{}); err != nil || found != model.FoundRight {
+		t.Errorf("the rules were not as wanted: %v, %v", found, err)
 	}
 	apply(t, f, none, shifted)
 	if diff := cmp.Diff(sorted(before), sorted(ours(t, v))); diff != "" {

@@ -25,7 +25,7 @@ type firewall interface {
 	Apply(ctx context.Context, add, del model.FirewallChange) error
 	// Reconcile makes the rules exactly those that are wanted, and writes nothing if
 	// they are. It says whether it has written.
-	Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error)
+	Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (found model.Finding, err error)
 	// SetGuard changes for which families the host passes nothing through.
 	SetGuard(ctx context.Context, g model.FirewallGuard) error
 	// EnsureForeignAccept makes a foreign forward chain accept what ours accepts,
@@ -248,8 +248,9 @@ func (k *Kernel) retire(ctx context.Context, b Backend) (err error) {
 	} else {
 		var f firewall
 		if f, err = k.openBackend(ctx, b); err == nil {
-			removed, err = f.Reconcile(ctx, model.FirewallChange{}, model.FirewallGuard{})
-			err = errors.Join(err, f.Close())
+			var found model.Finding
+			found, err = f.Reconcile(ctx, model.FirewallChange{}, model.FirewallGuard{})
+			removed, err = found != model.FoundRight, errors.Join(err, f.Close())
 		}
 	}
 	if removed {

@@ -402,11 +402,11 @@ func (k *Kernel) repaired(ctx context.Context, err error) error {
 // the rules in the middle of it.
 const repairTries = 5
 
-// reconcile makes the firewall hold what is wanted, and says whether it did not. Who
-// calls it has the token.
-func (k *Kernel) reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (changed bool, err error) {
+// reconcile makes the firewall hold what is wanted, and says what it was. Who calls it
+// has the token.
+func (k *Kernel) reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (found model.Finding, err error) {
 	for range repairTries {
-		changed, err = k.firewall.Reconcile(ctx, want, g)
+		found, err = k.firewall.Reconcile(ctx, want, g)
 		if !errors.Is(err, model.ErrFirewallTampered) {
 			break
 		}
@@ -416,7 +416,7 @@ func (k *Kernel) reconcile(ctx context.Context, want model.FirewallChange, g mod
 		k.unruled = nil // without a firewall links need no rules
 	}
 	k.mu.Unlock()
-	return changed, err
+	return found, err
 }
 
 // idle says whether nothing is wanted of the firewall.

@@ -148,24 +148,26 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 	k.book(rules(want), model.FirewallChange{})
 	k.book(model.FirewallChange{Tracked: dead}, model.FirewallChange{})
 	all, g := k.wanted()
-	changed, err := k.reconcile(ctx, all, g)
+	found, err := k.reconcile(ctx, all, g)
 	if err != nil {
 		return false, fmt.Errorf("the firewall does not hold the rules of all networks, so no link is made: %w", err)
 	}
 	there := len(all.Networks) > 0
 	switch {
-	case !changed || !there:
+	case found == model.FoundRight || !there:
+	case found == model.FoundLeftover:
+		k.log.Info("rules of what is not there any more have been removed: an operation was cut short")
 	case k.switched:
 		k.log.Info("the rules of networks are kept with another firewall backend from now on", "backend", k.backend)
 	default:
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
-	changed = k.acceptedByOthers(ctx, there) || changed
+	differed = k.acceptedByOthers(ctx, there) || found == model.FoundWrong
 	if there {
 		k.warnDrops(ctx)
 	}
 	k.zone.ask(false)
-	return changed && there && !k.switched, nil
+	return differed && there && !k.switched, nil
 }
 
 // rules picks what the firewall holds.

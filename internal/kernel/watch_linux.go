@@ -128,7 +128,8 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	if !late && idle(want, g) && len(k.others) == 0 {
 		return false, nil
 	}
-	repaired, err = k.reconcile(ctx, want, g)
+	found, err := k.reconcile(ctx, want, g)
+	repaired = found != model.FoundRight
 	if err == nil && len(want.Networks) > 0 {
 		repaired = k.acceptedByOthers(ctx, true) || repaired
 		k.warnDrops(ctx)

@@ -86,7 +86,7 @@ var (
 	pools = desc("dnet_ipam_pool_addresses",
 		"Addresses of each pool by state: allocated, free or reserved (never given).", "manager", "pool", "state")
 	repairs = desc("dnet_repairs_total",
-		"Repairs of what somebody else had changed or taken away on the host, or a start has found other than recorded, be it after a kill, by kind: firewall, link or forwarding.", "kind")
+		"Repairs of what somebody else had changed or taken away on the host, or a start has found other than recorded, by kind: firewall, link or forwarding.", "kind")
 	queries = desc("dnet_dns_queries_total",
 		"DNS queries of containers by outcome: local (answered from our names), forwarded, or limited (refused, since too many were waiting).", "outcome")
 	failures = desc("dnet_dns_upstream_failures_total", "DNS questions of containers that no other name server answered.")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 // FirewallNetwork is what the host's firewall shall do for one network.
@@ -14,6 +15,28 @@ type FirewallNetwork struct {
 	Bridge string
 	// V4 and V6 are nil where the network does not have that family.
 	V4, V6 *FirewallFamily
+}
+
+// A Finding says what the rules were before they were reconciled with what is wanted.
+type Finding uint8
+
+// The findings, each worse than the one before.
+const (
+	// FoundRight: nothing was written.
+	FoundRight Finding = iota
+	// FoundLeftover: all that is wanted was there, and besides only what carries the id of
+	// a network, sandbox or endpoint. An operation that was cut short leaves that.
+	FoundLeftover
+	// FoundWrong: something was missing, or other than wanted, or of somebody else.
+	FoundWrong
+)
+
+// idLen is the length of the ids of networks, sandboxes and endpoints.
+const idLen = 64
+
+// IsID says whether s can be the id of a network, sandbox or endpoint: 64 hex digits.
+func IsID(s string) bool {
+	return len(s) == idLen && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // Key identifies the rules by their network.

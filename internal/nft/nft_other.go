@@ -41,7 +41,9 @@ func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]model.ForeignDN
 func (f *Firewall) SetGuard(context.Context, Guard) error { return notHere() }
 
 // Reconcile returns an error of class NotImplemented.
-func (f *Firewall) Reconcile(context.Context, Change, Guard) (bool, error) { return false, notHere() }
+func (f *Firewall) Reconcile(context.Context, Change, Guard) (model.Finding, error) {
+	return 0, notHere()
+}
 
 // List returns an error of class NotImplemented.
 func (f *Firewall) List(context.Context) (string, error) { return "", notHere() }

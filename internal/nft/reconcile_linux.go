@@ -196,38 +196,65 @@ func (d *dumped) same(rs *ruleset) bool {
 		maps.EqualFunc(rules, d.rules, slices.Equal) && slices.Equal(elems, d.elems)
 }
 
-// Reconcile makes the tables hold exactly want. It reads them once; if they are
-// as wanted nothing is written, else those that differ are replaced in one
-// transaction, so that no packet meets a half-made one. It returns whether it
-// changed anything.
-func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (changed bool, err error) {
-	if err := check(want); err != nil {
-		return false, types.BadRequestErrorf("firewall %s: %w", f.table, err)
+// leftover says whether a dumped table holds all that is wanted, and besides only what
+// carries ids.
+func (d *dumped) leftover(rs *ruleset) bool {
+	type place struct {
+		set, key string
+		last     bool
 	}
-	if err := f.acquire(ctx); err != nil {
-		return false, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
+	elems := make(map[place]bool, len(rs.elems))
+	for _, e := range rs.elems {
+		elems[place{e.set, e.key, e.last}] = true
 	}
-	defer f.release()
-	changed, err = f.reconcile(ctx, want, g)
-	if err != nil {
-		f.loaded = false
-		return false, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
+	chains := make(map[string]bool, len(rs.chains))
+	for i := range rs.chains {
+		chains[rs.chains[i].name] = true
 	}
-	return changed, nil
+	isOver := func(chain string) bool { return !chains[chain] && strings.HasPrefix(chain, chainMarked("")) }
+	rest := *d
+	rest.chains, rest.rules, rest.elems = maps.Clone(d.chains), maps.Clone(d.rules), nil
+	maps.DeleteFunc(rest.chains, func(chain, _ string) bool { return isOver(chain) })
+	maps.DeleteFunc(rest.rules, func(chain string, _ []string) bool { return isOver(chain) })
+	over := false // so is the end of an interval that comes next
+	for _, e := range d.elems {
+		if over = !elems[place{e.set, e.key, e.last}] && (model.IsID(e.comment) || e.last && over); !over {
+			rest.elems = append(rest.elems, e)
+		}
+	}
+	return rest.same(rs)
 }
 
-func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, error) {
+// Reconcile makes the tables hold exactly want. It reads them once; if they are
+// as wanted nothing is written, else those that differ are replaced in one
+// transaction, so that no packet meets a half-made one. It returns what they were.
+func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (found model.Finding, err error) {
+	if err := check(want); err != nil {
+		return found, types.BadRequestErrorf("firewall %s: %w", f.table, err)
+	}
+	if err := f.acquire(ctx); err != nil {
+		return found, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
+	}
+	defer f.release()
+	found, err = f.reconcile(ctx, want, g)
+	if err != nil {
+		f.loaded = false
+		return found, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
+	}
+	return found, nil
+}
+
+func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (found model.Finding, err error) {
 	var dumps [3]*dumped
 	for i, fam := range f.fams {
 		d, err := f.c.dumpTable(ctx, fam.num, f.table)
 		if err != nil {
-			return false, fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
+			return found, fmt.Errorf("reading table %s %s: %w", fam.keyword, f.table, err)
 		}
 		dumps[i] = d
 	}
 	b := f.c.newBatch()
 	b.lived = true // a table that is replaced takes its counters along
-	changes := 0
 	orphans := false
 	var have [3]bool
 	for i, fam := range f.fams {
@@ -249,26 +276,30 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (bool, e
 				continue
 			}
 		}
-		changes++
+		if d != nil && (rs == nil || d.leftover(rs)) {
+			found = max(found, model.FoundLeftover)
+		} else {
+			found = model.FoundWrong
+		}
 		if d != nil {
 			b.delTable(fam.num, f.table)
 		}
 		if rs != nil {
 			if err := b.table(rs, f.table, f.flags); err != nil {
-				return false, err
+				return found, err
 			}
 		}
 	}
-	if changes > 0 {
+	if found != model.FoundRight {
 		if err := f.commit(b, "reconcile"); err != nil {
-			return false, err
+			return found, err
 		}
 	}
 	f.setNets(netsOf(want))
 	// What an earlier process has left and is right is taken over by the first
 	// change: a start that finds everything right writes nothing.
 	f.have, f.guard, f.links, f.loaded = have, g, linkStateOf(want), !orphans
-	return changes > 0, nil
+	return found, nil
 }
 
 // netsOf returns the networks when there is nothing but want.

@@ -67,13 +67,13 @@ func TestUntrack(t *testing.T) {
 		}, []string{"172.20.1.2"}},
 		{"equal state is reconciled", func() {
 			p.open(p.lan, "tcp", "192.0.2.1:8080", "")
-			if changed, err := f.Reconcile(t.Context(), nft.Change{Networks: twoNetworks(), Ports: ports, Tracked: fwtest.Tracked(all...)}, nft.Guard{}); err != nil || changed {
-				t.Fatalf("Reconcile = %v, %v", changed, err)
+			if found, err := f.Reconcile(t.Context(), nft.Change{Networks: twoNetworks(), Ports: ports, Tracked: fwtest.Tracked(all...)}, nft.Guard{}); err != nil || found != model.FoundRight {
+				t.Fatalf("Reconcile = %v, %v", found, err)
 			}
 		}, []string{"172.20.1.2"}},
 		{"the table is replaced", func() {
-			if changed, err := f.Reconcile(t.Context(), nft.Change{Networks: twoNetworks(), Ports: ports[1:], Tracked: fwtest.Tracked(all...)}, nft.Guard{}); err != nil || !changed {
-				t.Fatalf("Reconcile = %v, %v", changed, err)
+			if found, err := f.Reconcile(t.Context(), nft.Change{Networks: twoNetworks(), Ports: ports[1:], Tracked: fwtest.Tracked(all...)}, nft.Guard{}); err != nil || found == model.FoundRight {
+				t.Fatalf("Reconcile = %v, %v", found, err)
 			}
 			p.apply(f, nft.Change{Ports: ports[:1]}, nft.Change{})
 		}, []string{"172.20.1.2", "172.20.1.3", "172.20.2.2"}},

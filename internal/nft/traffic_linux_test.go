@@ -161,8 +161,8 @@ func TestInternal(t *testing.T) {
 		p.t = t
 		p.run(p.host, "nft", "flush", "ruleset")
 		p.open(p.lan, "tcp", "172.20.1.2:80", "") // so the rules do matter
-		if changed, err := f.Reconcile(t.Context(), want, nft.Guard{}); err != nil || !changed {
-			t.Fatalf("Reconcile = %v, %v", changed, err)
+		if found, err := f.Reconcile(t.Context(), want, nft.Guard{}); err != nil || found != model.FoundWrong {
+			t.Fatalf("Reconcile = %v, %v", found, err)
 		}
 		check(t)
 	})

@@ -103,7 +103,7 @@ func (h *host) scenario06Links(t *testing.T) {
 			visit{who: "host", from: h.own, to: at(client.v6, more), want: "client"},
 		)
 		for _, addr := range []string{server.v4.String(), server.v6.String()} {
-			if pings(client.ns, addr) {
+			if pings(client.ns, addr) == nil {
 				t.Errorf("client pings %s", addr)
 			}
 		}

@@ -55,10 +55,10 @@ func direct(who string, from *netns.Namespace, c *container, port uint16, want s
 	}
 }
 
-// pings sends an echo request from a namespace and says whether it is answered.
-func pings(from *netns.Namespace, addr string) bool {
+// pings sends an echo request from a namespace, and fails if it is not answered.
+func pings(from *netns.Namespace, addr string) error {
 	_, err := run("nsenter", "--net="+from.Path(), "ping", "-c", "1", "-W", "1", addr)
-	return err == nil
+	return err
 }
 
 // TestGatewayModes asks for each mode who reaches a container's published and
@@ -127,11 +127,11 @@ func testGatewayModes(t *testing.T, on backend) {
 			}
 			h.visit(list...)
 			for _, addr := range []string{c.v4.String(), c.v6.String()} {
-				if got := pings(h.lan, addr); got != tt.ping {
-					t.Errorf("lan pings %s: %t, want %t", addr, got, tt.ping)
+				if err := pings(h.lan, addr); (err == nil) != tt.ping {
+					t.Errorf("lan pings %s: %v, want an answer: %t", addr, err, tt.ping)
 				}
-				if !pings(h.own, addr) {
-					t.Errorf("the host does not ping %s", addr)
+				if err := pings(h.own, addr); err != nil {
+					t.Errorf("the host does not ping %s: %v", addr, err)
 				}
 			}
 			// Once the container is gone nothing of it is open.
