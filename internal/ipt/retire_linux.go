@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"unsafe"
 
@@ -80,8 +81,16 @@ const (
 	soGetEntries = 65
 	tableName    = 32     // bytes of a table's name
 	infoLen      = 21 * 4 // struct ipt_getinfo: the name, 12 numbers, and the size of entries
-	entriesHead  = 40     // struct ipt_get_entries: the name and the size, aligned to 8
 )
+
+// entriesHead is what comes before the entries in struct ipt_get_entries: the name and the
+// size, aligned like the counters of the first entry.
+func entriesHead() int {
+	if runtime.GOARCH == "386" {
+		return 36 // where 64 bits are aligned to 32
+	}
+	return 40
+}
 
 // legacyHas looks for chains in a table. The head of a chain is an entry with the target
 // ERROR that holds its name, between the target's revision, which is zero, and a zero.
@@ -106,7 +115,7 @@ func (f *family) legacyHas(table string, chains []string) (bool, error) {
 			return false, err
 		}
 		size := binary.NativeEndian.Uint32(info[infoLen-4:])
-		buf := make([]byte, entriesHead+size)
+		buf := make([]byte, entriesHead()+int(size))
 		copy(buf, table)
 		binary.NativeEndian.PutUint32(buf[tableName:], size)
 		switch err := getsockopt(fd, level, soGetEntries, buf); {
@@ -115,7 +124,7 @@ func (f *family) legacyHas(table string, chains []string) (bool, error) {
 			return false, err
 		default:
 			return slices.ContainsFunc(chains, func(c string) bool {
-				return bytes.Contains(buf[entriesHead:], []byte("\x00"+f.chain(c)+"\x00"))
+				return bytes.Contains(buf[entriesHead():], []byte("\x00"+f.chain(c)+"\x00"))
 			}), nil
 		}
 	}
