@@ -44,8 +44,8 @@ func testDirectRouting(t *testing.T, on backend) {
 		visit{"lan", h.lan, at(c.v6, port), "c1", lanV6})
 	h.visit(list...)
 	for _, addr := range []string{c.v4.String(), c.v6.String()} {
-		if pings(h.lan, addr) == nil {
-			t.Errorf("lan pings %s", addr)
+		if err := pings(h.lan, addr, false); err != nil {
+			t.Errorf("lan: %v", err)
 		}
 	}
 	h.remove(c)

@@ -103,8 +103,8 @@ func (h *host) scenario06Links(t *testing.T) {
 			visit{who: "host", from: h.own, to: at(client.v6, more), want: "client"},
 		)
 		for _, addr := range []string{server.v4.String(), server.v6.String()} {
-			if pings(client.ns, addr) == nil {
-				t.Errorf("client pings %s", addr)
+			if err := pings(client.ns, addr, false); err != nil {
+				t.Errorf("client: %v", err)
 			}
 		}
 	})
