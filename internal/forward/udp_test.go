@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -106,6 +107,18 @@ func addresses(t *testing.T) {
 	for _, a := range []string{"fd00:5::1/128", "fd00:5::2/128"} {
 		if out, err := exec.CommandContext(t.Context(), "ip", "addr", "replace", a, "dev", "lo", "nodad").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
+		}
+		// The kernel enters the address at once, and later the route by which it takes what
+		// comes for it (addrconf_dad_work).
+		host := strings.TrimSuffix(a, "/128")
+		for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+			out, err := exec.CommandContext(t.Context(), "ip", "-6", "route", "get", host).CombinedOutput()
+			if strings.HasPrefix(string(out), "local "+host) {
+				break
+			}
+			if time.Since(begun) > 5*time.Second {
+				t.Fatalf("%s is not taken: %v: %s", host, err, out)
+			}
 		}
 	}
 }
