@@ -11,8 +11,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # What a machine needs for all tests: Debian package names, and the commands by
 # which their presence is seen. gcc is for the race detector.
-TEST_PACKAGES := nftables iptables iproute2 conntrack procps iputils-ping gcc libc6-dev runc busybox-static dbus firewalld
-TEST_COMMANDS := nft iptables ip conntrack ps ping gcc runc busybox dbus-daemon firewalld
+TEST_PACKAGES := nftables iptables iproute2 conntrack procps iputils-ping gcc libc6-dev runc busybox-static dbus firewalld systemd
+TEST_COMMANDS := nft iptables ip conntrack ps ping gcc runc busybox dbus-daemon firewalld systemctl
 
 # The systems for which every package must build.
 OTHER_OS := windows darwin freebsd

@@ -18,6 +18,6 @@ func openEngine(ctx context.Context, cfg daemon.EngineConfig) (*engine.Engine, f
 	}
 	return host.Open(ctx, host.Options{
 		DataDir: cfg.DataDir, RunDir: cfg.RunDir, KeepAlive: cfg.KeepAlive, RemoveUnowned: cfg.RemoveUnowned, Forwarding: cfg.Forwarding,
-		HeldPorts: cfg.HeldPorts, DirectRouting: cfg.DirectRouting, Firewall: cfg.Firewall, SmallPools: true, Logger: cfg.Logger,
+		HeldPorts: cfg.HeldPorts, DirectRouting: cfg.DirectRouting, Firewall: cfg.Firewall, SmallPools: true, Sockets: cfg.Sockets, Logger: cfg.Logger,
 	})
 }

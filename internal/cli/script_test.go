@@ -89,8 +89,9 @@ func TestSocketActivation(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "sh", "-c",
-		"LISTEN_PID=$$ LISTEN_FDS=1 exec dnet -H fd:// daemon --data-dir "+dir+"/data --run-dir "+dir+"/run")
-	cmd.ExtraFiles = []*os.File{f}
+		"LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=kept-tables:dnet.socket exec dnet -H fd:// daemon --data-dir "+dir+"/data --run-dir "+dir+"/run")
+	// The first is what an earlier daemon has given the manager to keep.
+	cmd.ExtraFiles = []*os.File{os.Stdin, f}
 	cmd.Env = append(os.Environ(), "LIBNETWORK_CFG="+os.DevNull, "GORACE=atexit_sleep_ms=0")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -26,6 +26,8 @@ import (
 	"github.com/libnetwork/libnetwork/internal/extkey"
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/metrics"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/systemd"
 )
 
 const (
@@ -52,7 +54,9 @@ type EngineConfig struct {
 	DirectRouting bool
 	// Firewall is the backend of the firewall.
 	Firewall kernel.Backend
-	Logger   *slog.Logger
+	// Sockets keeps sockets over a restart. Run sets it where there is a service manager.
+	Sockets model.SocketKeeper
+	Logger  *slog.Logger
 }
 
 // OpenFunc opens an engine. What it returns beside it closes the engine.
@@ -85,6 +89,19 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := errors.Join(checkHosts(cfg.Hosts, cfg.Insecure), checkMetricsAddr(cfg.MetricsAddr)); err != nil {
 		return err
 	}
+	manager, err := systemd.Open(cfg.Getenv)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, manager.Close()) }()
+	if manager.Present() {
+		cfg.Engine.Sockets = manager
+	}
+	notify := func(state string) {
+		if err := manager.Notify(state); err != nil {
+			log.Warn(err.Error())
+		}
+	}
 	e, closeEngine, err := cfg.Open(ctx, cfg.Engine)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -103,7 +120,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	handler := server.New(server.Config{
 		Engine: e, Version: cfg.Version, Controller: id, Done: ctx.Done(), Metrics: m.Handler(), Observe: m.Observe, Logger: log,
 	})
-	listeners, err := listenAll(ctx, cfg)
+	listeners, err := listenAll(ctx, cfg, manager)
 	if err != nil {
 		return err
 	}
@@ -123,13 +140,13 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	log.Info("daemon is ready", "hosts", strings.Join(addresses(listeners), " "),
 		"data", cfg.Engine.DataDir, "run", cfg.Engine.RunDir, "version", cfg.Version,
 		"networks", len(e.Networks()), "containers", len(e.Sandboxes()))
-	notify(cfg.Getenv, log, "READY=1\nSTATUS=serving")
+	notify("READY=1\nSTATUS=serving")
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
 	log.Info("daemon stops: networks and containers stay")
-	notify(cfg.Getenv, log, "STOPPING=1")
+	notify("STOPPING=1")
 	for _, s := range services {
 		s.stop()
 	}

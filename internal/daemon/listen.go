@@ -10,10 +10,10 @@ import (
 	"os"
 	"os/user"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/api"
+	"github.com/libnetwork/libnetwork/internal/systemd"
 	"github.com/libnetwork/libnetwork/internal/unixsock"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -23,10 +23,8 @@ const (
 	socketGroup = "dnet"
 	socketMode  = 0o660
 	// activated is the address that stands for sockets handed over by the service
-	// manager, firstFD the first of them (sd_listen_fds(3)).
+	// manager.
 	activated = "fd://"
-	firstFD   = 3
-	maxFDs    = 64
 	// probeTime is how long another daemon may take to answer.
 	probeTime = 2 * time.Second
 )
@@ -84,7 +82,7 @@ func loopback(address string) bool {
 }
 
 // listenAll opens all listeners, or none.
-func listenAll(ctx context.Context, cfg Config) (out []net.Listener, err error) {
+func listenAll(ctx context.Context, cfg Config, manager *systemd.Manager) (out []net.Listener, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(out)
@@ -92,9 +90,9 @@ func listenAll(ctx context.Context, cfg Config) (out []net.Listener, err error) 
 	}()
 	for _, h := range cfg.Hosts {
 		if h == activated {
-			list, err := activatedListeners(cfg.Getenv)
+			list, err := manager.Listeners()
 			if err != nil {
-				return out, err
+				return out, fmt.Errorf("address %s: %w", activated, err)
 			}
 			out = append(out, list...)
 			continue
@@ -176,55 +174,4 @@ func probe(ctx context.Context, path string) error {
 	}
 	_ = conn.Close()
 	return types.ForbiddenErrorf("another daemon answers at %s: stop it first, or choose another path with -H", path)
-}
-
-// activatedListeners takes the sockets that the service manager has handed over
-// (sd_listen_fds(3)). Its variables are cleared, so that no child takes them for
-// its own.
-func activatedListeners(getenv func(string) string) (out []net.Listener, err error) {
-	pid, fds := getenv("LISTEN_PID"), getenv("LISTEN_FDS")
-	if pid != strconv.Itoa(os.Getpid()) || fds == "" {
-		return nil, types.BadRequestErrorf("address %s: no socket was handed over: is the daemon started by a .socket unit?", activated)
-	}
-	n, err := strconv.Atoi(fds)
-	if err != nil || n < 1 || n > maxFDs {
-		return nil, types.BadRequestErrorf("address %s: LISTEN_FDS=%q is not a number of sockets", activated, fds)
-	}
-	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
-		if err := os.Unsetenv(name); err != nil {
-			return nil, err
-		}
-	}
-	for fd := firstFD; fd < firstFD+n; fd++ {
-		f := os.NewFile(uintptr(fd), "socket "+strconv.Itoa(fd))
-		l, err := net.FileListener(f) // a duplicate, with close-on-exec
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			closeAll(out)
-			return nil, types.BadRequestErrorf("address %s: file %d is not a listening socket: %w", activated, fd, err)
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
-// notify tells the service manager how the daemon is (sd_notify(3)), if there is
-// one.
-func notify(getenv func(string) string, log *slog.Logger, state string) {
-	path := getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	if strings.HasPrefix(path, "@") {
-		path = "\x00" + path[1:] // of the abstract name space (unix(7))
-	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		log.Warn("notify the service manager", "err", err)
-		return
-	}
-	defer conn.Close() //nolint:errcheck // datagram
-	if _, err := conn.Write([]byte(state)); err != nil {
-		log.Warn("notify the service manager", "err", err)
-	}
 }

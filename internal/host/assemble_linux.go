@@ -23,7 +23,7 @@ func assemble(ctx context.Context, opts Options) (*engine.Engine, error) {
 	}
 	k, err := kernel.New(ctx, kernel.Config{
 		DataDir: opts.DataDir, RunDir: opts.RunDir, Firewall: opts.Firewall, HeldPorts: opts.HeldPorts,
-		NoTableOwner: opts.NoTableOwner, Steps: opts.Steps, Logger: opts.Logger,
+		NoTableOwner: opts.NoTableOwner, Sockets: opts.Sockets, Steps: opts.Steps, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, engine.WithClass(err, "open %s: %w", opts.RunDir, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/engine"
 	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/step"
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -52,6 +53,8 @@ type Options struct {
 	// NoTableOwner leaves tables of nftables open to changes by others, who can then
 	// edit them by hand, also where the kernel could protect them.
 	NoTableOwner bool
+	// Sockets keeps the socket that owns the tables over a restart; nil keeps none.
+	Sockets model.SocketKeeper
 	// SmallPools cuts the default address pools to /24, so that there are 4096
 	// instead of 31.
 	SmallPools bool

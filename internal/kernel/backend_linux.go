@@ -153,7 +153,9 @@ func (k *Kernel) comesFirst(d model.ForeignDrop) bool {
 // openBackend opens a backend for the rules of the data directory.
 func (k *Kernel) openBackend(ctx context.Context, b Backend) (firewall, error) {
 	if b == NFTables {
-		return nft.Open(ctx, nft.Config{Table: Table(k.cfg.DataDir), NoOwner: k.cfg.NoTableOwner, Steps: k.cfg.Steps, Logger: k.log})
+		return nft.Open(ctx, nft.Config{
+			Table: Table(k.cfg.DataDir), NoOwner: k.cfg.NoTableOwner, Sockets: k.cfg.Sockets, Steps: k.cfg.Steps, Logger: k.log,
+		})
 	}
 	return ipt.Open(ctx, k.iptConfig(b))
 }

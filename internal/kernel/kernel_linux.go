@@ -34,8 +34,10 @@ type Config struct {
 	Firewall Backend
 	// NoTableOwner leaves tables of nftables open to changes by others.
 	NoTableOwner bool
-	Steps        *step.Counter // numbers each change; nil: none
-	Logger       *slog.Logger  // nil: slog.Default
+	// Sockets keeps the socket that owns the tables over a restart; nil keeps none.
+	Sockets model.SocketKeeper
+	Steps   *step.Counter // numbers each change; nil: none
+	Logger  *slog.Logger  // nil: slog.Default
 }
 
 // Kernel makes and removes objects in the network namespace in which it was

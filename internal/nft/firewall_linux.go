@@ -80,7 +80,26 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 			f.log.Debug("cannot tell whether tables can have an owner, so they get none", "error", err)
 		}
 	}
+	f.keep()
 	return f, nil
+}
+
+// keep goes on with the socket that owns the tables, and has it kept for the next process.
+func (f *Firewall) keep() {
+	if f.cfg.Sockets == nil {
+		return
+	}
+	if kept, ok := f.cfg.Sockets.Kept(f.table); ok {
+		if err := f.c.inherit(kept); err != nil {
+			f.log.Warn("the firewall's socket of an earlier process is of no use", "table", f.table, "err", err)
+		}
+	}
+	if f.flags == 0 {
+		return
+	}
+	if err := f.cfg.Sockets.Keep(f.table, f.c.fd); err != nil {
+		f.log.Warn("the firewall's socket is not kept for the next process, so others may change the rules between the two", "table", f.table, "err", err)
+	}
 }
 
 // Close ends the firewall's connection to the kernel. The tables stay. Later

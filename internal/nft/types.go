@@ -31,6 +31,9 @@ type Config struct {
 	// NoOwner leaves the flags owner and persist out even where the kernel has
 	// them, so that an administrator may edit the tables by hand.
 	NoOwner bool
+	// Sockets keeps the socket that owns the tables, so that others are kept from them
+	// between two processes too; nil keeps none.
+	Sockets model.SocketKeeper
 }
 
 // Change is a part of what the firewall shall hold, or all of it.

@@ -124,6 +124,26 @@ func dial() (*conn, error) {
 	return &conn{fd: fd, sent: 64 << 10}, nil
 }
 
+// inherit goes on with the socket of an earlier process, which owns what that has owned, if
+// it is one of this namespace.
+func (c *conn) inherit(kept int) error {
+	fd, err := unix.FcntlInt(uintptr(kept), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	for _, option := range []int{unix.SO_DOMAIN, unix.SO_PROTOCOL, unix.SO_NETNS_COOKIE} {
+		have, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, option)
+		want, _ := unix.GetsockoptUint64(c.fd, unix.SOL_SOCKET, option)
+		if err != nil || have != want {
+			return errors.Join(errors.New("it is not one of netfilter in this network namespace"), err, unix.Close(fd))
+		}
+	}
+	own := conn{fd: c.fd}
+	c.fd = fd
+	c.drain()
+	return own.Close()
+}
+
 func (c *conn) Close() error { return unix.Close(c.fd) }
 
 // send grows the send buffer where the message needs it.

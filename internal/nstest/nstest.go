@@ -43,6 +43,7 @@ const (
 	IPTablesLegacy Feature = "iptables-legacy"
 
 	Firewalld Feature = "firewalld"
+	Systemd   Feature = "systemd"
 
 	BrNetfilter Feature = "br_netfilter"
 	SCTP        Feature = "sctp"

@@ -71,7 +71,7 @@ func TestRequireKnowsFeatures(t *testing.T) {
 	for _, f := range []nstest.Feature{
 		nstest.Root, nstest.IPv6, nstest.Bridge, nstest.Veth, nstest.Macvlan, nstest.IPvlan, nstest.VLAN,
 		nstest.VXLAN, nstest.Dummy, nstest.NFTables, nstest.Conntrack, nstest.BrNetfilter, nstest.SCTP, nstest.XFRM,
-		nstest.Firewalld,
+		nstest.Firewalld, nstest.Systemd,
 	} {
 		t.Run(string(f), func(t *testing.T) { nstest.Require(t, f) })
 	}

@@ -61,6 +61,8 @@ func try(f Feature) error {
 		return tryIPTables(string(f))
 	case Firewalld:
 		return tryPrograms("dbus-daemon", "firewalld", "firewall-cmd")
+	case Systemd:
+		return tryPrograms("/lib/systemd/systemd", "systemctl")
 	case Conntrack:
 		_, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
 		return err

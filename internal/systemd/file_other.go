@@ -1,0 +1,13 @@
+//go:build !unix
+
+package systemd
+
+import (
+	"errors"
+	"net"
+	"os"
+)
+
+func sendFile(*net.UnixConn, string, int) error { return errors.ErrUnsupported }
+
+func closeOnExec(*os.File) {}
