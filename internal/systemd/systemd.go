@@ -97,10 +97,11 @@ func (m *Manager) Kept(name string) (fd int, ok bool) {
 }
 
 // Keep has the manager keep a file for the next process, if its unit has a
-// FileDescriptorStoreMax. One that it has already it keeps once.
+// FileDescriptorStoreMax. One that it has already it keeps once, and in whatever state: an
+// error on a socket, such as a full buffer, is none that ends it.
 func (m *Manager) Keep(name string, fd int) error {
 	return m.tell(func(conn *net.UnixConn) error {
-		return sendFile(conn, "FDSTORE=1\nFDNAME="+keptName+name, fd)
+		return sendFile(conn, "FDSTORE=1\nFDPOLL=0\nFDNAME="+keptName+name, fd)
 	})
 }
 

@@ -35,7 +35,7 @@ func TestKeep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(msg[:n]); got != "FDSTORE=1\nFDNAME=kept-tables" {
+	if got := string(msg[:n]); got != "FDSTORE=1\nFDPOLL=0\nFDNAME=kept-tables" {
 		t.Errorf("the service manager is told %q", got)
 	}
 	parts, err := syscall.ParseSocketControlMessage(oob[:oobn])
