@@ -4,6 +4,7 @@ package nft
 
 import (
 	"context"
+	"errors"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,4 +41,15 @@ func (f *Firewall) Generation(ctx context.Context) (uint32, error) {
 	}
 	defer f.release()
 	return f.c.generation(ctx)
+}
+
+// Dormant has the rules of a table that waits for a new owner asked for nothing.
+func Dormant(table string) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	b := c.newBatch()
+	b.newTable(unix.NFPROTO_IPV4, table, flagPersist|unix.NFT_TABLE_F_DORMANT, 0)
+	return errors.Join(c.commit(b), c.Close())
 }

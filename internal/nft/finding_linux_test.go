@@ -27,6 +27,7 @@ func TestFindings(t *testing.T) {
 			"add set ip libnetwork mine { type ipv4_addr; }",
 			"delete element ip libnetwork bridges { br1 }",
 			"flush chain ip6 libnetwork enter",
+			"add table ip libnetwork { flags dormant; }",
 			"delete table ip6 libnetwork",
 			"delete table bridge libnetwork",
 		} {

@@ -192,6 +192,9 @@ func (f *Firewall) loadOnce(ctx context.Context) (err error) {
 		if have[i] = ok; !ok {
 			continue
 		}
+		if asleep(flags) {
+			return fmt.Errorf("%w: table %s %s is dormant", ErrTampered, fam.keyword, f.table)
+		}
 		if f.orphan(flags) {
 			orphans = append(orphans, fam)
 		}
@@ -252,6 +255,10 @@ func (f *Firewall) loadOnce(ctx context.Context) (err error) {
 func (f *Firewall) orphan(flags uint32) bool {
 	return f.flags != 0 && flags&(flagOwner|flagPersist) == flagPersist
 }
+
+// asleep says whether the rules of a table with these flags are asked for nothing: somebody
+// else has made it so.
+func asleep(flags uint32) bool { return flags&unix.NFT_TABLE_F_DORMANT != 0 }
 
 // Apply removes del and adds add in one transaction. What both hold is replaced.
 // The tables are created by the first transaction that needs them, and deleted

@@ -322,6 +322,32 @@ func TestOwner(t *testing.T) {
 				}
 			}
 			reconcile(t, f, want, nft.Guard{}, false)
+			// Nor may others put them to sleep.
+			if first == "reconcile" {
+				if err := nft.Dormant(nft.DefaultTable); err != nil {
+					t.Fatal(err)
+				}
+				if found, err := f.Reconcile(t.Context(), want, nft.Guard{}); found != model.FoundWrong || err != nil {
+					t.Errorf("dormant tables: found %v, %v", found, err)
+				}
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+				f = open(t, nft.Config{})
+				reconcile(t, f, want, nft.Guard{}, false)
+				if err := nft.Dormant(nft.DefaultTable); err != nil {
+					t.Fatal(err)
+				}
+				if err := f.Apply(t.Context(), want, nft.Change{}); !errors.Is(err, nft.ErrTampered) {
+					t.Errorf("a change of dormant tables: %v, want ErrTampered", err)
+				}
+				reconcile(t, f, want, nft.Guard{}, true)
+				if err := f.Close(); err != nil {
+					t.Fatal(err)
+				}
+				f = open(t, nft.Config{})
+				reconcile(t, f, want, nft.Guard{}, false)
+			}
 			// A start that finds everything right writes nothing, so that the tables are
 			// anybody's until the first change.
 			nstest.Command(t, "nft", "flush", "ruleset")

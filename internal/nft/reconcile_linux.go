@@ -267,7 +267,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (found m
 		if rs != nil {
 			f.remember(rs)
 		}
-		if d != nil && rs != nil && d.same(rs) {
+		if d != nil && rs != nil && !asleep(d.flags) && d.same(rs) {
 			if f.orphan(d.flags) {
 				orphans = true
 				continue
@@ -276,7 +276,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (found m
 				continue
 			}
 		}
-		if d != nil && (rs == nil || d.leftover(rs)) {
+		if d != nil && (rs == nil || !asleep(d.flags) && d.leftover(rs)) {
 			found = max(found, model.FoundLeftover)
 		} else {
 			found = model.FoundWrong
