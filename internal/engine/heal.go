@@ -246,8 +246,14 @@ func (e *Engine) survey() {
 			want = append(want, n.drv.Network(rec)...)
 		}
 	}
+	for _, s := range e.Sandboxes() {
+		v := s.View()
+		for _, a := range v.Attached {
+			want = append(want, a.Driver.Attach(a.Network, a.Endpoint, v.Sandbox)...)
+		}
+	}
 	lost, err := e.kernel.Survey(e.ctx, want)
-	e.logErr("look at the bridges", "networks", unlessClosed(e.ctx, err))
+	e.logErr("look at the links", "networks", unlessClosed(e.ctx, err))
 	for _, name := range lost {
 		e.healer.tell(name, false)
 	}

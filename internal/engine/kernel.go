@@ -71,7 +71,7 @@ type Kernel interface {
 	// returns the keys of those that are now. What an earlier call has not come to do
 	// is done by the next one.
 	RepairLinks(ctx context.Context, want []model.Object) (repaired []string, err error)
-	// Survey returns the names of bridges among the wanted objects about which RepairLinks
+	// Survey returns the names of links among the wanted objects about which RepairLinks
 	// has something to do that Watch does not tell of; the empty one if RepairRules has.
 	Survey(ctx context.Context, want []model.Object) (lost []string, err error)
 	// RepairRules makes the firewall right, and says whether it was not.

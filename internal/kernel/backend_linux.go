@@ -198,6 +198,7 @@ func (k *Kernel) findOthers(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("rules of the firewall backend %s: %w", b, err))
 		}
 	}
+	k.left.Store(len(k.others) > 0)
 	return errors.Join(errs...)
 }
 
@@ -239,6 +240,7 @@ func (k *Kernel) retireOthers(ctx context.Context) error {
 	}
 	if len(errs) == 0 {
 		k.others = nil
+		k.left.Store(false)
 	}
 	return errors.Join(errs...)
 }

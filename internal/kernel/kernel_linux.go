@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -59,7 +60,8 @@ type Kernel struct {
 	others   []Backend
 	former   []unredirector
 	switched bool
-	stuck    string // why they could not be removed when that was last told
+	left     atomic.Bool // that there are others, for who may not read the list
+	stuck    string      // why they could not be removed when that was last told
 	ports    hostport.Holder
 	tracked  conntrack.Flusher
 	reaper   *reaper

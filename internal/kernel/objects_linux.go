@@ -427,7 +427,7 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		}
 		l, err := k.rt.Link(ctx, o.Name)
 		if errors.Is(err, unix.ENODEV) || err == nil && l.Group != k.group {
-			return nil // ours has gone, and what has its name is somebody else's
+			return k.deleteRenamed(ctx, o) // what has its name is somebody else's
 		}
 		if err != nil {
 			return err
@@ -468,6 +468,19 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		})
 	}
 	return fmt.Errorf("%s is not for the kernel", o.Key())
+}
+
+// deleteRenamed deletes a bridge of ours that has another name, if there is one: its
+// address would lead what is for the next network of that subnet nowhere.
+func (k *Kernel) deleteRenamed(ctx context.Context, b model.Bridge) error {
+	links, err := k.rt.Links(ctx)
+	for _, l := range links {
+		if l.Kind == "bridge" && l.Group == k.group && idIn(l.Alias) != "" && idIn(l.Alias) == idIn(b.Alias) {
+			k.log.Warn("the bridge of a network that is deleted has another name", "bridge", b.Name, "name", l.Name)
+			return k.rt.DeleteLinks(ctx, l.Name)
+		}
+	}
+	return err
 }
 
 // inside runs f for a namespace that is still there.

@@ -30,7 +30,7 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (r
 	if err != nil {
 		return r, errors.Join(append(errs, err)...)
 	}
-	renamed := k.nameBack(ctx, links, want)
+	reclaimed := k.reclaim(ctx, links, want)
 	strays, paths, err := k.strays(links, want)
 	errs = append(errs, err)
 	if keep {
@@ -88,7 +88,7 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (r
 		errs = append(errs, err)
 	}
 	if ruled {
-		put, err := k.reattach(ctx, byName, renamed, want)
+		put, err := k.reattach(ctx, byName, reclaimed, want)
 		r.Links = append(r.Links, put...)
 		errs = append(errs, err)
 	}
@@ -253,29 +253,56 @@ func (k *Kernel) isHost(path string) bool {
 	return netns.Same(ns, k.host)
 }
 
+// A setting is a value of a file below /proc/sys.
+type setting struct {
+	path  []string
+	value string
+}
+
 // setBridge gives a bridge of ours the settings that an earlier version did not know, or
 // somebody else has changed. It says whether any was to be given.
 func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) (differs bool, err error) {
 	var errs []error
-	for _, path := range unset(b, l) {
+	for _, s := range unset(b, l) {
 		differs = true
-		errs = append(errs, sysctl.WriteIn(k.host, k.cfg.Steps, "1", path...))
+		errs = append(errs, sysctl.WriteIn(k.host, k.cfg.Steps, s.value, s.path...))
 	}
 	return differs, errors.Join(errs...)
 }
 
-// unset are the settings that a bridge shall have and has not.
-func unset(b model.Bridge, l rtnl.Link) (paths [][]string) {
-	lacks := func(missing bool, family, name string) {
+// unset are the settings that a bridge shall have and has not. IPv6 is turned on with the
+// addresses.
+func unset(b model.Bridge, l rtnl.Link) (list []setting) {
+	lacks := func(missing bool, family, name, value string) {
 		if missing {
-			paths = append(paths, []string{"net", family, "conf", b.Name, name})
+			list = append(list, setting{[]string{"net", family, "conf", b.Name, name}, value})
 		}
 	}
-	lacks(b.StrictSource && !l.StrictSource, "ipv4", "rp_filter")
-	lacks(b.RouteLocalnet && !l.RouteLocalnet, "ipv4", "route_localnet")
-	lacks(!forwards(b, l, false), "ipv4", "forwarding")
-	lacks(!forwards(b, l, true), "ipv6", "forwarding")
-	return paths
+	lacks(b.StrictSource && !l.StrictSource, "ipv4", "rp_filter", "1")
+	lacks(b.RouteLocalnet && !l.RouteLocalnet, "ipv4", "route_localnet", "1")
+	lacks(!forwards(b, l, false), "ipv4", "forwarding", "1")
+	lacks(!forwards(b, l, true), "ipv6", "forwarding", "1")
+	// No rule is about the IPv6 of a network that has none.
+	lacks(!b.IPv6 && l.IPv6, "ipv6", "disable_ipv6", "1")
+	lacks(l.AcceptsRA, "ipv6", "accept_ra", "0")
+	return list
+}
+
+// unsetPort says whether the host's end of a pair has other settings than it shall have. On a
+// host that lets nobody change settings it has IPv6, but no address.
+func (k *Kernel) unsetPort(v model.Veth, l rtnl.Link) bool {
+	if rtnl.Unset(v, l) {
+		return true
+	}
+	if v.Bridge == "" || !l.IPv6 {
+		return false
+	}
+	writable := false
+	_ = k.host.Do(func() error { // fails with the kernel's other work, which says so
+		writable = sysctl.Writable("net", "ipv6", "conf", v.Host, "disable_ipv6")
+		return nil
+	})
+	return writable
 }
 
 // forwards says whether a bridge forwards packets of a family if its network needs it, and
@@ -296,8 +323,8 @@ func forwards(b model.Bridge, l rtnl.Link, v6 bool) bool {
 // reattach gives bridges and veths that were there what somebody else has taken from
 // them: addresses, the veth's place at its bridge, which may have been made again, and
 // that they are up; and what earlier versions did not give them. It returns the keys of
-// those that lacked something, or had another name.
-func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, renamed map[string]bool, want []model.Object) (put []string, err error) {
+// those that lacked something, or had another name or mark.
+func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, reclaimed map[string]bool, want []model.Object) (put []string, err error) {
 	addrs, err := k.rt.Addresses(ctx)
 	if err != nil {
 		return nil, err
@@ -310,17 +337,17 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, renamed
 		case model.Bridge:
 			if l, ok := had[o.Name]; ok {
 				differs, err = k.repairBridge(ctx, o, l, addrs)
-				differs = differs || renamed[o.Name]
+				differs = differs || reclaimed[o.Name]
 			}
 		case model.Veth:
 			switch l, ok := had[o.Host]; {
 			case !ok:
 			case !attached(l, had[o.Bridge]):
 				differs, err = true, k.putVeth(ctx, o)
-			case rtnl.Unset(o, l):
+			case k.unsetPort(o, l):
 				differs, err = true, k.rt.SetPort(ctx, o)
 			default:
-				differs = renamed[o.Host]
+				differs = reclaimed[o.Host]
 			}
 		}
 		if differs && err == nil {

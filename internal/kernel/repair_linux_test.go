@@ -125,7 +125,8 @@ func TestSurvey(t *testing.T) {
 	state := func() string {
 		t.Helper()
 		out, err := exec.Command("sh", "-c", "ip route show dev brx; ip -6 route show dev brx; cd /proc/sys/net; "+
-			"cat ipv4/conf/brx/route_localnet ipv4/conf/brx/forwarding ipv6/conf/brx/forwarding").CombinedOutput()
+			"cat ipv4/conf/brx/route_localnet ipv4/conf/brx/forwarding ipv6/conf/brx/forwarding ipv6/conf/brx/accept_ra "+
+			"ipv4/conf/vethx/rp_filter ipv6/conf/vethx/disable_ipv6").CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -143,12 +144,19 @@ func TestSurvey(t *testing.T) {
 		"echo 0 > /proc/sys/net/ipv4/conf/brx/route_localnet",
 		"echo 0 > /proc/sys/net/ipv4/conf/brx/forwarding",
 		"echo 0 > /proc/sys/net/ipv6/conf/brx/forwarding",
+		"echo 2 > /proc/sys/net/ipv6/conf/brx/accept_ra",
 		"ip route del 10.99.1.0/24 dev brx",
 		"ip -6 route flush dev brx",
+		"echo 0 > /proc/sys/net/ipv4/conf/vethx/rp_filter",
+		"echo 0 > /proc/sys/net/ipv6/conf/vethx/disable_ipv6",
 	} {
+		link, key := "brx", "bridge/brx"
+		if strings.Contains(command, "vethx") {
+			link, key = "vethx", "veth/vethx"
+		}
 		sh(t, command)
-		survey(command, "brx")
-		if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(repaired, []string{"bridge/brx"}) {
+		survey(command, link)
+		if repaired, err := k.RepairLinks(t.Context(), s.want); err != nil || !slices.Equal(repaired, []string{key}) {
 			t.Errorf("%s: repaired %q, %v", command, repaired, err)
 		}
 		if diff := cmp.Diff(before, state()); diff != "" {

@@ -15,8 +15,11 @@ import (
 )
 
 // foreign says whether a link that has the name of a veth of ours is somebody else's: it has
-// neither the mark nor the alias.
+// neither the mark nor the alias, or the alias of another endpoint.
 func (k *Kernel) foreign(v model.Veth, l rtnl.Link) bool {
+	if id, want := idIn(l.Alias), idIn(v.Alias); id != "" && want != "" && id != want {
+		return true
+	}
 	return l.Group != k.group && l.Group != rtnl.DyingGroup && (v.Alias == "" || l.Alias != v.Alias)
 }
 
@@ -33,7 +36,7 @@ func (k *Kernel) disown(links map[string]rtnl.Link, want []model.Object) {
 func (k *Kernel) isOurs(ctx context.Context, v model.Veth) error {
 	l, err := k.rt.Link(ctx, v.Host)
 	if err == nil && k.foreign(v, l) {
-		return types.ForbiddenErrorf("link %s is somebody else's: it has to go, or to be renamed, before the container whose link has this name can be connected again", v.Host)
+		return types.ForbiddenErrorf("link %s is somebody else's, or another container's: it has to go, or to be renamed, before the container whose link has this name can be connected again", v.Host)
 	}
 	return nil // that there is none is told where it is missed
 }
@@ -139,8 +142,7 @@ func (k *Kernel) remakeVeth(ctx context.Context, v model.Veth) error {
 	if nsErr != nil {
 		return errors.Join(err, nsErr)
 	}
-	l, lookErr := inside.Link(ctx, v.Name)
-	if lookErr != nil || l.Kind != "veth" || l.MAC.String() != v.MAC {
+	if ours, lookErr := isEnd(ctx, inside, v); lookErr != nil || !ours {
 		return errors.Join(err, lookErr)
 	}
 	k.log.Warn("the host's end of a container's link is in another namespace: the link is made anew", "link", v.Host, "inside", v.Name)
@@ -148,6 +150,15 @@ func (k *Kernel) remakeVeth(ctx context.Context, v model.Veth) error {
 		return err
 	}
 	return k.createVeth(ctx, v)
+}
+
+// isEnd says whether what has the name of a veth's end inside is that.
+func isEnd(ctx context.Context, inside *rtnl.Socket, v model.Veth) (bool, error) {
+	l, err := inside.Link(ctx, v.Name)
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	return err == nil && l.Kind == "veth" && l.MAC.String() == v.MAC, err
 }
 
 // deleteVeth takes the pair off its bridge: from then on nobody reaches the
@@ -160,6 +171,9 @@ func (k *Kernel) deleteVeth(ctx context.Context, v model.Veth) error {
 		return k.inside(v.Netns, func(ns *netns.Namespace) error {
 			rt, err := ns.Rtnl()
 			if err != nil {
+				return err
+			}
+			if ours, err := isEnd(ctx, rt, v); err != nil || !ours {
 				return err
 			}
 			return rt.DeleteLinks(ctx, v.Name)

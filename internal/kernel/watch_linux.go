@@ -166,7 +166,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 			return nil, err
 		}
 	}
-	renamed := k.nameBack(ctx, links, want)
+	reclaimed := k.reclaim(ctx, links, want)
 	byName := make(map[string]rtnl.Link, len(links))
 	for _, l := range links {
 		byName[l.Name] = l
@@ -189,7 +189,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 				continue
 			}
 			if l, ok := byName[o.Name]; ok && k.whole(o, l) {
-				if differs, err := k.repairBridge(ctx, o, l, addrs); differs || renamed[o.Name] {
+				if differs, err := k.repairBridge(ctx, o, l, addrs); differs || reclaimed[o.Name] {
 					fix(o, err)
 				}
 				continue
@@ -208,10 +208,12 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 					made = append(made, o)
 				}
 				errs = append(errs, err)
-			case !attached(l, byName[o.Bridge]) || renamed[o.Host]:
+			case !attached(l, byName[o.Bridge]):
 				fix(o, k.putVeth(ctx, o))
-			case rtnl.Unset(o, l):
+			case k.unsetPort(o, l):
 				fix(o, k.rt.SetPort(ctx, o))
+			case reclaimed[o.Host]:
+				fix(o, nil)
 			}
 			if ok && k.isHalf(o) {
 				made = append(made, o)
@@ -266,49 +268,6 @@ func (k *Kernel) linksOf(ctx context.Context, want []model.Object) ([]rtnl.Link,
 	return links, nil
 }
 
-// nameBack gives links of ours that have another name the name that is wanted for them,
-// by which the rules know them, where that is free. It changes the list, and returns the
-// names that it has given.
-func (k *Kernel) nameBack(ctx context.Context, links []rtnl.Link, want []model.Object) (given map[string]bool) {
-	taken := make(map[string]bool, len(links))
-	ours := make(map[string]int) // by alias
-	for i, l := range links {
-		taken[l.Name] = true
-		if l.Group == k.group && l.Alias != "" {
-			ours[l.Alias] = i
-		}
-	}
-	given = make(map[string]bool)
-	for _, o := range want {
-		var name, kind, alias string
-		switch o := o.(type) {
-		case model.Bridge:
-			name, kind, alias = o.Name, "bridge", o.Alias
-		case model.Veth:
-			name, kind, alias = o.Host, "veth", o.Alias
-		}
-		i, ok := ours[alias]
-		if name == "" || taken[name] || !ok || links[i].Kind != kind {
-			continue
-		}
-		l := &links[i]
-		err := k.rt.ChangeLink(ctx, l.Name, rtnl.LinkChange{Rename: name})
-		if errors.Is(err, unix.EBUSY) { // before Linux 6.2, while it is up
-			if err = k.rt.ChangeLink(ctx, l.Name, rtnl.LinkChange{Down: true}); err == nil {
-				l.Up = false
-				err = k.rt.ChangeLink(ctx, l.Name, rtnl.LinkChange{Rename: name})
-			}
-		}
-		if err != nil {
-			k.log.Warn("a link of ours has another name, and cannot get its own back", "link", name, "name", l.Name, "err", err)
-			continue
-		}
-		k.log.Warn("a link of ours had another name, and has its own again", "link", name, "name", l.Name)
-		l.Name, given[name] = name, true
-	}
-	return given
-}
-
 // repairBridge gives a bridge of ours the addresses that it has not, the routes to their
 // subnets, and its settings, and puts it up. It says whether anything was to be done.
 func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, addrs []rtnl.Address) (differs bool, err error) {
@@ -338,9 +297,9 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 	return differs, nil
 }
 
-// Survey looks for what the kernel tells nobody of: settings of bridges that somebody else
-// has changed, and routes to their subnets that have gone after they had been replaced. It
-// returns the names of bridges for RepairLinks, the empty one while rules of a former backend
+// Survey looks for what the kernel tells nobody of: settings of bridges and of their ports
+// that somebody else has changed, and routes to subnets that have gone after they had been
+// replaced. It returns the names of links for RepairLinks, the empty one while rules of a former backend
 // are left for RepairRules. What is somebody else's it tells of once, as
 // long as it is so: a route that leads to such a subnet, a bridge of his that forwards nothing.
 func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string, err error) {
@@ -354,35 +313,53 @@ func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string
 			k.log.Warn(text, args...)
 		}
 	}
-	if len(k.others) > 0 {
+	if k.left.Load() {
 		lost = append(lost, "")
 	}
 	var errs []error
 	for _, o := range want {
-		b, ok := o.(model.Bridge)
-		if !ok {
+		var err error
+		var name string
+		differs := false
+		switch o := o.(type) {
+		case model.Bridge:
+			name = o.Name
+			differs, err = k.surveyBridge(ctx, o, warn)
+		case model.Veth:
+			name = o.Host
+			var l rtnl.Link
+			l, err = k.rt.Link(ctx, o.Host)
+			differs = err == nil && !k.foreign(o, l) && k.unsetPort(o, l)
+		default:
 			continue
 		}
-		l, err := k.rt.Link(ctx, b.Name)
-		switch {
-		case errors.Is(err, unix.ENODEV): // which is told of
-		case err != nil:
-			errs = append(errs, err)
-		case b.Adopted:
-			for _, v6 := range []bool{false, true} {
-				if !forwards(b, l, v6) {
-					warn("a bridge of somebody else forwards nothing: containers reach nobody outside by it", "bridge", b.Name, "ipv6", v6)
-				}
-			}
-		default:
-			strayed, err := k.strayed(ctx, b, l, warn)
-			errs = append(errs, err)
-			if strayed || len(unset(b, l)) > 0 {
-				lost = append(lost, b.Name)
-			}
+		if errors.Is(err, unix.ENODEV) {
+			continue // which is told of
+		}
+		errs = append(errs, err)
+		if differs {
+			lost = append(lost, name)
 		}
 	}
 	return lost, errors.Join(errs...)
+}
+
+// surveyBridge says whether a bridge of ours lacks settings or routes.
+func (k *Kernel) surveyBridge(ctx context.Context, b model.Bridge, warn func(string, ...any)) (lacks bool, err error) {
+	l, err := k.rt.Link(ctx, b.Name)
+	if err != nil {
+		return false, err
+	}
+	if b.Adopted {
+		for _, v6 := range []bool{false, true} {
+			if !forwards(b, l, v6) {
+				warn("a bridge of somebody else forwards nothing: containers reach nobody outside by it", "bridge", b.Name, "ipv6", v6)
+			}
+		}
+		return false, nil
+	}
+	lacks, err = k.strayed(ctx, b, l, warn)
+	return lacks || len(unset(b, l)) > 0, err
 }
 
 // strayed says whether a bridge lacks a route to one of its subnets, and warns of those of

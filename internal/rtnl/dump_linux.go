@@ -133,7 +133,7 @@ func (l *Link) parseConf(afSpec []byte) {
 				l.StrictSource, l.RouteLocalnet = is(v, confRPFilter-1, 1), is(v, confRouteLocal-1, 1)
 				l.StopsV4 = is(v, confForwarding-1, 0)
 			case family == unix.AF_INET6 && k == inet6Conf:
-				l.StopsV6 = is(v, conf6Forwarding, 0)
+				l.StopsV6, l.IPv6, l.AcceptsRA = is(v, conf6Forwarding, 0), is(v, conf6Disable, 0), !is(v, conf6AcceptRA, 0)
 			}
 		}
 	}

@@ -20,6 +20,8 @@ const (
 	inetConf         = 1      // IFLA_INET_CONF
 	inet6Conf        = 2      // IFLA_INET6_CONF
 	conf6Forwarding  = 0      // DEVCONF_FORWARDING
+	conf6AcceptRA    = 3      // DEVCONF_ACCEPT_RA
+	conf6Disable     = 26     // DEVCONF_DISABLE_IPV6
 	confForwarding   = 1      // IPV4_DEVCONF_FORWARDING
 	confRPFilter     = 8      // IPV4_DEVCONF_RP_FILTER
 	confRouteLocal   = 26     // IPV4_DEVCONF_ROUTE_LOCALNET
@@ -68,6 +70,9 @@ func (s *Socket) ChangeLink(ctx context.Context, name string, c LinkChange) erro
 	}
 	if c.Alias != "" {
 		r.m.bytes(unix.IFLA_IFALIAS, clip(c.Alias)...)
+	}
+	if c.Group != 0 {
+		r.m.u32(unix.IFLA_GROUP, c.Group)
 	}
 	switch {
 	case c.Master != "":

@@ -30,6 +30,8 @@ type LinkChange struct {
 	MAC    net.HardwareAddr
 	MTU    int
 	Alias  string
+	// Group is the new link group, 0 for no change.
+	Group uint32
 	// Master is the name of the bridge that the link becomes a port of.
 	Master string
 	// NoMaster takes the link off its bridge.
@@ -82,6 +84,9 @@ type Link struct {
 	// StopsV4 and StopsV6 say that packets of a family that come in by the link are not
 	// forwarded.
 	StopsV4, StopsV6 bool
+	// IPv6 says that IPv6 is not turned off for the link, AcceptsRA that routers may tell it
+	// of addresses and routes.
+	IPv6, AcceptsRA bool
 }
 
 // Address is an address of a link.

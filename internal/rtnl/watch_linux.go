@@ -15,6 +15,7 @@ import (
 // A Watch hears of what the links of a namespace lose.
 type Watch struct {
 	s       *nlevents.Socket
+	rt      *Socket
 	groups  []uint32
 	links   map[int]Link   // of the groups, by index
 	bridges map[int]string // names of those of others
@@ -28,37 +29,40 @@ type Watch struct {
 // has another name, has been taken down or off its bridge, forwards no packets any more,
 // or has lost an address or the route to the subnet of one.
 // An empty name says that messages were missed. Births and gains are not told of, but
-// for bridges of others: that one has come, has got another name, or is gone. It calls
+// for a link-local address that the kernel has made for a bridge, and for bridges of others: that one has come, has got another name, or is gone. It calls
 // stopped when the host forwards no packets of a family any more.
 func OpenWatch(groups []uint32, changed func(name string, others bool), stopped func()) (*Watch, error) {
-	w := &Watch{groups: groups, links: make(map[int]Link), bridges: make(map[int]string), changed: changed, stopped: stopped}
+	w := &Watch{groups: groups, changed: changed, stopped: stopped}
 	var err error
 	w.s, err = nlevents.Open(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.s.Filter(deletedConnected); err != nil {
+	if w.rt, err = Open(Config{}); err != nil {
 		return nil, errors.Join(err, w.s.Close())
 	}
-	// What is there already: without it the first loss would not be seen as one.
-	s, err := Open(Config{})
+	if err := errors.Join(w.s.Filter(deletedConnected), w.list()); err != nil {
+		return nil, errors.Join(err, w.rt.Close(), w.s.Close())
+	}
+	return w, nil
+}
+
+// list finds out what there is: without it the first loss would not be seen as one.
+func (w *Watch) list() error {
+	links, err := w.rt.Links(context.Background())
 	if err != nil {
-		return nil, errors.Join(err, w.s.Close())
+		return err
 	}
-	defer s.Close()
-	links, err := s.Links(context.Background())
-	if err != nil {
-		return nil, errors.Join(err, w.s.Close())
-	}
+	w.links, w.bridges = make(map[int]Link), make(map[int]string)
 	for _, l := range links {
-		if slices.Contains(groups, l.Group) {
+		if slices.Contains(w.groups, l.Group) {
 			w.links[l.Index] = l
 		} else if l.Kind == "bridge" {
 			w.bridges[l.Index] = l.Name
 		}
 	}
-	return w, nil
+	return nil
 }
 
 // deletedConnected lets of all changes of routes only those pass by which one that the
@@ -99,7 +103,11 @@ func parseConnected(body []byte) (index int, ok bool) {
 // Run calls the watch's function until ctx ends; then the watch is closed.
 func (w *Watch) Run(ctx context.Context) error {
 	each := func(m nlevents.Message) { w.message(m.Type, m.Body) }
-	return errors.Join(w.s.Read(ctx, each, func() { w.changed("", false) }), w.s.Close())
+	missed := func() {
+		_ = w.list() // what was known stays known, and all is looked at
+		w.changed("", false)
+	}
+	return errors.Join(w.s.Read(ctx, each, missed), w.s.Close(), w.rt.Close())
 }
 
 func (w *Watch) message(kind uint16, body []byte) {
@@ -122,6 +130,13 @@ func (w *Watch) message(kind uint16, body []byte) {
 	case unix.RTM_DELROUTE:
 		if index, ok := parseConnected(body); ok {
 			if l, ours := w.links[index]; ours {
+				w.changed(l.Name, false)
+			}
+		}
+	case unix.RTM_NEWADDR:
+		// The kernel makes one for a bridge for which somebody has turned IPv6 on.
+		if a, ok := parseAddress(body); ok && a.Prefix.Addr().Is6() && a.Prefix.Addr().IsLinkLocalUnicast() && a.Prefix != routerLinkLocal {
+			if l, ours := w.links[a.Index]; ours && l.Kind == "bridge" {
 				w.changed(l.Name, false)
 			}
 		}

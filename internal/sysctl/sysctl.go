@@ -69,6 +69,16 @@ func Write(steps *step.Counter, value string, path ...string) error {
 	return nil
 }
 
+// Writable says whether a setting is there and may be changed.
+func Writable(path ...string) bool {
+	file, err := locate(path)
+	if err != nil {
+		return false
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	return err == nil && f.Close() == nil
+}
+
 // ReadIn is [Read] inside ns.
 func ReadIn(ns Enterer, path ...string) (value string, err error) {
 	err = ns.Do(func() (err error) {

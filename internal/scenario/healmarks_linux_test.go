@@ -1,0 +1,145 @@
+package scenario_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/libnetwork/libnetwork/internal/engine"
+	assemble "github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/netns"
+)
+
+// TestHealMarks has somebody else change that by which links are known as ours, and turn
+// IPv6 on for the links of a network that has no rules about it.
+func TestHealMarks(t *testing.T) {
+	h := bareHost(t)
+	h.sysctl("ipv4/ip_forward", "1")
+	h.sysctl("ipv6/conf/all/forwarding", "1")
+	open := func() (e *engine.Engine, release func() error) {
+		t.Helper()
+		e, release, err := assemble.Open(context.Background(), assemble.Options{
+			DataDir: h.data, RunDir: h.run, KeepAlive: true, SmallPools: true, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e, release
+	}
+	e, release := open()
+	t.Cleanup(func() {
+		var errs []error
+		for _, s := range e.Sandboxes() {
+			errs = append(errs, s.Delete(context.Background()))
+		}
+		for _, n := range e.Networks() {
+			errs = append(errs, n.Delete(context.Background()))
+		}
+		if err := errors.Join(append(errs, release(), netns.RemoveDir(nil, filepath.Join(h.run, "netns")))...); err != nil {
+			t.Error(err)
+		}
+	})
+	n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{
+		Driver: "bridge", Name: "vault", Internal: true, IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.99.1.0/24"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := e.CreateContainer(t.Context(), engine.SandboxRequest{ContainerID: "c1"},
+		[]engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := netns.Open(nil, s.Record().Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	srv, err := serve(ns, "c1", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.close()
+	bridge, veth := n.Record().Bridge.Link, s.View().Attached[0].Endpoint.Attached.Host
+	state := func() string {
+		return h.sh("sh", "-c", strings.NewReplacer("BR", bridge, "VETH", veth).Replace(`
+for l in BR VETH; do
+	ip -o link show $l | grep -o "master [^ ]*\|group [^ ]*\|[<,]UP,"
+	cat /proc/sys/net/ipv6/conf/$l/disable_ipv6 /proc/sys/net/ipv4/conf/$l/rp_filter
+done
+ip -o -6 addr show dev BR; ip -o -4 addr show dev BR | cut -d\  -f1-8`))
+	}
+	before := state()
+	whole := func(when string) {
+		t.Helper()
+		eventually(t, "put right after "+when, func() bool { return state() == before })
+		if diff := cmp.Diff(before, state()); diff != "" {
+			t.Fatalf("after %s (-want +got):\n%s", when, diff)
+		}
+		if _, err := ask(h.own, "tcp", at("10.99.1.2", port), patience); err != nil {
+			t.Errorf("the host does not reach the container after %s: %v", when, err)
+		}
+	}
+	whole("nothing")
+	commands := []string{
+		"ip link set " + veth + " group 0",
+		"ip link set " + veth + " group 0; ip link set " + veth + " down",
+		"ip link set " + bridge + " group 0",
+		"sysctl -qw net.ipv6.conf.all.disable_ipv6=0",
+		"ip link set " + bridge + " group 0; ip link set " + veth + " nomaster group 0",
+	}
+	for _, command := range commands {
+		begun := time.Now()
+		h.sh("sh", "-c", command)
+		whole(command)
+		if took := time.Since(begun); took > 3*time.Second {
+			t.Errorf("%s: put right after %v", command, took)
+		}
+	}
+	for _, command := range commands {
+		told := e.Repairs()["link"]
+		if err := release(); err != nil {
+			t.Fatal(err)
+		}
+		h.sh("sh", "-c", command)
+		e, release = open()
+		whole(command + ", while nobody was there")
+		if told == 0 || e.Repairs()["link"] == 0 {
+			t.Errorf("after %s: %d repairs while it ran, %d at the start", command, told, e.Repairs()["link"])
+		}
+		h.sh("ip", "link", "set", veth, "down") // so that each counts one while it runs
+		whole("the start")
+	}
+	// Who swaps the names of two links does not get a container into another network.
+	other, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{
+		Driver: "bridge", Name: "web", IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.99.2.0/24"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s2, err := e.CreateContainer(t.Context(), engine.SandboxRequest{ContainerID: "c2"},
+		[]engine.AttachRequest{{Network: other, Endpoint: engine.EndpointRequest{Name: "c2"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	veth2 := s2.View().Attached[0].Endpoint.Attached.Host
+	masters := func() string {
+		return h.sh("sh", "-c", "ip -o link show type veth | grep -o 'master [^ ]*\\|alias .*' | sort")
+	}
+	place := masters()
+	swap := "ip link set " + veth + " name swap0; ip link set " + veth2 + " name " + veth + "; ip link set swap0 name " + veth2
+	h.sh("sh", "-c", swap)
+	<-time.After(soon)
+	if diff := cmp.Diff(place, masters()); diff != "" {
+		t.Errorf("links are elsewhere after their names were swapped (-before +after):\n%s", diff)
+	}
+	h.sh("sh", "-c", swap)
+	whole("names were swapped, and back")
+}
