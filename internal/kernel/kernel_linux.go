@@ -72,6 +72,10 @@ type Kernel struct {
 	zone   *zoneKeeper
 
 	mu sync.Mutex // guards the following
+	// repairedRules says that an operation has found the rules changed by somebody else;
+	// lookAtRules has RepairRules called, nil while nobody watches.
+	repairedRules bool
+	lookAtRules   func()
 	// forwards are those that run, by key; nil when closed.
 	forwards map[string]*forward.Forwarder
 	spaces   map[string]*netns.Namespace // nil when closed
@@ -399,7 +403,20 @@ func (k *Kernel) repaired(ctx context.Context, err error) error {
 	if _, again := k.reconcile(ctx, want, g); again != nil {
 		return fmt.Errorf("%w; and the repair failed: %w", err, again)
 	}
+	k.tellRepaired()
 	return nil
+}
+
+// tellRepaired has the next RepairRules say that the rules were not right, and has it called:
+// what an operation has come upon and put right is a repair like any other.
+func (k *Kernel) tellRepaired() {
+	k.mu.Lock()
+	k.repairedRules = true
+	look := k.lookAtRules
+	k.mu.Unlock()
+	if look != nil {
+		look()
+	}
 }
 
 // repairTries bounds how often a repair begins anew because somebody else has changed
@@ -434,8 +451,12 @@ func (k *Kernel) ruled(ctx context.Context) error {
 	if k.isRuled() {
 		return nil
 	}
-	if _, err := k.RepairRules(ctx); err != nil {
+	repaired, err := k.RepairRules(ctx)
+	if err != nil {
 		return types.InternalErrorf("the firewall does not hold the rules of all networks, so nothing is connected: %w", err)
+	}
+	if repaired {
+		k.tellRepaired()
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ type watch interface {
 // was put back, "configure" when its permanent configuration was changed, "warn" when it
 // is in the way.
 func (k *Kernel) Watch(lost func(link string, others bool), rules, forwarding func(), foreign func(action, object string)) (run func(context.Context) error, err error) {
+	k.mu.Lock()
+	k.lookAtRules = rules
+	k.mu.Unlock()
 	all := []watch{k.zone.watch(rules, foreign)}
 	err = k.host.Do(func() error {
 		links, err := rtnl.OpenWatch([]uint32{k.group}, lost, forwarding)
@@ -124,12 +127,15 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	}
 	defer done()
 	want, g := k.wanted()
+	k.mu.Lock()
+	repaired, k.repairedRules = k.repairedRules, false
+	k.mu.Unlock()
 	late := !k.isRuled()
 	if !late && idle(want, g) && len(k.others) == 0 {
-		return false, nil
+		return repaired, nil
 	}
 	found, err := k.reconcile(ctx, want, g)
-	repaired = found != model.FoundRight
+	repaired = repaired || found != model.FoundRight
 	if err == nil && len(want.Networks) > 0 {
 		repaired = k.acceptedByOthers(ctx, true) || repaired
 		k.warnDrops(ctx)

@@ -1,0 +1,109 @@
+package kernel_test
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/model"
+)
+
+// What an operation comes upon and puts right is told of like what a look finds.
+func TestRepairByOperation(t *testing.T) {
+	onBackends(t, func(t *testing.T, backend kernel.Backend) {
+		k, err := kernel.New(t.Context(), kernel.Config{DataDir: t.TempDir(), RunDir: "/run/operation", Firewall: backend, NoTableOwner: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		network := []model.Object{model.FirewallNetwork{ID: "n1", Bridge: "br9", V4: &model.FirewallFamily{
+			Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.1.0/24")}, Masquerade: true, ICC: true,
+		}}}
+		if _, err := k.Recover(t.Context(), network, false); err != nil {
+			t.Fatal(err)
+		}
+		port := []model.Object{model.Port{
+			Proto: 6, Host: netip.IPv4Unspecified(), First: 7001, Last: 7001, Addr: netip.MustParseAddr("10.99.1.2"), Port: 80, Owner: "e1",
+		}}
+		var asked atomic.Int32
+		run, err := k.Watch(func(string, bool) {}, func() { asked.Add(1) }, func() {}, func(string, string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		flush := "nft flush ruleset"
+		if backend == kernel.IPTablesLegacy {
+			flush = "iptables-legacy -w -t nat -F; iptables-legacy -w -F"
+		}
+		look := func(when string, want bool) {
+			t.Helper()
+			if repaired, err := k.RepairRules(t.Context()); err != nil || repaired != want {
+				t.Errorf("%s: repaired %t, %v, want %t", when, repaired, err, want)
+			}
+		}
+		look("at first", false)
+		for _, change := range []func(context.Context, []model.Object) error{k.Create, k.Delete} {
+			if err := change(t.Context(), port); err != nil { // so that the rules are known
+				t.Fatal(err)
+			}
+		}
+		look("after changes", false)
+		sh(t, flush)
+		before := asked.Load()
+		if err := k.Create(t.Context(), port); err != nil {
+			t.Fatal(err)
+		}
+		if asked.Load() == before {
+			t.Error("nobody is told that rules were put right")
+		}
+		look("after a change that has met a flush", true)
+		look("then", false)
+		if err := k.Delete(t.Context(), append(port, network...)); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := run(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A bridge of ours that somebody has given another name, and something else its own, goes
+// with its network.
+func TestDeleteRenamed(t *testing.T) {
+	s := newSite(t, "/run/renamed")
+	s.bridge.Alias = "network n " + strings.Repeat("a1", 32)
+	s.want[0] = s.bridge
+	k := s.start(t)
+	sh(t, "ip link set brx down; ip link set brx name bry; ip link add brx type bridge")
+	if err := k.Delete(t.Context(), s.want); err != nil {
+		t.Error(err)
+	}
+	sh(t, "ip link show brx && ! ip link show bry")
+	sh(t, "ip link del brx")
+	s.away(t, k)
+}
+
+// What somebody else has put in the place of a container's link is not deleted with it.
+func TestDeleteReplaced(t *testing.T) {
+	s := newSite(t, "/run/replaced")
+	k := s.start(t)
+	sh(t, "ip link del vethx; ip link add vethx type bridge")
+	const inside = "nsenter --net=/run/replaced/netns/c1 "
+	sh(t, inside+"ip link add eth0 type bridge")
+	if err := k.Delete(t.Context(), []model.Object{s.veth}); err != nil {
+		t.Error(err)
+	}
+	sh(t, "ip link show vethx")
+	sh(t, inside+"ip link show eth0")
+	sh(t, "ip link del vethx")
+	if err := k.Delete(t.Context(), append(s.want[:2:2], s.want[3])); err != nil {
+		t.Error(err)
+	}
+	s.away(t, k)
+}
