@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
 )
 
 // legacyFilter says whether the legacy variant has a table filter.
@@ -104,38 +105,72 @@ func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) 
 	}
 	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
 	rule := "-m mark --mark " + mark + " -m comment --comment " + strings.ToLower(f.cfg.Name) + " -j ACCEPT"
-	exists, found, rules, last := false, "", 0, ""
+	var at userChainRules
 	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, ":"+userChain+" ") {
-			exists = true
-		}
-		text, ok := strings.CutPrefix(line, "-A "+userChain+" ")
-		if !ok {
-			continue
-		}
-		if rules, last = rules+1, text; isAccept(text, strings.ToLower(f.cfg.Name), mark) {
-			found = text
-		}
+		at.read(strings.TrimSpace(line), strings.ToLower(f.cfg.Name), mark)
 	}
 	change := ""
-	switch {
-	case want && exists && found == "" && last == "-j RETURN":
-		change = fmt.Sprintf("-I %s %d %s", userChain, rules, rule)
-	case want && exists && found == "":
-		change = "-A " + userChain + " " + rule
-	case !want && found != "":
-		change = "-D " + userChain + " " + found
-	default:
+	if at.found != "" && (!want || at.overtaken) {
+		change = "-D " + userChain + " " + at.found + "\n"
+		if at.place < at.returns {
+			at.returns--
+		}
+	}
+	if want && at.exists && (at.found == "" || at.overtaken) {
+		if at.returns > 0 {
+			change += fmt.Sprintf("-I %s %d %s\n", userChain, at.returns, rule)
+		} else {
+			change += "-A " + userChain + " " + rule + "\n"
+		}
+	}
+	if change == "" {
 		return "", nil
 	}
 	if err := f.cfg.Steps.Next("ipt: foreign accept"); err != nil {
 		return "", err
 	}
-	if _, err := f.run(ctx, "*"+tableFilter+"\n"+change+"\nCOMMIT\n", progs.restore, "--noflush", "-w"); err != nil {
+	if _, err := f.run(ctx, "*"+tableFilter+"\n"+change+"COMMIT\n", progs.restore, "--noflush", "-w"); err != nil {
 		return "", fmt.Errorf("chain %s: %w", userChain, err)
 	}
-	return filepath.Base(strings.TrimSuffix(progs.restore, "-restore")) + " " + change, nil
+	return filepath.Base(strings.TrimSuffix(progs.restore, "-restore")) + " " + strings.ReplaceAll(strings.TrimSpace(change), "\n", "; "), nil
+}
+
+// userChainRules is what is to be known of Docker's chain for users.
+type userChainRules struct {
+	exists bool
+	rules  int
+	// found is our rule, at a place from 1.
+	found string
+	place int
+	// returns is the place of the first rule that returns every packet, 0 without one: what
+	// is behind is never asked.
+	returns int
+	// overtaken says that rules of somebody else have come behind ours, or that ours is not
+	// asked.
+	overtaken bool
+}
+
+// read takes in a line of a listing.
+func (u *userChainRules) read(line, name, mark string) {
+	if strings.HasPrefix(line, ":"+userChain+" ") {
+		u.exists = true
+	}
+	text, ok := strings.CutPrefix(line, "-A "+userChain+" ")
+	if !ok {
+		return
+	}
+	u.rules++
+	switch {
+	case isAccept(text, name, mark):
+		u.found, u.place, u.overtaken = text, u.rules, u.returns > 0
+	case u.returns > 0:
+	case text == "-j RETURN":
+		u.returns = u.rules
+	case strings.HasPrefix(commentOf(text), nft.DefaultTable) && isAccept(text, commentOf(text), mark):
+		// that of another data directory
+	default:
+		u.overtaken = u.overtaken || u.found != ""
+	}
 }
 
 // isAccept recognises the rule by all that it is made of.

@@ -95,3 +95,79 @@ func TestDockerStartsLater(t *testing.T) {
 		}
 	})
 }
+
+// An administrator makes the chain for users while we run, and has it asked behind us: what
+// it drops is dropped all the same.
+func TestUserChainComesLater(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		prog := "iptables-" + string(v)
+		f := open(t, ipt.Config{Variant: v})
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, true)
+		for _, l := range []string{"-N DOCKER-USER", "-A FORWARD -j DOCKER-USER", "-A DOCKER-USER -p tcp --dport 80 -j DROP"} {
+			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
+		}
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, true)
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, false)
+		list := nstest.Command(t, prog, "-w", "-S", "FORWARD")
+		if users, ours := strings.Index(list, "-j DOCKER-USER"), strings.Index(list, "-j LIBNETWORK-FORWARD"); users > ours {
+			t.Errorf("DOCKER-USER is asked behind us:\n%s", list)
+		}
+	})
+}
+
+// Our rule in the chain for users of the other variant comes behind what the administrator
+// drops, whenever he says so, and before a RETURN.
+func TestRuleBesideIsLast(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		nstest.Require(t, nstest.IPTablesNFT, nstest.IPTablesLegacy)
+		other := ipt.Legacy
+		if v == ipt.Legacy {
+			other = ipt.NFT
+		}
+		run := func(line string) {
+			t.Helper()
+			nstest.Command(t, append([]string{"iptables-" + string(other), "-w"}, strings.Fields(line)...)...)
+		}
+		run("-N DOCKER-USER")
+		f := open(t, ipt.Config{Variant: v})
+		const drop1, drop2 = "DOCKER-USER -s 203.0.113.1/32 -j DROP", "DOCKER-USER -s 203.0.113.2/32 -j DROP"
+		const another = "DOCKER-USER -m mark --mark 0x2000000/0x2000000 -m comment --comment libnetwork-2 -j ACCEPT"
+		const ours, returns = "DOCKER-USER -m mark --mark 0x2000000/0x2000000 -m comment --comment libnetwork -j ACCEPT", "DOCKER-USER -j RETURN"
+		for _, tt := range []struct {
+			do   string
+			want []string
+		}{
+			{"", []string{ours}},
+			{"-A " + returns, []string{ours, returns}},
+			{"-A " + drop1, []string{ours, returns, drop1}}, // never asked
+			{"-D " + returns, []string{drop1, ours}},
+			{"-A " + another, []string{drop1, ours, another}},
+			{"-A " + drop2, []string{drop1, another, drop2, ours}},
+			{"-I " + returns, []string{ours, returns, drop1, another, drop2}},
+		} {
+			if tt.do != "" {
+				run(tt.do)
+			}
+			for range 2 {
+				if _, err := f.EnsureForeignAccept(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for line := range strings.Lines(nstest.Command(t, "iptables-"+string(other), "-w", "-S", "DOCKER-USER")) {
+					if text, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "); ok {
+						got = append(got, text)
+					}
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("after %q (-want +got):\n%s", tt.do, diff)
+				}
+			}
+		}
+		if _, err := f.RemoveForeignAccept(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if list := nstest.Command(t, "iptables-"+string(other), "-w", "-S", "DOCKER-USER"); strings.Contains(list, "libnetwork ") {
+			t.Errorf("left:\n%s", list)
+		}
+	})
+}

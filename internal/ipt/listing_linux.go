@@ -24,8 +24,8 @@ const misplaced = " misplaced"
 // A listing is what a family's tables hold.
 type listing struct {
 	rules rules
-	// place is where the rule that leads to our forward chain belongs among those of
-	// others, from 1.
+	// place is where the rule that leads to our forward chain belongs among the others,
+	// from 1.
 	place int
 	// dnat are the rules of others that lead ports elsewhere.
 	dnat []dnatRule
@@ -36,7 +36,7 @@ func (f *family) parse(out []byte) listing {
 	l := listing{rules: nothing(), place: 1}
 	var t *table
 	var name string
-	foreign := 0       // rules of FORWARD so far
+	before := 0        // rules of FORWARD so far, but for that which leads to our chain
 	overtaken := false // one of them is Docker's
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
@@ -64,15 +64,23 @@ func (f *family) parse(out []byte) listing {
 				break
 			}
 			if len(t.hooks) > hooks {
-				if overtaken && targetOf(text) == f.chain(chainForward) {
+				switch {
+				case targetOf(text) != f.chain(chainForward):
+					before++
+				case overtaken:
 					t.hooks[hooks].comment = misplaced
 				}
 				break
 			}
-			foreign++
+			before++
 			switch target := targetOf(text); {
 			case target == userChain:
-				l.place = foreign + 1
+				l.place = before + 1
+				for i, h := range t.hooks { // an administrator's, which is to be asked first
+					if h.chain == chainForward && targetOf(h.text) == f.chain(chainForward) {
+						t.hooks[i].comment = misplaced
+					}
+				}
 			case strings.HasPrefix(target, docker):
 				overtaken = true
 			}

@@ -75,6 +75,9 @@ func (k *Kernel) watchRules(changed func()) ([]watch, error) {
 		if err != nil {
 			return nil, err
 		}
+		if k.backend == IPTablesNFT {
+			return []watch{w, &legacyWatch{k.host, changed}}, nil
+		}
 		return []watch{w}, nil
 	}
 	w, err := k.firewall.(*nft.Firewall).Watch(changed)

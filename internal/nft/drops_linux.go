@@ -82,11 +82,11 @@ func nativeDrops(ctx context.Context, table string) (list []model.ForeignDrop, e
 			return nil, err
 		}
 		if drops && d.Table == foreignTable && d.Chain == "FORWARD" && seen[foreignChain] {
-			handles, _, err := c.userRules(ctx, d.num, table)
+			u, err := c.userRules(ctx, d.num, table)
 			if err != nil && !errors.Is(err, unix.ENOENT) {
 				return nil, err
 			}
-			drops = len(handles) == 0
+			drops = len(u.handles) == 0
 		}
 		d.Firewalld = d.Table == wallTable || d.Table == foreignTable && walled[d.num]
 		if drops {

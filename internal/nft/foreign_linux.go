@@ -25,8 +25,9 @@ const (
 // EnsureForeignAccept puts, where the chain DOCKER-USER exists, a rule to its end
 // that accepts what our forward chain accepted, unless it is there: Docker lets
 // the policy of the forward chain drop what it does not know. What the administrator
-// drops in the chain stays dropped. A RETURN at the end, as Docker puts there, stays
-// behind it. It looks at both
+// drops in the chain stays dropped, so a rule of ours that others have come behind moves
+// there. A RETURN at the end, as Docker puts there, and such rules of other data
+// directories stay behind it. It looks at both
 // families, and at both iptables backends. The rule carries the table's name as
 // comment. It returns a line for each rule that it added.
 func (f *Firewall) EnsureForeignAccept(ctx context.Context) ([]string, error) {
@@ -69,31 +70,36 @@ func (f *Firewall) foreignArgs() []string {
 
 // foreignNative works on the chain of the nf_tables backend of iptables.
 func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([]string, error) {
-	handles, last, err := f.c.userRules(ctx, fam.num, f.table)
+	u, err := f.c.userRules(ctx, fam.num, f.table)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if want == (len(handles) > 0) {
+	if want == (len(u.handles) > 0) && !(want && u.overtaken) {
 		return nil, nil
 	}
 	b := f.c.newBatch()
-	verb := "-A"
+	var lines []string
+	say := func(verb string) {
+		lines = append(lines, iptables(fam, "nft")+" "+verb+" "+strings.Join(f.foreignArgs(), " "))
+	}
 	if want {
-		if err := b.newRule(fam.num, foreignTable, foreignChain, "", foreignExprs(f.table), last); err != nil {
+		if err := b.newRule(fam.num, foreignTable, foreignChain, "", foreignExprs(f.table), u.last); err != nil {
 			return nil, err
 		}
-	} else {
-		verb = "-D"
-		for _, h := range handles {
-			b.begin(unix.NFT_MSG_DELRULE, 0, fam.num)
-			b.str(unix.NFTA_RULE_TABLE, foreignTable)
-			b.str(unix.NFTA_RULE_CHAIN, foreignChain)
-			b.u64(unix.NFTA_RULE_HANDLE, h)
-			b.end()
-		}
+		say("-A")
+	}
+	for _, h := range u.handles {
+		b.begin(unix.NFT_MSG_DELRULE, 0, fam.num)
+		b.str(unix.NFTA_RULE_TABLE, foreignTable)
+		b.str(unix.NFTA_RULE_CHAIN, foreignChain)
+		b.u64(unix.NFTA_RULE_HANDLE, h)
+		b.end()
+	}
+	if len(u.handles) > 0 {
+		say("-D")
 	}
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
 		return nil, err
@@ -101,7 +107,7 @@ func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([
 	if err := f.c.commit(b); err != nil {
 		return nil, err
 	}
-	return []string{iptables(fam, "nft") + " " + verb + " " + strings.Join(f.foreignArgs(), " ")}, nil
+	return lines, nil
 }
 
 func iptables(fam *family, kind string) string {
@@ -130,20 +136,30 @@ func foreignExprs(comment string) []expr.Any {
 	}
 }
 
-// userRules returns the handles of the rules in the foreign chain that are of the
-// firewall called table, and that of its last rule if that ends the chain for every
-// packet, else 0. It returns ENOENT if there is no such chain.
-func (c *conn) userRules(ctx context.Context, fam byte, table string) (handles []uint64, last uint64, err error) {
+// userRules is what is to be known of the foreign chain.
+type userRules struct {
+	// handles are those of the rules of the firewall, last that of the first rule that
+	// returns every packet, or 0: what is behind is never asked.
+	handles []uint64
+	last    uint64
+	// overtaken says that rules of somebody else have come behind ours, or that ours are not
+	// asked.
+	overtaken bool
+}
+
+// userRules reads the foreign chain for the firewall called table. It returns ENOENT if there
+// is no such chain.
+func (c *conn) userRules(ctx context.Context, fam byte, table string) (u userRules, err error) {
 	b := &batch{seq: c.seq}
 	b.begin(unix.NFT_MSG_GETCHAIN, 0, fam)
 	b.str(unix.NFTA_CHAIN_TABLE, foreignTable)
 	b.str(unix.NFTA_CHAIN_NAME, foreignChain)
 	b.end()
 	if err := c.dump(ctx, b, func(message) error { return nil }); err != nil {
-		return nil, 0, err
+		return u, err
 	}
 	err = retry(func() error {
-		handles, last = nil, 0
+		u = userRules{}
 		return c.request(ctx, unix.NFT_MSG_GETRULE, fam, func(b *batch) {
 			b.str(unix.NFTA_RULE_TABLE, foreignTable)
 			b.str(unix.NFTA_RULE_CHAIN, foreignChain)
@@ -153,23 +169,29 @@ func (c *conn) userRules(ctx context.Context, fam byte, table string) (handles [
 				return nil
 			}
 			handle := be64(a.get(unix.NFTA_RULE_HANDLE))
-			if accepts(a, table) {
-				handles = append(handles, handle)
-			}
-			if last = 0; ends(a).end == endsReturned {
-				last = handle
+			switch {
+			case accepts(a) == table:
+				u.handles = append(u.handles, handle)
+				u.overtaken = u.last != 0
+			case u.last != 0:
+			case ends(a).end == endsReturned:
+				u.last = handle
+			case !strings.HasPrefix(accepts(a), DefaultTable):
+				u.overtaken = u.overtaken || len(u.handles) > 0
 			}
 			return nil
 		})
 	})
-	return handles, last, err
+	return u, err
 }
 
-// accepts recognises the rule of the firewall called table by all that it is made of:
-// a comparison with the mark, our comment, and accept. iptables may have rewritten it
-// meanwhile, with its restore, so the bytes are not compared.
-func accepts(rule attrs, table string) bool {
-	var mark, comment, accept bool
+// accepts returns whose rule it is that accepts packets with our mark, by its comment, and
+// nothing for other rules. It is recognised by all that it is made of: a comparison with the
+// mark, a comment, and accept. iptables may have rewritten it meanwhile, with its restore, so
+// the bytes are not compared.
+func accepts(rule attrs) (comment string) {
+	var mark, accept bool
+	comment = parseComment(rule.get(unix.NFTA_RULE_USERDATA))
 	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
 		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
 		switch cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) {
@@ -177,16 +199,21 @@ func accepts(rule attrs, table string) bool {
 			v := attrs(data.get(unix.NFTA_CMP_DATA)).get(unix.NFTA_DATA_VALUE)
 			mark = mark || slices.Equal(v, native32(MarkBit))
 		case "match":
-			comment = comment || cstring(data.get(unix.NFTA_MATCH_NAME)) == "comment" &&
-				cstring(data.get(unix.NFTA_MATCH_INFO)) == table
-			mark = mark || cstring(data.get(unix.NFTA_MATCH_NAME)) == "mark"
+			switch cstring(data.get(unix.NFTA_MATCH_NAME)) {
+			case "comment":
+				comment = cstring(data.get(unix.NFTA_MATCH_INFO))
+			case "mark":
+				mark = true
+			}
 		case "immediate":
 			v := attrs(attrs(data.get(unix.NFTA_IMMEDIATE_DATA)).get(unix.NFTA_DATA_VERDICT))
 			accept = accept || v != nil && be32(v.get(unix.NFTA_VERDICT_CODE)) == 1 // NF_ACCEPT
 		}
 	}
-	comment = comment || parseComment(rule.get(unix.NFTA_RULE_USERDATA)) == table
-	return mark && comment && accept
+	if mark && accept {
+		return comment
+	}
+	return ""
 }
 
 // LegacyUserRules returns the rules for users in the legacy backend of iptables, for both
@@ -220,7 +247,7 @@ func (f *family) hasLegacy() bool {
 
 // foreignLegacy works on the chain of the legacy backend, which only its own
 // program can change. It is run only where that backend has a filter table.
-func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) ([]string, error) {
+func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (lines []string, err error) {
 	if !fam.hasLegacy() {
 		return nil, nil
 	}
@@ -242,22 +269,59 @@ func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) ([
 	}
 	args := f.foreignArgs()
 	has := run(append([]string{"-C"}, args...)...) == nil
-	if err := ctx.Err(); err != nil || has == want {
+	// The first line is the chain itself.
+	rules := strings.Split(strings.TrimSpace(string(listed)), "\n")[1:]
+	place, returns, overtaken := placed(rules, f.table)
+	if err := ctx.Err(); err != nil || has == want && !(want && overtaken) {
 		return nil, err
 	}
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
 		return nil, err
 	}
-	change := append([]string{"-A"}, args...)
-	// The first line is the chain itself.
-	if lines := strings.Split(strings.TrimSpace(string(listed)), "\n"); lines[len(lines)-1] == "-A "+foreignChain+" -j RETURN" {
-		change = append([]string{"-I", foreignChain, strconv.Itoa(len(lines) - 1)}, args[1:]...)
+	var changes [][]string
+	if want {
+		change := append([]string{"-A"}, args...)
+		if returns > 0 {
+			change = append([]string{"-I", foreignChain, strconv.Itoa(returns)}, args[1:]...)
+		}
+		changes = append(changes, change)
 	}
-	if !want {
-		change = append([]string{"-D"}, args...)
+	switch {
+	case has && (!want || place == 0):
+		changes = append(changes, append([]string{"-D"}, args...))
+	case has: // the new one stands already
+		if returns > 0 && returns <= place {
+			place++
+		}
+		changes = append(changes, []string{"-D", foreignChain, strconv.Itoa(place)})
 	}
-	if err := run(change...); err != nil {
-		return nil, err
+	for _, change := range changes {
+		if err := run(change...); err != nil {
+			return lines, err
+		}
+		lines = append(lines, iptables(fam, "legacy")+" "+strings.Join(change, " "))
 	}
-	return []string{iptables(fam, "legacy") + " " + strings.Join(change, " ")}, nil
+	return lines, nil
+}
+
+// placed says of the rules of the foreign chain, as the legacy program lists them, where ours
+// is and which is the first that returns every packet, both from 1, or 0, and whether those
+// of others have come behind ours, or ours is not asked.
+func placed(rules []string, table string) (place, returns int, overtaken bool) {
+	for i, l := range rules {
+		_, comment, _ := strings.Cut(l, "--comment ")
+		comment, _, _ = strings.Cut(strings.TrimPrefix(comment, `"`), " ")
+		comment = strings.TrimSuffix(comment, `"`)
+		marked := strings.Contains(l, " --mark ") && strings.HasSuffix(l, " -j ACCEPT")
+		switch {
+		case marked && comment == table:
+			place, overtaken = i+1, returns > 0
+		case returns > 0:
+		case l == "-A "+foreignChain+" -j RETURN":
+			returns = i + 1
+		case !marked || !strings.HasPrefix(comment, DefaultTable):
+			overtaken = overtaken || place > 0
+		}
+	}
+	return place, returns, overtaken
 }

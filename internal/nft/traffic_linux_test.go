@@ -293,6 +293,34 @@ func TestForeignAccept(t *testing.T) {
 			p.open(p.c1a, "tcp", "192.0.3.9:80", "")
 			p.closed(p.lan, "tcp", "192.0.3.9:80")
 			p.closed(p.lan, "tcp", "172.20.1.2:80")
+			// What the administrator drops is dropped, also where he has said so later. What
+			// is behind a RETURN counts for nothing, nor does the rule of another directory.
+			iptables := func(args string) {
+				p.run(p.host, append([]string{"iptables-" + backend, "-w"}, strings.Fields(args)...)...)
+			}
+			const another = "DOCKER-USER -m mark --mark 0x2000000/0x2000000 -m comment --comment libnetwork-2 -j ACCEPT"
+			const nowhere = "DOCKER-USER -s 203.0.113.7 -j DROP"
+			const drops = "DOCKER-USER -d 172.20.1.2 -p tcp --dport 80 -j DROP"
+			iptables("-A " + nowhere)
+			do(ensure, 0)
+			iptables("-D DOCKER-USER -j RETURN")
+			do(ensure, 2)
+			iptables("-A " + another)
+			do(ensure, 0)
+			iptables("-A " + drops)
+			do(ensure, 2)
+			do(ensure, 0)
+			iptables("-D " + another) // it accepts as well
+			do(ensure, 0)
+			p.closed(p.lan, "tcp", "192.0.2.1:8080")
+			for _, rule := range []string{nowhere, drops} {
+				iptables("-D " + rule)
+			}
+			do(ensure, 0)
+			iptables("-I DOCKER-USER -j RETURN")
+			do(ensure, 2) // ours was not asked any more
+			do(ensure, 0)
+			p.open(p.lan, "tcp", "192.0.2.1:8080", "192.0.2.9")
 			do(remove, 2)
 			do(remove, 0)
 			if after := save(); after != before {

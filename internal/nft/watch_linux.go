@@ -19,8 +19,8 @@ type TableEvent struct {
 	// Table is the table's name; empty: changes were missed, and any table may be
 	// another one.
 	Table string
-	// Chain is that of a chain that was made or changed, or of a rule that is Gone;
-	// empty for all else.
+	// Chain is that of a chain that was made or changed, or of a rule that has come or is
+	// Gone; empty for all else.
 	Chain string
 	Gone  bool
 	// Port is the netlink address of whoever made the change.
@@ -44,8 +44,8 @@ func WatchTables(each func(TableEvent)) (*TableWatch, error) {
 }
 
 // Watch opens a watch that calls changed whenever somebody else has changed the
-// tables, or made the chain of Docker in which we are to have a rule. Who takes that
-// rule away may be about to remove the chain, and is not hindered: that is told after a
+// tables, or made the chain of Docker in which we are to have a rule, or put a rule there.
+// Who takes that rule away may be about to remove the chain, and is not hindered: that is told after a
 // while. Our own changes are known by the socket that they came by.
 func (f *Firewall) Watch(changed func()) (*TableWatch, error) {
 	foreign, err := f.Foreign()
@@ -102,6 +102,8 @@ func (w *TableWatch) message(m nlevents.Message) {
 	switch m.Type & 0xff {
 	case unix.NFT_MSG_NEWCHAIN:
 		ev.Chain = cstring(a.get(unix.NFTA_CHAIN_NAME))
+	case unix.NFT_MSG_NEWRULE:
+		ev.Chain = cstring(a.get(unix.NFTA_RULE_CHAIN))
 	case unix.NFT_MSG_DELRULE:
 		ev.Chain, ev.Gone = cstring(a.get(unix.NFTA_RULE_CHAIN)), true
 	}
