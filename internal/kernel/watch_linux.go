@@ -76,7 +76,7 @@ func (k *Kernel) watchRules(changed func()) ([]watch, error) {
 			return nil, err
 		}
 		if k.backend == IPTablesNFT {
-			return []watch{w, &legacyWatch{k.host, changed}}, nil
+			return []watch{w, &legacyWatch{k.host, Table(k.cfg.DataDir), changed}}, nil
 		}
 		return []watch{w}, nil
 	}
@@ -84,39 +84,46 @@ func (k *Kernel) watchRules(changed func()) ([]watch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []watch{w, &legacyWatch{k.host, changed}}, nil
+	return []watch{w, &legacyWatch{k.host, Table(k.cfg.DataDir), changed}}, nil
 }
 
-// legacyWatch looks every few seconds whether the rules for users have changed in the
-// legacy backend of iptables, which tells nobody: a Docker may have come.
+// legacyWatch looks every few seconds whether the legacy backend of iptables, which tells
+// nobody of changes, has a chain for users without our rule: a Docker may have come.
 type legacyWatch struct {
 	host    *netns.Namespace
+	table   string
 	changed func()
 }
 
-const legacyPeriod = 5 * time.Second
+// How often is looked, and how seldom where that changes nothing.
+const (
+	legacyPeriod  = 5 * time.Second
+	legacyLongest = time.Minute
+)
 
 // Run looks until ctx ends.
 func (w *legacyWatch) Run(ctx context.Context) error {
-	look := func() (rules string) {
-		_ = w.host.Do(func() error { // fails with the kernel's other work, which says so
-			rules = nft.LegacyUserRules(ctx)
-			return nil
-		})
-		return rules
-	}
-	tick := time.NewTicker(legacyPeriod)
-	defer tick.Stop()
-	for last := look(); ; {
+	period := legacyPeriod
+	for lacked := false; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(period):
 		}
-		if now := look(); now != last && ctx.Err() == nil {
-			last = now
+		lacks := false
+		_ = w.host.Do(func() error { // fails with the kernel's other work, which says so
+			lacks = nft.LegacyLacksAccept(ctx, w.table)
+			return nil
+		})
+		if lacks && ctx.Err() == nil {
 			w.changed()
 		}
+		if lacks && lacked {
+			period = min(2*period, legacyLongest)
+		} else {
+			period = legacyPeriod
+		}
+		lacked = lacks
 	}
 }
 

@@ -216,23 +216,33 @@ func accepts(rule attrs) (comment string) {
 	return ""
 }
 
-// LegacyUserRules returns the rules for users in the legacy backend of iptables, for both
-// families, as its program lists them; nothing where there are none. That backend tells
-// nobody of changes.
-func LegacyUserRules(ctx context.Context) string {
-	var all strings.Builder
+// LegacyLacksAccept says whether the chain DOCKER-USER of the legacy backend of iptables, of
+// either family, is without the rule that EnsureForeignAccept puts there for that table, or
+// has it in another place. That backend tells nobody of changes.
+func LegacyLacksAccept(ctx context.Context, table string) bool {
 	for _, v6 := range []bool{false, true} {
 		fam := familyOf(v6)
 		if !fam.hasLegacy() {
 			continue
 		}
-		if program, err := exec.LookPath(iptables(fam, "legacy")); err == nil {
-			listed, _ := exec.CommandContext(ctx, program, "-w", "-S", foreignChain).Output()
-			all.Write(listed)
+		program, err := exec.LookPath(iptables(fam, "legacy"))
+		if err != nil {
+			continue
+		}
+		listed, err := exec.CommandContext(ctx, program, "-w", "-S", foreignChain).Output()
+		if err != nil {
+			continue // no such chain
+		}
+		if place, _, overtaken := placed(rulesOf(listed), table); place == 0 || overtaken {
+			return true
 		}
 	}
-	return all.String()
+	return false
 }
+
+// rulesOf are the rules of a chain that the legacy program has listed, behind the chain
+// itself.
+func rulesOf(listed []byte) []string { return strings.Split(strings.TrimSpace(string(listed)), "\n")[1:] }
 
 // hasLegacy says whether the legacy backend of iptables has a filter table in this
 // namespace. Its program would make one.
@@ -269,8 +279,7 @@ func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (l
 	}
 	args := f.foreignArgs()
 	has := run(append([]string{"-C"}, args...)...) == nil
-	// The first line is the chain itself.
-	rules := strings.Split(strings.TrimSpace(string(listed)), "\n")[1:]
+	rules := rulesOf(listed)
 	place, returns, overtaken := placed(rules, f.table)
 	if err := ctx.Err(); err != nil || has == want && !(want && overtaken) {
 		return nil, err
