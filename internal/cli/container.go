@@ -59,8 +59,12 @@ func (a *app) warnUnpublished(wishes []api.Publish, k api.Container) {
 		needs := "with a way out"
 		if host, err := netip.ParseAddr(w.HostIP); err == nil {
 			needs = "that publishes at IPv4 addresses of the host"
-			if host.Is6() {
+			if host.Unmap().Is6() {
 				needs = "that publishes at IPv6 addresses of the host"
+				// What a process forwards is one port of TCP or UDP.
+				if w.Protocol == "sctp" || w.PortEnd > w.Port || w.HostPortEnd > w.HostPort {
+					needs += ", where ranges and SCTP lead to IPv6 addresses of containers only, and not from " + netip.IPv6Loopback().String()
+				}
 			}
 		}
 		fmt.Fprintf(a.Stderr, "dnet: warning: %s is not published: container %s is on no network %s\n", w, k.ID, needs)
@@ -69,7 +73,7 @@ func (a *app) warnUnpublished(wishes []api.Publish, k api.Container) {
 
 func meets(p api.Port, w api.Publish) bool {
 	host, err := netip.ParseAddr(w.HostIP)
-	return p.Protocol == cmp.Or(w.Protocol, "tcp") && p.Port <= w.Port && w.Port <= p.PortEnd && (err != nil || host == p.HostIP)
+	return p.Protocol == cmp.Or(w.Protocol, "tcp") && p.Port <= w.Port && w.Port <= p.PortEnd && (err != nil || host.Unmap() == p.HostIP)
 }
 
 // opens says whether a wish has opened a port at the container's own address; one for a certain
@@ -77,7 +81,7 @@ func meets(p api.Port, w api.Publish) bool {
 func opens(p api.OpenPort, w api.Publish) bool {
 	host, err := netip.ParseAddr(w.HostIP)
 	return p.Protocol == cmp.Or(w.Protocol, "tcp") && p.Port <= w.Port && w.Port <= p.PortEnd &&
-		(err != nil || host.IsUnspecified() && host.Is6() == p.IP.Is6())
+		(err != nil || host.IsUnspecified() && host.Unmap().Is6() == p.IP.Is6())
 }
 
 func (a *app) containerRemove() *cobra.Command {

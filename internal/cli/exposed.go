@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -49,7 +50,7 @@ none, nothing is in the way. --format json has the command that shows each of th
 It is what our own rules let in, whether or not a program listens. Packets that the
 kernel leads to a container pass by the rules of the host for what comes in (INPUT, as
 of ufw): what must not be reached from outside is to be published on 127.0.0.1.
-WARNINGS names chains of others that drop what nothing in them accepts, by their policy or
+WARNINGS tells of a host that forwards no packets of a family, and names chains of others that drop what nothing in them accepts, by their policy or
 last rule; between neighbours those for what bridges forward. Other rules of others can
 close more than this list says. Networks of drivers of somebody else are not in it.`,
 		Example: `  dnet exposed
@@ -68,6 +69,9 @@ close more than this list says. Networks of drivers of somebody else are not in 
 				}
 			}
 			return a.ask(func(c *client.Client) error {
+				if err := known(cmd.Context(), c, f); err != nil {
+					return err
+				}
 				all, err := c.Exposed(cmd.Context())
 				if err != nil {
 					return err
@@ -81,6 +85,24 @@ close more than this list says. Networks of drivers of somebody else are not in 
 		panic(err) // there is no such flag: a mistake here
 	}
 	return cmd
+}
+
+// known fails where a filter names what there is not: that nothing is exposed must not be
+// said of a word that was mistyped. Networks get the names by which rows know them.
+func known(ctx context.Context, c *client.Client, f filter) error {
+	for i, ref := range f["network"] {
+		n, err := c.Network(ctx, ref)
+		if err != nil {
+			return err
+		}
+		f["network"][i] = n.Name
+	}
+	for _, ref := range f["container"] {
+		if _, err := c.Container(ctx, ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *app) printExposed(all []api.Exposed, f filter, o *output) error {

@@ -44,6 +44,15 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 			return nil, WithClass(err, "see what is exposed: %w", err)
 		}
 		h.Drops = drops
+		for _, v6 := range []bool{false, true} {
+			on, _, err := e.kernel.Forwarding(ctx, v6)
+			if err != nil {
+				return nil, WithClass(err, "see what is exposed: %w", err)
+			}
+			if !on {
+				h.Stops = append(h.Stops, v6)
+			}
+		}
 	}
 	for _, s := range sandboxes {
 		v := e.linked(*s.View())

@@ -20,7 +20,11 @@ const recordForwarding = "forwarding"
 // guarded by the firewall, unless that is off, also after a kill at any moment.
 func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 	want := forwardedBy(n)
-	if !e.cfg.Forwarding || !want.on() {
+	if !want.on() {
+		return nil
+	}
+	if !e.cfg.Forwarding {
+		e.warnForwarding(want)
 		return nil
 	}
 	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))

@@ -25,6 +25,8 @@ type Kernel interface {
 	// returns all of them joined. With keep it removes nothing, and returns the
 	// names of what it would have removed.
 	Recover(ctx context.Context, want []model.Object, keep bool) (model.Recovery, error)
+	// CheckNamespace says why path is none that can be used.
+	CheckNamespace(path string) error
 	// NamespaceAlive says whether path is a network namespace.
 	NamespaceAlive(path string) bool
 

@@ -32,8 +32,8 @@ func (s *Sandbox) SetKey(ctx context.Context, path string) error {
 	if path == "" {
 		return types.BadRequestErrorf("container %s: the path of a network namespace is empty", s.ContainerID())
 	}
-	if !s.e.kernel.NamespaceAlive(path) {
-		return types.BadRequestErrorf("container %s: %s is not a network namespace", s.ContainerID(), path)
+	if err := s.e.kernel.CheckNamespace(path); err != nil {
+		return unusable(s.ContainerID(), path, err)
 	}
 	return s.rebuild(ctx, rebuild{
 		anew: func(o model.Object) bool { return o.Order() == model.OrderNamespace },

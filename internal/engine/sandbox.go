@@ -197,10 +197,21 @@ func (s *Sandbox) Attach(ctx context.Context, a AttachRequest) (*Endpoint, error
 	return ep, nil
 }
 
+// unusable is the error of a network namespace that a container cannot have. What is in the
+// way of the daemon itself keeps its class.
+func unusable(container, path string, err error) error {
+	if errors.As(err, new(types.BadRequestError)) || errors.As(err, new(types.NotFoundError)) {
+		return types.BadRequestErrorf("container %s: %s is not a network namespace: %v", container, path, err)
+	}
+	return WithClass(err, "container %s: network namespace %s: %w", container, path, err)
+}
+
 // checkSandbox refuses a request before anything is done for it.
 func (e *Engine) checkSandbox(req SandboxRequest) error {
-	if req.Path != "" && !e.kernel.NamespaceAlive(req.Path) {
-		return types.BadRequestErrorf("container %s: %s is not a network namespace", req.ContainerID, req.Path)
+	if req.Path != "" {
+		if err := e.kernel.CheckNamespace(req.Path); err != nil {
+			return unusable(req.ContainerID, req.Path, err)
+		}
 	}
 	for _, p := range req.Publish {
 		if err := checkPublish(req.ContainerID, p); err != nil {

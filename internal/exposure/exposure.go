@@ -1,10 +1,10 @@
 // Package exposure says who can reach which ports of containers, and by which
 // rule: a pure function from the objects that the kernel shall hold to a list of
 // rows. The kernel is not asked, and rules of others, which can close more or lead
-// elsewhere, are not known but for what the caller tells.
+// elsewhere, and whether the host forwards, are not known but for what the caller tells.
 //
 // It says what is let in, not whether a program listens, and takes for granted that
-// the host forwards packets, and has an address on each bridge whose network is not
+// the host has an address on each bridge whose network is not
 // isolated, be it one that somebody else gives. Networks without a bridge of ours
 // are left out. All of it may be used from many goroutines.
 package exposure
@@ -49,6 +49,8 @@ type Host struct {
 	Containers     []Container
 	// Drops are the chains of others that drop what nothing in them accepts.
 	Drops []model.ForeignDrop
+	// Stops are the families, by IPv6, whose packets the host does not forward.
+	Stops []bool
 }
 
 // Network is a network with the objects that are wanted for it.
@@ -146,6 +148,22 @@ func (r *Row) warnDrops(drops []model.ForeignDrop) {
 	}
 }
 
+// warnStops warns of packets that the host would have to forward, and does not.
+func (r *Row) warnStops(families []bool) {
+	if r.From == ThisHost || r.From == Neighbour && r.Addr == r.Target || r.Forwarded || r.Target.IsUnspecified() {
+		return
+	}
+	for _, v6 := range families {
+		if v6 == r.Addr.Is6() {
+			family := "IPv4"
+			if v6 {
+				family = "IPv6"
+			}
+			r.Warnings = append(slices.Clip(r.Warnings), "no forwarding: the host forwards no packets of "+family+", so this leads nowhere until that is turned on")
+		}
+	}
+}
+
 // Report returns the ways to all containers, sorted by container, class and what is
 // dialled.
 func Report(h Host) []Row {
@@ -159,6 +177,7 @@ func Report(h Host) []Row {
 	}
 	for i := range ev.rows {
 		ev.rows[i].warnDrops(h.Drops)
+		ev.rows[i].warnStops(h.Stops)
 	}
 	place := make(map[From]int)
 	for i, f := range Classes() {

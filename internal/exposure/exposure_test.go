@@ -255,6 +255,12 @@ func TestReport(t *testing.T) {
 				{Family: "bridge", Table: "frames", Chain: "between", Forward: true},
 			}
 		}},
+		{"a host that does not forward one family", "no_forwarding", func(w *world) {
+			w.network()
+			w.joined("c1", 2, w.network(), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
+			w.joined("c2", 2, w.network(only4), "tcp :: 8081 8081 80")
+			w.host.Stops = []bool{false}
+		}},
 		{"what is wrong with a port is told", "warnings", func(w *world) {
 			n := w.network(only4)
 			ep := at(n, "c1", 2)

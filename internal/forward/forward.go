@@ -43,8 +43,11 @@ type Config struct {
 	// Then the client's is reset. 0 means 10 s.
 	Timeout time.Duration
 	// MaxConns is how many TCP connections are carried at once; more wait in the
-	// listener's queue. Each takes six descriptors. 0 means 4096.
+	// listener's queue. Each takes [ConnFiles] descriptors. 0 means 4096.
 	MaxConns int
+	// Conns is shared by the forwarders of a process: as many connections as it can hold
+	// elements are carried by all of them together. Nil sets no limit.
+	Conns chan struct{}
 
 	// Idle is how long a UDP flow may be silent in both directions. 0 means 90 s.
 	Idle time.Duration
@@ -54,6 +57,10 @@ type Config struct {
 
 	Logger *slog.Logger // nil discards
 }
+
+// ConnFiles is how many descriptors a TCP connection takes: its two sockets, and the pipes of
+// both directions.
+const ConnFiles = 6
 
 const (
 	defaultTimeout = 10 * time.Second
@@ -207,13 +214,13 @@ func (f *Forwarder) drop(c io.Closer) {
 	_ = c.Close()
 }
 
-// warn logs that the target cannot be reached, not more often than logEvery.
-func (f *Forwarder) warn(network string, err error) {
+// warn logs that a socket or the target is of no use, not more often than logEvery.
+func (f *Forwarder) warn(what string, err error) {
 	now, last := time.Now().UnixNano(), f.logged.Load()
 	if f.ctx.Err() != nil || last != 0 && now-last < int64(logEvery) || !f.logged.CompareAndSwap(last, now) {
 		return
 	}
-	f.log.Warn("forward to container", "network", network, "target", f.target, "err", err)
+	f.log.Warn("forward to container", "op", what, "target", f.target, "err", err)
 }
 
 // pause waits before a failed accept or read is tried again, longer each time,
@@ -223,7 +230,7 @@ func (f *Forwarder) pause(what string, err error, failures int) bool {
 	if errors.Is(err, net.ErrClosed) || f.ctx.Err() != nil {
 		return false
 	}
-	f.log.Warn("forwarder socket", "op", what, "target", f.target, "err", err)
+	f.warn(what, err)
 	t := time.NewTimer(min(10*time.Millisecond<<min(failures, 10), time.Second))
 	defer t.Stop()
 	select {

@@ -24,11 +24,22 @@ func (f *Forwarder) acceptTCP(l *net.TCPListener) {
 			continue
 		}
 		failures = 0
+		if f.cfg.Conns != nil {
+			select {
+			case f.cfg.Conns <- struct{}{}:
+			case <-f.ctx.Done():
+				reset(c)
+				return
+			}
+		}
 		f.stats.accepted.Add(1)
 		f.stats.conns.Add(1)
 		f.wg.Go(func() {
 			f.carry(c)
 			f.stats.conns.Add(-1)
+			if f.cfg.Conns != nil {
+				<-f.cfg.Conns
+			}
 			<-f.slots
 		})
 	}

@@ -204,6 +204,27 @@ func TestTCPMaxConns(t *testing.T) {
 	write(t, second, "still there")
 }
 
+// Forwarders that share what they may carry leave descriptors for all else.
+func TestTCPShared(t *testing.T) {
+	nstest.Leaks(t)
+	shared := make(chan struct{}, 2)
+	l, front, f := forwardTCP(t, Config{Conns: shared})
+	l2, front2, f2 := forwardTCP(t, Config{Conns: shared})
+	first, second := dialTCP(t, front), dialTCP(t, front2)
+	accept(t, l)
+	accept(t, l2)
+	third := dialTCP(t, front2) // waits
+	write(t, third, "x")
+	if a, b := f.Stats().Conns, f2.Stats().Conns; a != 1 || b != 1 {
+		t.Errorf("%d and %d connections, want 1 of each", a, b)
+	}
+	reset(first)
+	read(t, accept(t, l2), "x")
+	write(t, second, "still there")
+	fourth := dialTCP(t, front)
+	defer fourth.Close() // one that waits ends with its forwarder
+}
+
 func TestClose(t *testing.T) {
 	nstest.Leaks(t)
 	l, front, f := forwardTCP(t, Config{})

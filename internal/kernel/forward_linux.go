@@ -15,6 +15,19 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
+// maxConns is how many connections a port carries at most.
+const maxConns = 4096
+
+// connections is how many connections all ports carry together: half of the descriptors that
+// the process may have are for all else, whatever clients do.
+func connections() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		limit.Cur = 1024
+	}
+	return int(min(limit.Cur, 1<<20)) / 2 / forward.ConnFiles
+}
+
 // createForward serves a port with the socket that holds it.
 func (k *Kernel) createForward(o model.Forward) error {
 	k.mu.Lock()
@@ -34,7 +47,7 @@ func (k *Kernel) createForward(o model.Forward) error {
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return k.host.DialBy(ctx, o.Link, network, address)
 	}
-	f := forward.New(forward.Config{Target: o.Target, Dial: dial, Logger: k.log})
+	f := forward.New(forward.Config{Target: o.Target, Dial: dial, MaxConns: min(maxConns, max(1, cap(k.conns)/2)), Conns: k.conns, Logger: k.log})
 	if err := serveFile(f, o, file); err != nil {
 		return errors.Join(fmt.Errorf("forward %s to %s: %w", o.Host, o.Target, err), f.Close(), k.ports.Rest(o.Proto, o.Host))
 	}

@@ -63,6 +63,7 @@ type Kernel struct {
 	left     atomic.Bool // that there are others, for who may not read the list
 	stuck    string      // why they could not be removed when that was last told
 	ports    hostport.Holder
+	conns    chan struct{} // one element for each connection that is forwarded
 	tracked  conntrack.Flusher
 	reaper   *reaper
 	announce announcer
@@ -113,6 +114,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		ruling:   make(chan struct{}, 1),
 		forwards: make(map[string]*forward.Forwarder),
+		conns:    make(chan struct{}, connections()),
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Ports),
 		counted: make(map[string]model.Tracked), open: make(map[string]model.OpenPort),
@@ -207,6 +209,15 @@ func (k *Kernel) forget(path string) error {
 	k.mu.Unlock()
 	if ns == nil {
 		return nil
+	}
+	return ns.Close()
+}
+
+// CheckNamespace fails where path is no network namespace that can be used.
+func (k *Kernel) CheckNamespace(path string) error {
+	ns, err := netns.Open(nil, path)
+	if err != nil {
+		return err
 	}
 	return ns.Close()
 }

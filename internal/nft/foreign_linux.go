@@ -242,7 +242,9 @@ func LegacyLacksAccept(ctx context.Context, table string) bool {
 
 // rulesOf are the rules of a chain that the legacy program has listed, behind the chain
 // itself.
-func rulesOf(listed []byte) []string { return strings.Split(strings.TrimSpace(string(listed)), "\n")[1:] }
+func rulesOf(listed []byte) []string {
+	return strings.Split(strings.TrimSpace(string(listed)), "\n")[1:]
+}
 
 // hasLegacy says whether the legacy backend of iptables has a filter table in this
 // namespace. Its program would make one.

@@ -151,6 +151,9 @@ func (d Driver) planPool(n *model.Network, p model.Pool) error {
 	if p.Prefix.Bits() == 0 {
 		return types.BadRequestErrorf("network %s: a bridge network needs a subnet, not %s", n.Name, p.Prefix)
 	}
+	if p.Prefix.Addr().Is6() && p.Prefix.Addr().IsLinkLocalUnicast() {
+		return types.BadRequestErrorf("network %s: subnet %s is of link-local addresses, which every link has for itself, so that nothing leads there: choose one of fd00::/8, or of your own", n.Name, p.Prefix)
+	}
 	// Of an IPv4 /31 both addresses can be used (RFC 3021), of an IPv6 /127 the
 	// second one alone.
 	most := p.Prefix.Addr().BitLen() - 1

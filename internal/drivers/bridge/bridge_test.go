@@ -225,6 +225,7 @@ func TestPlan(t *testing.T) {
 		{name: "bad, the null address manager", v4: []model.Pool{pool("0.0.0.0/0", "0.0.0.0")}, bad: isBadRequest},
 		{name: "bad, no room", v4: []model.Pool{pool("10.2.0.9/32", "10.2.0.9")}, bad: isBadRequest},
 		{name: "bad, no room in IPv6", v6: []model.Pool{pool("fd00:2::/127", "fd00:2::1")}, bad: isBadRequest},
+		{name: "bad, link-local addresses", v6: []model.Pool{pool("fe80::/64", "fe80::1")}, bad: isBadRequest},
 		{name: "bad, gateway outside", v4: []model.Pool{pool("10.2.0.0/24", "10.3.0.1")}, bad: isBadRequest},
 		{
 			name: "bad, two subnets of a family",

@@ -149,6 +149,14 @@ func (k *Kernel) Recover(_ context.Context, want []model.Object, keep bool) (r m
 	return r, nil
 }
 
+// CheckNamespace fails for a namespace that has neither been made nor added.
+func (k *Kernel) CheckNamespace(path string) error {
+	if !k.NamespaceAlive(path) {
+		return types.BadRequestErrorf("%s is not a network namespace", path)
+	}
+	return nil
+}
+
 // NamespaceAlive says whether a namespace has been made or added.
 func (k *Kernel) NamespaceAlive(path string) bool {
 	k.mu.Lock()
