@@ -1,9 +1,11 @@
 package kernel_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -352,4 +354,25 @@ func TestBridgeOfEarlierVersion(t *testing.T) {
 		t.Errorf("%v, %d changes of what is right", err, changes.Load())
 	}
 	s.away(t, k)
+}
+
+// A network of which the host has the subnet already is made, and that is told.
+func TestSubnetOfTheHost(t *testing.T) {
+	s := newSite(t, "/run/subnet")
+	var log bytes.Buffer
+	s.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	sh(t, "ip link add uplink type bridge; ip addr add 192.0.2.1/24 dev uplink; ip link set uplink up; ip route add 10.0.0.0/8 via 192.0.2.9")
+	k := s.start(t)
+	const told = "the host has a route to the subnet of a network already"
+	if strings.Contains(log.String(), told) {
+		t.Errorf("told without cause:\n%s", &log)
+	}
+	s.away(t, k)
+	sh(t, "ip addr add 10.99.0.1/16 dev uplink")
+	k = s.start(t)
+	if !strings.Contains(log.String(), told) || !strings.Contains(log.String(), "subnet=10.99.1.0/24 route=10.99.0.0/16 link=uplink") {
+		t.Errorf("not told:\n%s", &log)
+	}
+	s.away(t, k)
+	sh(t, "ip link del uplink")
 }

@@ -331,6 +331,7 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 		}
 		return types.NotFoundErrorf("bridge %s does not exist any more: it is not ours to make", b.Name)
 	}
+	k.warnTaken(ctx, b)
 	err := k.rt.CreateBridge(ctx, b)
 	if err == nil {
 		return k.settle(ctx, b)
@@ -347,6 +348,22 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 		return err
 	}
 	return k.settle(ctx, b)
+}
+
+// warnTaken warns of subnets that the host reaches elsewhere already: by a link on which their
+// addresses are, or by a route of their own. A part of what a gateway leads to is a network's
+// for good reason.
+func (k *Kernel) warnTaken(ctx context.Context, b model.Bridge) {
+	for _, a := range b.Addrs {
+		if a.IsSingleIP() || a.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		if by, _, err := k.rt.Connected(ctx, a); err == nil && by.Dst.IsValid() && by.Index != 0 &&
+			(!by.Via.IsValid() || by.Dst.Bits() >= a.Bits()) {
+			k.log.Warn("the host has a route to the subnet of a network already: one of the two is not reached, so choose another subnet",
+				"bridge", b.Name, "subnet", a.Masked(), "route", by.Dst, "link", k.nameOf(ctx, by.Index))
+		}
+	}
 }
 
 // settle gives a new bridge what the host's settings for new links may not have given it:
