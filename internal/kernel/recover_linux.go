@@ -13,6 +13,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 	"github.com/libnetwork/libnetwork/internal/sysctl"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // Recover brings the kernel to the wanted objects: rules first, in one
@@ -283,9 +284,15 @@ func unset(b model.Bridge, l rtnl.Link) (list []setting) {
 	lacks(!forwards(b, l, false), "ipv4", "forwarding", "1")
 	lacks(!forwards(b, l, true), "ipv6", "forwarding", "1")
 	// No rule is about the IPv6 of a network that has none.
-	lacks(!b.IPv6 && l.IPv6, "ipv6", "disable_ipv6", "1")
-	lacks(l.AcceptsRA, "ipv6", "accept_ra", "0")
+	lacks(!b.IPv6 && l.IPv6 && hasIPv6(b.Name), "ipv6", "disable_ipv6", "1")
+	lacks(l.AcceptsRA && hasIPv6(b.Name), "ipv6", "accept_ra", "0")
 	return list
+}
+
+// hasIPv6 says whether there are settings of IPv6 for a link.
+func hasIPv6(link string) bool {
+	_, err := sysctl.Read("net", "ipv6", "conf", link, "disable_ipv6")
+	return !errors.As(err, new(types.NotFoundError))
 }
 
 // unsetPort says whether the host's end of a pair has other settings than it shall have. On a
