@@ -462,12 +462,8 @@ func (k *Kernel) ruled(ctx context.Context) error {
 	if k.isRuled() {
 		return nil
 	}
-	repaired, err := k.RepairRules(ctx)
-	if err != nil {
+	if _, err := k.RepairRules(ctx); err != nil {
 		return types.InternalErrorf("the firewall does not hold the rules of all networks, so nothing is connected: %w", err)
-	}
-	if repaired {
-		k.tellRepaired()
 	}
 	return nil
 }
