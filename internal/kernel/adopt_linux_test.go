@@ -1,7 +1,9 @@
 package kernel_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +20,8 @@ func TestMain(m *testing.M) { nstest.Main(m) }
 
 func TestAdoptNamespace(t *testing.T) {
 	nstest.Require(t, nstest.NFTables, nstest.Bridge)
-	dirs := kernel.Config{DataDir: t.TempDir(), RunDir: "/run/adopt"}
+	var log bytes.Buffer
+	dirs := kernel.Config{DataDir: t.TempDir(), RunDir: "/run/adopt", Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	k, err := kernel.New(t.Context(), dirs)
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +54,23 @@ func TestAdoptNamespace(t *testing.T) {
 		}
 		if err := k.Delete(t.Context(), given); err != nil {
 			t.Fatal(err)
+		}
+		// Default routes that are there already are told of.
+		const told = "has a default route of its own"
+		if strings.Contains(log.String(), told) {
+			t.Errorf("told without cause: %s", &log)
+		}
+		inside("link", "add", "up0", "type", "bridge")
+		inside("addr", "add", "10.9.8.1/24", "dev", "up0")
+		inside("addr", "add", "fd98::1/64", "dev", "up0", "nodad")
+		inside("link", "set", "up0", "up")
+		inside("route", "add", "default", "via", "10.9.8.2")
+		inside("route", "add", "default", "via", "fd98::2")
+		if err := errors.Join(k.Create(t.Context(), given), k.Delete(t.Context(), given)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(log.String(), told) != 2 || !strings.Contains(log.String(), "via=10.9.8.2 link=up0") || !strings.Contains(log.String(), "via=fd98::2 link=up0") {
+			t.Errorf("told: %s", &log)
 		}
 	})
 	t.Run("the host's own is refused", func(t *testing.T) {

@@ -408,6 +408,9 @@ func (k *Kernel) createNamespace(ctx context.Context, n model.Namespace) error {
 		if err != nil {
 			return err
 		}
+		if from == n.From && !n.Host {
+			k.warnRoutes(ctx, ns)
+		}
 		return errors.Join(k.adopt(ns, n), ns.Close())
 	}
 	ns, err := netns.Create(ctx, k.cfg.Steps, n.Path)
@@ -416,6 +419,25 @@ func (k *Kernel) createNamespace(ctx context.Context, n model.Namespace) error {
 	}
 	_, err = k.keep(n.Path, ns)
 	return err
+}
+
+// warnRoutes warns of default routes that a namespace of somebody else has: a network with a
+// gateway puts its own in their place, and takes that away again.
+func (k *Kernel) warnRoutes(ctx context.Context, ns *netns.Namespace) {
+	rt, err := ns.Rtnl()
+	if err != nil {
+		return // what follows needs it as well, and says so
+	}
+	// Documentation (RFC 5737, RFC 3849): nothing but a default route leads there.
+	for _, to := range []string{"192.0.2.1/24", "2001:db8::1/32"} {
+		by, _, err := rt.Connected(ctx, netip.MustParsePrefix(to))
+		if err != nil || by.Index == 0 || by.Dst.IsValid() {
+			continue
+		}
+		name, _ := rt.Name(ctx, uint32(by.Index))
+		k.log.Warn("a container's network namespace has a default route of its own: a network with a gateway replaces it, and it does not come back by itself",
+			"netns", ns.Path(), "via", by.Via, "link", name)
+	}
 }
 
 // adopt pins a namespace of somebody else and raises its loopback, where the DNS
