@@ -88,7 +88,7 @@ close more than this list says. Networks of drivers of somebody else are not in 
 }
 
 // known fails where a filter names what there is not: that nothing is exposed must not be
-// said of a word that was mistyped. Networks get the names by which rows know them.
+// said of a word that was mistyped. What there is gets the name by which rows know it.
 func known(ctx context.Context, c *client.Client, f filter) error {
 	for i, ref := range f["network"] {
 		n, err := c.Network(ctx, ref)
@@ -97,10 +97,12 @@ func known(ctx context.Context, c *client.Client, f filter) error {
 		}
 		f["network"][i] = n.Name
 	}
-	for _, ref := range f["container"] {
-		if _, err := c.Container(ctx, ref); err != nil {
+	for i, ref := range f["container"] {
+		k, err := c.Container(ctx, ref)
+		if err != nil {
 			return err
 		}
+		f["container"][i] = k.ID
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/libnetwork/libnetwork/internal/exposure"
 	"github.com/libnetwork/libnetwork/internal/hostport"
@@ -46,6 +47,9 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 		h.Drops = drops
 		for _, v6 := range []bool{false, true} {
 			on, _, err := e.kernel.Forwarding(ctx, v6)
+			if errors.As(err, new(types.NotImplementedError)) {
+				continue // without IPv6 nothing is exposed by it
+			}
 			if err != nil {
 				return nil, WithClass(err, "see what is exposed: %w", err)
 			}

@@ -275,7 +275,7 @@ func (e *Engine) healRules() {
 		delete(e.healer.feuds, rulesLost)
 		e.healer.tell("", false)
 	}
-	if repaired {
+	if repaired && err == nil {
 		e.noteRepair(rulesLost, "firewall", Event{Type: "firewall", Action: "repair", Scope: "local"})
 	}
 }

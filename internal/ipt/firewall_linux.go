@@ -431,7 +431,7 @@ func (f *Firewall) undo(ctx context.Context, next [2]rules, cause error) error {
 
 // Reconcile makes the chains hold exactly want. They are listed once; what is as
 // wanted is not written, and what differs is replaced, a table at a time, so that no
-// packet meets a half-made one. It returns what they were.
+// packet meets a half-made one. It returns what they were, if they are right now.
 func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (found model.Finding, err error) {
 	if err := refusal(f.cfg.Name, want); err != nil {
 		return found, err
@@ -465,7 +465,10 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 		// All that can be made stands by now.
 		err = f.checkLinks(want)
 	}
-	return found, err
+	if err != nil {
+		return model.FoundRight, err
+	}
+	return found, nil
 }
 
 // List returns the batches that would make what the kernel holds.

@@ -109,39 +109,43 @@ func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) 
 	for line := range strings.Lines(string(out)) {
 		at.read(strings.TrimSpace(line), strings.ToLower(f.cfg.Name), mark)
 	}
-	change := ""
-	if at.found != "" && (!want || at.overtaken) {
-		change = "-D " + userChain + " " + at.found + "\n"
-		if at.place < at.returns {
-			at.returns--
+	var changes []string
+	right, place := len(at.found) == 1 && !at.overtaken, at.returns
+	if !want || !right {
+		for i, text := range at.found {
+			changes = append(changes, "-D "+userChain+" "+text)
+			if at.places[i] < at.returns {
+				place--
+			}
 		}
 	}
-	if want && at.exists && (at.found == "" || at.overtaken) {
-		if at.returns > 0 {
-			change += fmt.Sprintf("-I %s %d %s\n", userChain, at.returns, rule)
-		} else {
-			change += "-A " + userChain + " " + rule + "\n"
-		}
+	switch {
+	case !want || !at.exists || right:
+	case at.returns > 0:
+		changes = append(changes, fmt.Sprintf("-I %s %d %s", userChain, place, rule))
+	default:
+		changes = append(changes, "-A "+userChain+" "+rule)
 	}
-	if change == "" {
+	if len(changes) == 0 {
 		return "", nil
 	}
 	if err := f.cfg.Steps.Next("ipt: foreign accept"); err != nil {
 		return "", err
 	}
-	if _, err := f.run(ctx, "*"+tableFilter+"\n"+change+"COMMIT\n", progs.restore, "--noflush", "-w"); err != nil {
+	input := "*" + tableFilter + "\n" + strings.Join(changes, "\n") + "\nCOMMIT\n"
+	if _, err := f.run(ctx, input, progs.restore, "--noflush", "-w"); err != nil {
 		return "", fmt.Errorf("chain %s: %w", userChain, err)
 	}
-	return filepath.Base(strings.TrimSuffix(progs.restore, "-restore")) + " " + strings.ReplaceAll(strings.TrimSpace(change), "\n", "; "), nil
+	return filepath.Base(strings.TrimSuffix(progs.restore, "-restore")) + " " + strings.Join(changes, "; "), nil
 }
 
 // userChainRules is what is to be known of Docker's chain for users.
 type userChainRules struct {
 	exists bool
 	rules  int
-	// found is our rule, at a place from 1.
-	found string
-	place int
+	// found is our rule, be it twice, and places are where, from 1.
+	found  []string
+	places []int
 	// returns is the place of the first rule that returns every packet, 0 without one: what
 	// is behind is never asked.
 	returns int
@@ -162,14 +166,15 @@ func (u *userChainRules) read(line, name, mark string) {
 	u.rules++
 	switch {
 	case isAccept(text, name, mark):
-		u.found, u.place, u.overtaken = text, u.rules, u.returns > 0
+		u.found, u.places = append(u.found, text), append(u.places, u.rules)
+		u.overtaken = u.returns > 0
 	case u.returns > 0:
 	case text == "-j RETURN":
 		u.returns = u.rules
 	case strings.HasPrefix(commentOf(text), nft.DefaultTable) && isAccept(text, commentOf(text), mark):
 		// that of another data directory
 	default:
-		u.overtaken = u.overtaken || u.found != ""
+		u.overtaken = u.overtaken || len(u.found) > 0
 	}
 }
 

@@ -112,6 +112,11 @@ func TestUserChainComesLater(t *testing.T) {
 		if users, ours := strings.Index(list, "-j DOCKER-USER"), strings.Index(list, "-j LIBNETWORK-FORWARD"); users > ours {
 			t.Errorf("DOCKER-USER is asked behind us:\n%s", list)
 		}
+		// One more who asks it behind us, be it of some packets, changes nothing.
+		for _, l := range []string{"-N DOCKER-FORWARD", "-A FORWARD -j DOCKER-FORWARD", "-A FORWARD -i wg0 -j DOCKER-USER", "-A FORWARD -j DOCKER-USER"} {
+			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
+			reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, false)
+		}
 	})
 }
 
@@ -144,6 +149,8 @@ func TestRuleBesideIsLast(t *testing.T) {
 			{"-A " + another, []string{drop1, ours, another}},
 			{"-A " + drop2, []string{drop1, another, drop2, ours}},
 			{"-I " + returns, []string{ours, returns, drop1, another, drop2}},
+			{"-A " + ours, []string{ours, returns, drop1, another, drop2}}, // twice
+			{"-I " + ours, []string{ours, returns, drop1, another, drop2}},
 		} {
 			if tt.do != "" {
 				run(tt.do)

@@ -38,6 +38,7 @@ func (f *family) parse(out []byte) listing {
 	var name string
 	before := 0        // rules of FORWARD so far, but for that which leads to our chain
 	overtaken := false // one of them is Docker's
+	asked := false     // one of them has every packet asked of the chain for users
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
 	for lines.Scan() {
@@ -74,8 +75,13 @@ func (f *family) parse(out []byte) listing {
 			}
 			before++
 			switch target := targetOf(text); {
+			case target == userChain && overtaken: // it is asked behind Docker's chains, which we come before
 			case target == userChain:
 				l.place = before + 1
+				if text != "-j "+userChain || asked {
+					break
+				}
+				asked = true
 				for i, h := range t.hooks { // an administrator's, which is to be asked first
 					if h.chain == chainForward && targetOf(h.text) == f.chain(chainForward) {
 						t.hooks[i].comment = misplaced

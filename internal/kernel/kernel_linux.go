@@ -430,6 +430,15 @@ func (k *Kernel) tellRepaired() {
 	}
 }
 
+// takeRepaired says whether an operation has told so since this was last asked.
+func (k *Kernel) takeRepaired() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	repaired := k.repairedRules
+	k.repairedRules = false
+	return repaired
+}
+
 // repairTries bounds how often a repair begins anew because somebody else has changed
 // the rules in the middle of it.
 const repairTries = 5

@@ -256,7 +256,10 @@ func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (changed bool)
 	}
 	for _, l := range lines {
 		what := "added a rule to the user hook of another firewall"
-		if strings.Contains(l, " -D ") {
+		switch gone := strings.Contains(l, " -D "); {
+		case gone && (strings.Contains(l, "; -A ") || strings.Contains(l, "; -I ")):
+			what = "moved our rule behind those of others in the user hook of another firewall"
+		case gone:
 			what = "removed our rule from the user hook of another firewall"
 		}
 		k.log.Info(what, "rule", l)
@@ -342,6 +345,9 @@ func (k *Kernel) createBridge(ctx context.Context, b model.Bridge) error {
 	l, ok, lookErr := k.Link(ctx, b.Name)
 	if lookErr != nil || ok && l.Group != k.group {
 		return notOurs(b.Name, err)
+	}
+	if l, err := k.rt.Link(ctx, b.Name); err == nil && isOfAnother(b, l) {
+		return notOurs(b.Name, unix.EEXIST)
 	}
 	// Ours, and nobody's or half made: left by an operation that was cut short.
 	if err := errors.Join(k.rt.DeleteLinks(ctx, b.Name), k.rt.CreateBridge(ctx, b)); err != nil {
@@ -465,7 +471,7 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 			return nil
 		}
 		l, err := k.rt.Link(ctx, o.Name)
-		if errors.Is(err, unix.ENODEV) || err == nil && l.Group != k.group {
+		if errors.Is(err, unix.ENODEV) || err == nil && (l.Group != k.group || isOfAnother(o, l)) {
 			return k.deleteRenamed(ctx, o) // what has its name is somebody else's
 		}
 		if err != nil {
@@ -507,6 +513,13 @@ func (k *Kernel) deleteOne(ctx context.Context, o model.Object) error {
 		})
 	}
 	return fmt.Errorf("%s is not for the kernel", o.Key())
+}
+
+// isOfAnother says whether a link of ours that has the name of a bridge is that of another
+// network, by its alias.
+func isOfAnother(b model.Bridge, l rtnl.Link) bool {
+	id, want := idIn(l.Alias), idIn(b.Alias)
+	return id != "" && want != "" && id != want
 }
 
 // deleteRenamed deletes a bridge of ours that has another name, if there is one: its

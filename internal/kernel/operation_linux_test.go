@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -9,12 +10,22 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/step"
+	"github.com/libnetwork/libnetwork/types"
 )
 
 // What an operation comes upon and puts right is told of like what a look finds.
 func TestRepairByOperation(t *testing.T) {
 	onBackends(t, func(t *testing.T, backend kernel.Backend) {
-		k, err := kernel.New(t.Context(), kernel.Config{DataDir: t.TempDir(), RunDir: "/run/operation", Firewall: backend, NoTableOwner: true})
+		cfg := kernel.Config{DataDir: t.TempDir(), RunDir: "/run/operation", Firewall: backend, NoTableOwner: true}
+		var refuses atomic.Bool
+		cfg.Steps = step.New(func(_ int, name string) error {
+			if refuses.Load() && (strings.HasPrefix(name, "nft: ") || strings.HasPrefix(name, "ipt: ")) {
+				return step.ErrInjected
+			}
+			return nil
+		})
+		k, err := kernel.New(t.Context(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,6 +70,16 @@ func TestRepairByOperation(t *testing.T) {
 		}
 		look("after a change that has met a flush", true)
 		look("then", false)
+		// What fails is no repair, until it has succeeded.
+		sh(t, flush)
+		refuses.Store(true)
+		for range 2 {
+			if repaired, err := k.RepairRules(t.Context()); !errors.Is(err, step.ErrInjected) || repaired {
+				t.Errorf("a repair that fails: repaired %t, %v", repaired, err)
+			}
+		}
+		refuses.Store(false)
+		look("after one that failed", true)
 		if err := k.Delete(t.Context(), append(port, network...)); err != nil {
 			t.Error(err)
 		}
@@ -86,6 +107,38 @@ func TestDeleteRenamed(t *testing.T) {
 	}
 	sh(t, "ip link show brx && ! ip link show bry")
 	sh(t, "ip link del brx")
+	s.away(t, k)
+}
+
+// The bridge of another network that has got the name of one is not deleted with it, nor is
+// one that has the group of another data directory taken for ours.
+func TestNameOfAnother(t *testing.T) {
+	s := newSite(t, "/run/another")
+	s.bridge.Alias = "network n " + strings.Repeat("a1", 32)
+	s.want[0] = s.bridge
+	k := s.start(t)
+	other := s.bridge
+	other.Name, other.Alias, other.Addrs = "brz", "network m "+strings.Repeat("b2", 32), prefixes("10.99.2.1/24")
+	if err := k.Create(t.Context(), []model.Object{other}); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "ip link set brx group 77")
+	if _, err := k.RepairLinks(t.Context(), []model.Object{s.bridge}); !errors.As(err, new(types.ForbiddenError)) {
+		t.Errorf("a bridge with the group of somebody else: %v", err)
+	}
+	sh(t, "ip -o link show brx | grep 'group 77'; ip link set brx group 0")
+	if _, err := k.RepairLinks(t.Context(), []model.Object{s.bridge}); err != nil {
+		t.Error(err)
+	}
+	sh(t, "ip link set brx down; ip link set brx name bry; ip link set brz down; ip link set brz name brx")
+	if err := k.Delete(t.Context(), []model.Object{s.bridge}); err != nil {
+		t.Error(err)
+	}
+	sh(t, "ip link show brx && ! ip link show bry")
+	sh(t, "ip link set brx name brz")
+	if err := k.Delete(t.Context(), []model.Object{other}); err != nil {
+		t.Error(err)
+	}
 	s.away(t, k)
 }
 

@@ -137,15 +137,14 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	}
 	defer done()
 	want, g := k.wanted()
-	k.mu.Lock()
-	repaired, k.repairedRules = k.repairedRules, false
-	k.mu.Unlock()
 	late := !k.isRuled()
 	if !late && idle(want, g) && len(k.others) == 0 {
-		return repaired, nil
+		return k.takeRepaired(), nil
 	}
 	found, err := k.reconcile(ctx, want, g)
-	repaired = repaired || found != model.FoundRight
+	if err == nil {
+		repaired = k.takeRepaired() || found != model.FoundRight
+	}
 	if err == nil && len(want.Networks) > 0 {
 		repaired = k.acceptedByOthers(ctx, true) || repaired
 		k.warnDrops(ctx)

@@ -90,9 +90,11 @@ func (f *Firewall) keep() {
 		return
 	}
 	if kept, ok := f.cfg.Sockets.Kept(f.table); ok {
-		if err := f.c.inherit(kept); err != nil {
-			f.log.Warn("the firewall's socket of an earlier process is of no use", "table", f.table, "err", err)
+		err := f.c.inherit(kept)
+		if err == nil {
+			return // and it is kept already
 		}
+		f.log.Warn("the firewall's socket of an earlier process is of no use", "table", f.table, "err", err)
 	}
 	if f.flags == 0 {
 		return

@@ -233,7 +233,7 @@ func LegacyLacksAccept(ctx context.Context, table string) bool {
 		if err != nil {
 			continue // no such chain
 		}
-		if place, _, overtaken := placed(rulesOf(listed), table); place == 0 || overtaken {
+		if places, _, overtaken := placed(rulesOf(listed), table); len(places) != 1 || overtaken {
 			return true
 		}
 	}
@@ -267,58 +267,47 @@ func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (l
 	if err != nil {
 		return nil, fmt.Errorf("the kernel has legacy rules: %w", err)
 	}
-	run := func(args ...string) error {
-		cmd := exec.CommandContext(ctx, program, append([]string{"-w"}, args...)...)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(out)))
-		}
-		return nil
-	}
 	listed, err := exec.CommandContext(ctx, program, "-w", "-S", foreignChain).Output()
 	if err != nil {
 		return nil, ctx.Err() // no such chain
 	}
-	args := f.foreignArgs()
-	has := run(append([]string{"-C"}, args...)...) == nil
-	rules := rulesOf(listed)
-	place, returns, overtaken := placed(rules, f.table)
-	if err := ctx.Err(); err != nil || has == want && !(want && overtaken) {
-		return nil, err
+	rule := strings.Join(f.foreignArgs()[1:], " ")
+	places, returns, overtaken := placed(rulesOf(listed), f.table)
+	if !want && len(places) == 0 || want && len(places) == 1 && !overtaken {
+		return nil, nil
+	}
+	place := returns
+	for _, p := range places {
+		lines = append(lines, "-D "+foreignChain+" "+rule)
+		if p < returns {
+			place--
+		}
+	}
+	switch {
+	case want && returns > 0:
+		lines = append(lines, "-I "+foreignChain+" "+strconv.Itoa(place)+" "+rule)
+	case want:
+		lines = append(lines, "-A "+foreignChain+" "+rule)
 	}
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
 		return nil, err
 	}
-	var changes [][]string
-	if want {
-		change := append([]string{"-A"}, args...)
-		if returns > 0 {
-			change = append([]string{"-I", foreignChain, strconv.Itoa(returns)}, args[1:]...)
-		}
-		changes = append(changes, change)
+	// All at once, by text: places may be others by now.
+	cmd := exec.CommandContext(ctx, program+"-restore", "-w", "--noflush")
+	cmd.Stdin = strings.NewReader("*" + foreignTable + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(out)))
 	}
-	switch {
-	case has && (!want || place == 0):
-		changes = append(changes, append([]string{"-D"}, args...))
-	case has: // the new one stands already
-		if returns > 0 && returns <= place {
-			place++
-		}
-		changes = append(changes, []string{"-D", foreignChain, strconv.Itoa(place)})
-	}
-	for _, change := range changes {
-		if err := run(change...); err != nil {
-			return lines, err
-		}
-		lines = append(lines, iptables(fam, "legacy")+" "+strings.Join(change, " "))
+	for i, l := range lines {
+		lines[i] = iptables(fam, "legacy") + " " + l
 	}
 	return lines, nil
 }
 
 // placed says of the rules of the foreign chain, as the legacy program lists them, where ours
-// is and which is the first that returns every packet, both from 1, or 0, and whether those
-// of others have come behind ours, or ours is not asked.
-func placed(rules []string, table string) (place, returns int, overtaken bool) {
+// is, be it twice, and which is the first that returns every packet, or 0, all from 1, and
+// whether those of others have come behind ours, or one of ours is not asked.
+func placed(rules []string, table string) (places []int, returns int, overtaken bool) {
 	for i, l := range rules {
 		_, comment, _ := strings.Cut(l, "--comment ")
 		comment, _, _ = strings.Cut(strings.TrimPrefix(comment, `"`), " ")
@@ -326,13 +315,14 @@ func placed(rules []string, table string) (place, returns int, overtaken bool) {
 		marked := strings.Contains(l, " --mark ") && strings.HasSuffix(l, " -j ACCEPT")
 		switch {
 		case marked && comment == table:
-			place, overtaken = i+1, returns > 0
+			places = append(places, i+1)
+			overtaken = returns > 0
 		case returns > 0:
 		case l == "-A "+foreignChain+" -j RETURN":
 			returns = i + 1
 		case !marked || !strings.HasPrefix(comment, DefaultTable):
-			overtaken = overtaken || place > 0
+			overtaken = overtaken || len(places) > 0
 		}
 	}
-	return place, returns, overtaken
+	return places, returns, overtaken
 }

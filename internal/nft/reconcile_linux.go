@@ -227,7 +227,8 @@ func (d *dumped) leftover(rs *ruleset) bool {
 
 // Reconcile makes the tables hold exactly want. It reads them once; if they are
 // as wanted nothing is written, else those that differ are replaced in one
-// transaction, so that no packet meets a half-made one. It returns what they were.
+// transaction, so that no packet meets a half-made one. It returns what they were, if
+// they are right now.
 func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (found model.Finding, err error) {
 	if err := check(want); err != nil {
 		return found, types.BadRequestErrorf("firewall %s: %w", f.table, err)
@@ -239,7 +240,7 @@ func (f *Firewall) Reconcile(ctx context.Context, want Change, g Guard) (found m
 	found, err = f.reconcile(ctx, want, g)
 	if err != nil {
 		f.loaded = false
-		return found, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
+		return model.FoundRight, fmt.Errorf("reconciling firewall %s: %w", f.table, err)
 	}
 	return found, nil
 }

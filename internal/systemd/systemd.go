@@ -97,10 +97,14 @@ func (m *Manager) Kept(name string) (fd int, ok bool) {
 }
 
 // Keep has the manager keep a file for the next process, if its unit has a
-// FileDescriptorStoreMax. One that it has already it keeps once, and in whatever state: an
-// error on a socket, such as a full buffer, is none that ends it.
+// FileDescriptorStoreMax, in the place of what has the name, and in whatever state: an error
+// on a socket, such as a full buffer, is none that ends it.
 func (m *Manager) Keep(name string, fd int) error {
 	return m.tell(func(conn *net.UnixConn) error {
+		_, err := conn.Write([]byte("FDSTOREREMOVE=1\nFDNAME=" + keptName + name))
+		if err != nil {
+			return err
+		}
 		return sendFile(conn, "FDSTORE=1\nFDPOLL=0\nFDNAME="+keptName+name, fd)
 	})
 }
@@ -116,7 +120,7 @@ func (m *Manager) Notify(state string) error {
 	})
 }
 
-// tell connects to the manager for one message.
+// tell connects to the manager for a message or two.
 func (m *Manager) tell(send func(*net.UnixConn) error) error {
 	path := m.socket
 	if strings.HasPrefix(path, "@") {

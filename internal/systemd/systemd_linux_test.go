@@ -31,6 +31,9 @@ func TestKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	msg, oob := make([]byte, 100), make([]byte, 100)
+	if n, err := conn.Read(msg); err != nil || string(msg[:n]) != "FDSTOREREMOVE=1\nFDNAME=kept-tables" {
+		t.Errorf("the service manager is told %q first, %v", msg[:n], err)
+	}
 	n, oobn, _, _, err := conn.ReadMsgUnix(msg, oob)
 	if err != nil {
 		t.Fatal(err)
