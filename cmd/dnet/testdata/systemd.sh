@@ -81,6 +81,29 @@ protected "after the start that followed"
 "$dnet" network rm other >/dev/null
 protected "after a change"
 
+stored() { systemctl --user show --property NFileDescriptorStore --value dnet.service; }
+[ "$(stored)" = 1 ] || fail "the manager keeps $(stored) sockets after two starts"
+
+# In another network namespace the socket is of no use, and is replaced.
+cat >>"$HOME/.config/systemd/user/dnet.service.d/here.conf" <<E2
+ExecStart=
+ExecStart=nsenter --net=/run/elsewhere $dnet daemon --data-dir $dir/data --run-dir $XDG_RUNTIME_DIR/libnetwork
+E2
+touch /run/elsewhere
+unshare --net=/run/elsewhere true
+systemctl --user daemon-reload
+for _ in 1 2 3; do
+	systemctl --user restart dnet.service || fail "the unit does not start in another namespace"
+	"$dnet" network create elsewhere >/dev/null || fail "the daemon cannot change its tables in another namespace"
+	"$dnet" network rm elsewhere >/dev/null
+	[ "$(stored)" = 1 ] || fail "the manager keeps $(stored) sockets in another namespace"
+done
+head -n -2 "$HOME/.config/systemd/user/dnet.service.d/here.conf" >"$dir/here.conf"
+mv "$dir/here.conf" "$HOME/.config/systemd/user/dnet.service.d/here.conf"
+umount /run/elsewhere
+systemctl --user daemon-reload
+systemctl --user restart dnet.service || fail "the unit does not start where it was"
+
 # Who stops the unit for good gives the tables up, and with them their protection.
 systemctl --user stop dnet.service
 nft flush ruleset
