@@ -44,7 +44,20 @@ func TestSystemd(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dnet, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), "sh", "testdata/systemd.sh", "../../contrib/dnet.service", dnet, dir)
+	// Read here, so that a change of either has the test run again.
+	script, err := os.ReadFile("testdata/systemd.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := os.ReadFile("../../contrib/dnet.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "dnet.service")
+	if err := os.WriteFile(copied, unit, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", string(script), "sh", copied, dnet, dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP}
 	cmd.Env = append(os.Environ(), "LIBNETWORK_CFG="+os.DevNull)
 	out, err := cmd.CombinedOutput()
