@@ -275,23 +275,31 @@ func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View, car
 	s.wishes, s.careful = sb.Publish, careful
 	had := b.of(sb.ID)
 	found := s.find(had, sb.Publish)
-	s.grips = make([]grip, 0, len(sb.Publish))
+	s.grips = make([]grip, len(sb.Publish))
 	s.published.Grow(len(sb.Publish)) // more on two families
+	// Those that have a choice come last, so that they leave the others what these need.
+	for _, choice := range []bool{false, true} {
+		for i, p := range sb.Publish {
+			var g grip
+			if j := found[i]; j >= 0 {
+				g = had[j]
+			}
+			if choice != (g.first == 0 && !isFixed(p)) {
+				continue
+			}
+			to := targets(p, view)
+			err := b.checkForwards(p, to)
+			if err == nil {
+				s.grips[i], err = s.grasp(ctx, k, p, to, g, sb.ContainerID)
+			}
+			if err != nil {
+				return nil, errors.Join(err, s.undo())
+			}
+		}
+	}
 	for i, p := range sb.Publish {
-		to := targets(p, view)
-		if err := b.checkForwards(p, to); err != nil {
-			return nil, errors.Join(err, s.undo())
-		}
-		var g grip
-		if j := found[i]; j >= 0 {
-			g = had[j]
-		}
-		g, err := s.grasp(ctx, k, p, to, g, sb.ContainerID)
-		if err != nil {
-			return nil, errors.Join(err, s.undo())
-		}
-		s.grips = append(s.grips, g)
-		for _, t := range to {
+		g := s.grips[i]
+		for _, t := range targets(p, view) {
 			if _, ok := g.hosts.get(t.host); !ok {
 				continue
 			}
@@ -303,6 +311,9 @@ func (b *portBook) trySettle(ctx context.Context, k Kernel, view model.View, car
 	}
 	return s, nil
 }
+
+// isFixed says whether a wish leaves no choice of ports.
+func isFixed(p model.Publish) bool { return p.First != 0 && p.Last-p.First == p.PortLast-p.Port }
 
 // find returns which grip serves each wish, -1 if none does. What is left the sandbox may
 // take once more: it may be a part of what it wishes now.
@@ -360,7 +371,7 @@ func (s *settlement) grasp(ctx context.Context, k Kernel, p model.Publish, to []
 		return g, nil
 	}
 	span := p.PortLast - p.Port
-	fixed := had.first != 0 || p.First != 0 && p.Last-p.First == span
+	fixed := had.first != 0 || isFixed(p)
 	if had.first == 0 {
 		g.first, g.last = p.First, p.First+span
 	}

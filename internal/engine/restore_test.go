@@ -368,7 +368,7 @@ func TestRefreshOfPortsThatOverlap(t *testing.T) {
 		{"fewer of a range", span(19100, 19199), span(19100, 19150), "0.0.0.0:19100 held"},
 		{"more of a range", span(19100, 19150), span(19050, 19199), "0.0.0.0:19050 held"},
 		{"one of a range", span(19100, 19199), wish("", 19150, 19150, 80), "0.0.0.0:19150 held, [::]:19150 forwarded"},
-		{"any of a range", span(19100, 19199), wish("", 19110, 19111, 80), "0.0.0.0:19111 held, [::]:19111 forwarded"},
+		{"any of a range", span(19100, 19199), wish("", 19110, 19111, 80), "0.0.0.0:19110 held, [::]:19110 forwarded"},
 		{"one of a choice", wish("", 19100, 19199, 80), wish("", 19100, 19100, 80), "0.0.0.0:19100 held, [::]:19100 forwarded"},
 		{"one address of all", wish("", 19100, 19100, 80), wish("::", 19100, 19100, 80), "[::]:19100 forwarded"},
 	} {

@@ -93,6 +93,19 @@ func testScenario11Conflicts(t *testing.T, on backend) {
 				listenable(t, proto, ":7003")
 			})
 		}
+		t.Run(proto+" within one request a choice leaves the others what they need", func(t *testing.T) {
+			c := h.container("c1", publish(
+				types.PortBinding{Proto: number, Port: port, HostPort: 7003, HostPortEnd: 7004},
+				types.PortBinding{Proto: number, Port: port, HostPort: 7003},
+			), n)
+			h.visitBy(
+				[]string{proto},
+				visit{who: "lan", from: h.lan, to: at(hostV4, 7003), want: "c1", sees: lanV4},
+				visit{who: "lan", from: h.lan, to: at(hostV4, 7004), want: "c1", sees: lanV4},
+			)
+			h.remove(c)
+			same(t, "the store", store, h.store)
+		})
 		t.Run(proto+" own, one address of all", func(t *testing.T) {
 			// Not in the way of each other: the one address goes before all.
 			c := h.container("c1", publish(
