@@ -1,6 +1,8 @@
 package ipt_test
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -175,6 +177,30 @@ func TestRuleBesideIsLast(t *testing.T) {
 		}
 		if list := nstest.Command(t, "iptables-"+string(other), "-w", "-S", "DOCKER-USER"); strings.Contains(list, "libnetwork ") {
 			t.Errorf("left:\n%s", list)
+		}
+	})
+}
+
+// A rule of somebody else that leads to a chain of ours goes with the chain, and that is told.
+func TestRetiredRules(t *testing.T) {
+	nstest.Require(t, nstest.IPTablesNFT)
+	nstest.Run(t, func() {
+		f := open(t, ipt.Config{Variant: ipt.NFT})
+		apply(t, f, fwtest.Some(), model.FirewallChange{})
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		nstest.Command(t, strings.Fields("iptables-nft -w -A INPUT -i lan0 -m comment --comment mine -j LIBNETWORK-INPUT")...)
+		var log bytes.Buffer
+		removed, err := ipt.RetireNFT(t.Context(), ipt.Config{Name: ipt.DefaultName, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil || !removed {
+			t.Fatalf("removed: %t, %v", removed, err)
+		}
+		if strings.Count(log.String(), "led to a chain of ours") != 1 || !strings.Contains(log.String(), `table="ip filter" chain=INPUT to=LIBNETWORK-INPUT comment=mine`) {
+			t.Errorf("told:\n%s", &log)
+		}
+		if left := ours(t, ipt.NFT); left != "" {
+			t.Errorf("left:\n%s", left)
 		}
 	})
 }

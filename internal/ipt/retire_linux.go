@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -48,7 +49,13 @@ func RetireNFT(ctx context.Context, cfg Config) (removed bool, err error) {
 	if err := cfg.Steps.Next("ipt: remove chains"); err != nil {
 		return false, err
 	}
-	return nft.RemoveIPTables(ctx, familyOf(cfg.Name, false).owns)
+	removed, leads, err := nft.RemoveIPTables(ctx, familyOf(cfg.Name, false).owns)
+	for _, l := range leads {
+		if owner, _, _ := cutLast(l.Comment); owner != strings.ToLower(cfg.Name) && cfg.Logger != nil {
+			cfg.Logger.Warn("a rule of somebody else led to a chain of ours, and has gone with it", "table", l.Table, "chain", l.Chain, "to", l.To, "comment", l.Comment)
+		}
+	}
+	return removed, err
 }
 
 func retireLinks(ctx context.Context, cfg Config) error {

@@ -191,7 +191,7 @@ func (c *conn) userRules(ctx context.Context, fam byte, table string) (u userRul
 // the bytes are not compared.
 func accepts(rule attrs) (comment string) {
 	var mark, accept bool
-	comment = parseComment(rule.get(unix.NFTA_RULE_USERDATA))
+	comment = commentOf(rule)
 	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
 		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
 		switch cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) {
@@ -199,12 +199,7 @@ func accepts(rule attrs) (comment string) {
 			v := attrs(data.get(unix.NFTA_CMP_DATA)).get(unix.NFTA_DATA_VALUE)
 			mark = mark || slices.Equal(v, native32(MarkBit))
 		case "match":
-			switch cstring(data.get(unix.NFTA_MATCH_NAME)) {
-			case "comment":
-				comment = cstring(data.get(unix.NFTA_MATCH_INFO))
-			case "mark":
-				mark = true
-			}
+			mark = mark || cstring(data.get(unix.NFTA_MATCH_NAME)) == "mark"
 		case "immediate":
 			v := attrs(attrs(data.get(unix.NFTA_IMMEDIATE_DATA)).get(unix.NFTA_DATA_VERDICT))
 			accept = accept || v != nil && be32(v.get(unix.NFTA_VERDICT_CODE)) == 1 // NF_ACCEPT

@@ -16,6 +16,13 @@ type owned struct {
 	chains []chainOf
 	// leads are the handles of rules of other chains that lead to them.
 	leads map[chainOf][]uint64
+	// rules are the same, for people.
+	rules []Lead
+}
+
+// A Lead is a rule that leads to a chain.
+type Lead struct {
+	Table, Chain, To, Comment string
 }
 
 type chainOf struct {
@@ -40,11 +47,11 @@ func HasIPTables(ctx context.Context, owns func(chain string) bool) (bool, error
 
 // RemoveIPTables removes the chains that are owned from the tables of the nf_tables
 // variant of iptables, with the rules that lead to them, in one transaction. It says
-// whether there were any. The tables stay.
-func RemoveIPTables(ctx context.Context, owns func(chain string) bool) (removed bool, err error) {
+// whether there were any, and which rules of other chains went with them. The tables stay.
+func RemoveIPTables(ctx context.Context, owns func(chain string) bool) (removed bool, leads []Lead, err error) {
 	c, err := dial()
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	defer c.Close()
 	return c.removeIPTables(ctx, owns)
@@ -57,12 +64,12 @@ func RemoveIPTablesIn(ctx context.Context, nsFD int, owns func(chain string) boo
 		return false, err
 	}
 	defer c.Close()
-	return c.removeIPTables(ctx, owns)
+	removed, _, err = c.removeIPTables(ctx, owns)
+	return removed, err
 }
 
-func (c *conn) removeIPTables(ctx context.Context, owns func(chain string) bool) (bool, error) {
-	removed := false
-	err := retry(func() error { // also where somebody has changed them meanwhile
+func (c *conn) removeIPTables(ctx context.Context, owns func(chain string) bool) (removed bool, leads []Lead, err error) {
+	err = retry(func() error { // also where somebody has changed them meanwhile
 		o, err := c.iptablesChains(ctx, owns)
 		if removed = len(o.chains) > 0; err != nil || !removed {
 			return err
@@ -70,12 +77,13 @@ func (c *conn) removeIPTables(ctx context.Context, owns func(chain string) bool)
 		if err := c.iptablesLeads(ctx, &o); err != nil {
 			return err
 		}
+		leads = o.rules
 		return c.commit(c.removal(o))
 	})
 	if err != nil {
-		return false, fmt.Errorf("removing chains of iptables: %w", err)
+		return false, nil, fmt.Errorf("removing chains of iptables: %w", err)
 	}
-	return removed, nil
+	return removed, leads, nil
 }
 
 // removal deletes what is owned.
@@ -144,6 +152,7 @@ func (c *conn) iptablesLeads(ctx context.Context, o *owned) error {
 			}
 			if to := leadsTo(a); to != "" && mine[chainOf{t.family, t.table, to}] {
 				o.leads[at] = append(o.leads[at], be64(a.get(unix.NFTA_RULE_HANDLE)))
+				o.rules = append(o.rules, Lead{Table: familyOf(at.family == unix.NFPROTO_IPV6).keyword + " " + at.table, Chain: at.chain, To: to, Comment: commentOf(a)})
 			}
 			return nil
 		})
@@ -152,6 +161,17 @@ func (c *conn) iptablesLeads(ctx context.Context, o *owned) error {
 		}
 	}
 	return nil
+}
+
+// commentOf is the comment of a rule of iptables.
+func commentOf(rule attrs) string {
+	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
+		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
+		if cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) == "match" && cstring(data.get(unix.NFTA_MATCH_NAME)) == "comment" {
+			return cstring(data.get(unix.NFTA_MATCH_INFO))
+		}
+	}
+	return parseComment(rule.get(unix.NFTA_RULE_USERDATA))
 }
 
 // leadsTo is the chain that a rule leads to, if it leads to any.
