@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/libnetwork/libnetwork/internal/exposure"
 	"github.com/libnetwork/libnetwork/internal/hostport"
@@ -58,6 +59,10 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 			}
 		}
 	}
+	away, err := e.isAway(ctx, all)
+	if err != nil {
+		return nil, WithClass(err, "see what is exposed: %w", err)
+	}
 	for _, s := range sandboxes {
 		v := e.linked(*s.View())
 		c := exposure.Container{Name: s.ContainerID(), Host: v.Sandbox.Host, Objects: v.Objects()}
@@ -68,6 +73,7 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 			c.Ports = append(c.Ports, exposure.PortState{
 				Proto: p.Port.Proto, Host: p.Port.Host, First: p.Port.First, Foreign: foreign[p.Port.Key()],
 				Held: p.How == hostport.Held || p.How == hostport.Forwarded, Taken: p.How == hostport.Taken,
+				Away: away[p.Port.Host],
 			})
 		}
 		h.Containers = append(h.Containers, c)
@@ -76,4 +82,25 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 		return nil, types.TimeoutErrorf("see what is exposed: %w", err)
 	}
 	return exposure.Report(h), nil
+}
+
+// isAway says which addresses of published ports the host has not now.
+func (e *Engine) isAway(ctx context.Context, ports []model.Port) (map[netip.Addr]bool, error) {
+	away := make(map[netip.Addr]bool)
+	for _, p := range ports {
+		if !p.Host.IsUnspecified() && !p.Host.IsLoopback() && !p.Host.IsLinkLocalUnicast() {
+			away[p.Host] = true
+		}
+	}
+	if len(away) == 0 {
+		return nil, nil
+	}
+	has, err := e.kernel.Addresses(ctx)
+	if err != nil || len(has) == 0 {
+		return nil, err
+	}
+	for _, a := range has {
+		delete(away, a)
+	}
+	return away, nil
 }

@@ -84,6 +84,8 @@ type Kernel interface {
 	// ForeignDNAT returns those of the ports that rules of others translate too, as far
 	// as the backend sees them.
 	ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error)
+	// Addresses returns those that the host has; none if that cannot be told.
+	Addresses(ctx context.Context) ([]netip.Addr, error)
 	// ForeignDrops returns the chains of others that drop what nothing in them accepts,
 	// and in which nothing has what we accept accepted.
 	ForeignDrops(ctx context.Context) ([]model.ForeignDrop, error)

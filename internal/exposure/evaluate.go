@@ -365,10 +365,18 @@ func warnings(s PortState) []string {
 	case !s.Held:
 		out = append(out, "not held: another program can have the host's port")
 	}
+	if s.Away {
+		out = append(out, awayFrom(s.Host))
+	}
 	for _, f := range s.Foreign {
 		out = append(out, "foreign rule: "+f)
 	}
 	return out
+}
+
+// awayFrom warns of an address that the host has not.
+func awayFrom(host netip.Addr) string {
+	return "no address: the host has not " + host.String() + " now, so this is reached only where packets for it are led here all the same"
 }
 
 // forwarded adds the ways through a process: what no rule leads elsewhere before.
@@ -383,6 +391,9 @@ func (ev *evaluator) forwarded(c *Container, p place, o model.Forward) {
 	row := Row{
 		Proto: o.Proto, Addr: host, First: o.Host.Port(), Last: o.Host.Port(), Port: o.Target.Port(), Target: o.Target.Addr(),
 		Forwarded: true, Why: "published, forwarded by the daemon", Warnings: p.net.unanswered(p.addr.Is6()),
+	}
+	if s, ok := ev.states[known{o.Proto, host, o.Host.Port()}]; ok && s.Away {
+		row.Warnings = append(row.Warnings, awayFrom(host))
 	}
 	ev.except(&row)
 	way := func(from From, r Row) {

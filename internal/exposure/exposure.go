@@ -77,6 +77,8 @@ type PortState struct {
 	First uint16
 	// Held says that a socket of ours has the port, Taken that another program's has.
 	Held, Taken bool
+	// Away says that the host has not that address now.
+	Away bool
 	// Foreign are rules of others that translate the port too, in words.
 	Foreign []string
 }

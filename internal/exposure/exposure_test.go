@@ -265,10 +265,12 @@ func TestReport(t *testing.T) {
 			n := w.network(only4)
 			ep := at(n, "c1", 2)
 			sb := &model.Sandbox{Name: "c1"}
-			sb.Published = model.PortsOf(append(published("tcp 0.0.0.0 8080 8080 80", ep), published("tcp 127.0.0.1 8081 8081 80", ep)...)...)
+			sb.Published = model.PortsOf(append(append(published("tcp 0.0.0.0 8080 8080 80", ep), published("tcp 127.0.0.1 8081 8081 80", ep)...),
+				published("tcp 192.0.2.9 8082 8082 80", ep)...)...)
 			w.container(sb, []exposure.PortState{
 				{Proto: tcp, Host: netip.IPv4Unspecified(), First: 8080, Held: true, Foreign: []string{"table ip nat, chain DOCKER"}},
 				{Proto: tcp, Host: netip.MustParseAddr("127.0.0.1"), First: 8081, Taken: true},
+				{Proto: tcp, Host: netip.MustParseAddr("192.0.2.9"), First: 8082, Held: true, Away: true},
 			}, model.Attachment{Network: n, Endpoint: ep})
 		}},
 		{"without a firewall", "no_firewall", func(w *world) {

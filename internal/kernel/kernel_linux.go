@@ -213,6 +213,16 @@ func (k *Kernel) forget(path string) error {
 	return ns.Close()
 }
 
+// Addresses returns those that the host has.
+func (k *Kernel) Addresses(ctx context.Context) ([]netip.Addr, error) {
+	list, err := k.rt.Addresses(ctx)
+	addrs := make([]netip.Addr, 0, len(list))
+	for _, a := range list {
+		addrs = append(addrs, a.Prefix.Addr())
+	}
+	return addrs, err
+}
+
 // CheckNamespace fails where path is no network namespace that can be used.
 func (k *Kernel) CheckNamespace(path string) error {
 	ns, err := netns.Open(nil, path)

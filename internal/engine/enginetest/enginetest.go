@@ -287,6 +287,9 @@ func (k *Kernel) ForeignDNAT(_ context.Context, ports []model.Port) (found []mod
 	return found, nil
 }
 
+// Addresses cannot be told.
+func (k *Kernel) Addresses(context.Context) ([]netip.Addr, error) { return nil, nil }
+
 // ForeignDrops are none.
 func (k *Kernel) ForeignDrops(context.Context) ([]model.ForeignDrop, error) { return nil, nil }
 
