@@ -98,27 +98,40 @@ func TestDockerStartsLater(t *testing.T) {
 	})
 }
 
-// An administrator makes the chain for users while we run, and has it asked behind us: what
-// it drops is dropped all the same.
-func TestUserChainComesLater(t *testing.T) {
+// Where the chain for users is asked behind us, of some packets, behind rules that accept, or
+// behind our guard, we are not moved there: we would not be asked of all, or too late.
+func TestUserChainBehindOthers(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		prog := "iptables-" + string(v)
+		run := func(lines ...string) {
+			for _, l := range lines {
+				nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
+			}
+		}
+		first := func(when string) {
+			t.Helper()
+			list := nstest.Command(t, prog, "-w", "-S", "FORWARD")
+			ours := strings.Index(list, "-j LIBNETWORK-FORWARD")
+			for _, other := range []string{"-j LIBNETWORK-GUARD", "-i eth0 -j ACCEPT"} {
+				if at := strings.Index(list, other); ours < 0 || at >= 0 && at < ours {
+					t.Errorf("%s we are asked behind %q:\n%s", when, other, list)
+				}
+			}
+		}
+		guard := model.FirewallGuard{V4: true, V6: true}
 		f := open(t, ipt.Config{Variant: v})
-		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, true)
-		for _, l := range []string{"-N DOCKER-USER", "-A FORWARD -j DOCKER-USER", "-A DOCKER-USER -p tcp --dport 80 -j DROP"} {
-			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
-		}
-		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, true)
-		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, false)
-		list := nstest.Command(t, prog, "-w", "-S", "FORWARD")
-		if users, ours := strings.Index(list, "-j DOCKER-USER"), strings.Index(list, "-j LIBNETWORK-FORWARD"); users > ours {
-			t.Errorf("DOCKER-USER is asked behind us:\n%s", list)
-		}
-		// One more who asks it behind us, be it of some packets, changes nothing.
-		for _, l := range []string{"-N DOCKER-FORWARD", "-A FORWARD -j DOCKER-FORWARD", "-A FORWARD -i wg0 -j DOCKER-USER", "-A FORWARD -j DOCKER-USER"} {
-			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(l)...)...)
-			reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, false)
-		}
+		reconcile(t, f, fwtest.Some(), guard, true)
+		run("-N DOCKER-USER", "-A FORWARD -i eth0 -j ACCEPT", "-A FORWARD -j DOCKER-USER")
+		reconcile(t, f, fwtest.Some(), guard, false)
+		first("when it comes")
+		run("-D FORWARD 1") // ours
+		reconcile(t, f, fwtest.Some(), guard, true)
+		first("made again")
+		reconcile(t, f, model.FirewallChange{}, model.FirewallGuard{}, true)
+		run("-F FORWARD", "-A FORWARD -i eth9 -j DOCKER-USER", "-A FORWARD -i eth0 -j ACCEPT", "-A FORWARD -j DOCKER-USER")
+		reconcile(t, f, fwtest.Some(), guard, true)
+		first("at a start")
+		reconcile(t, f, fwtest.Some(), guard, false)
 	})
 }
 

@@ -38,7 +38,7 @@ func (f *family) parse(out []byte) listing {
 	var name string
 	before := 0        // rules of FORWARD so far, but for that which leads to our chain
 	overtaken := false // one of them is Docker's
-	asked := false     // one of them has every packet asked of the chain for users
+	behind := false    // whoever comes behind them is not asked of all
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
 	for lines.Scan() {
@@ -68,6 +68,7 @@ func (f *family) parse(out []byte) listing {
 				switch {
 				case targetOf(text) != f.chain(chainForward):
 					before++
+					behind = true // the guard, which drops what we have not marked
 				case overtaken:
 					t.hooks[hooks].comment = misplaced
 				}
@@ -75,20 +76,14 @@ func (f *family) parse(out []byte) listing {
 			}
 			before++
 			switch target := targetOf(text); {
-			case target == userChain && overtaken: // it is asked behind Docker's chains, which we come before
 			case target == userChain:
-				l.place = before + 1
-				if text != "-j "+userChain || asked {
-					break
+				if text == "-j "+userChain && !behind {
+					l.place = before + 1
 				}
-				asked = true
-				for i, h := range t.hooks { // an administrator's, which is to be asked first
-					if h.chain == chainForward && targetOf(h.text) == f.chain(chainForward) {
-						t.hooks[i].comment = misplaced
-					}
-				}
+			case target == "ACCEPT":
+				behind = true // what it accepts we would not be asked of
 			case strings.HasPrefix(target, docker):
-				overtaken = true
+				overtaken, behind = true, true
 			}
 		}
 	}

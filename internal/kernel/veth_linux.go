@@ -59,9 +59,13 @@ func notOurs(bridge string, err error) error {
 }
 
 // putVeth makes a veth a port of its bridge again. Where that cannot be, it is a port of
-// none: ours may have another name by now, which no rule knows.
+// none: ours may have another name by now, which no rule knows. One of a bridge that has the
+// name, by which the rules know it, is left there.
 func (k *Kernel) putVeth(ctx context.Context, v model.Veth) error {
 	if err := k.meant(ctx, v); err != nil {
+		if l, lookErr := k.rt.Link(ctx, v.Host); lookErr == nil && l.Master != 0 && l.Up && k.nameOf(ctx, l.Master) == v.Bridge {
+			return err
+		}
 		return errors.Join(err, k.rt.DetachVeth(ctx, v.Host))
 	}
 	return k.rt.PutVeth(ctx, v)
