@@ -30,12 +30,6 @@ func CheckName(what, name string) error {
 	return nil
 }
 
-// IsID says whether a container's name is an id of 64 hex digits, as those that
-// container engines give. It may be longer than a name that people give.
-func IsID(name string) bool {
-	return len(name) == 64 && strings.Trim(name, "0123456789abcdef") == ""
-}
-
 func alphanumeric(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
@@ -214,7 +208,7 @@ func checkBridgeOptions(network string, options map[string]string) error {
 // Check refuses a request that can never be met. Its error is a BadRequest that
 // names the value.
 func (r *ContainerCreate) Check() error {
-	if err := CheckName("container", r.ID); err != nil && !IsID(r.ID) {
+	if err := CheckName("container", r.ID); err != nil && !model.IsID(r.ID) {
 		return err
 	}
 	bad := func(format string, args ...any) error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -36,7 +37,7 @@ func eventFilters() map[string]func(ev *Event, want string) bool {
 // concerns says whether the event is of an object of a type, or names it: by its
 // name or the beginning of its id.
 func (ev *Event) concerns(kind, want string) bool {
-	if other, ok := ev.Actor.Attributes[kind]; ok && (other == want || IsID(other) && strings.HasPrefix(other, want)) {
+	if other, ok := ev.Actor.Attributes[kind]; ok && (other == want || model.IsID(other) && strings.HasPrefix(other, want)) {
 		return true
 	}
 	return ev.Type == kind && (ev.Actor.Attributes["name"] == want || strings.HasPrefix(ev.Actor.ID, want))

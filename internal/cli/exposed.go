@@ -11,6 +11,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/client"
+	"github.com/libnetwork/libnetwork/internal/model"
 )
 
 // exposedRow is a way to ports of a container, in a table or template.
@@ -114,7 +115,7 @@ func (a *app) printExposed(all []api.Exposed, f filter, o *output) error {
 	}
 	for _, e := range all {
 		named := func(want string) bool {
-			return e.Container == want || api.IsID(e.Container) && strings.HasPrefix(e.Container, want)
+			return e.Container == want || model.IsID(e.Container) && strings.HasPrefix(e.Container, want)
 		}
 		if !f.is("network", e.Network) || !f.fits("container", named) || !f.is("from", e.From) {
 			continue

@@ -11,6 +11,7 @@ import (
 
 	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/client"
+	"github.com/libnetwork/libnetwork/internal/model"
 )
 
 // filter holds the values of --filter by their keys. Values of one key are
@@ -193,7 +194,7 @@ func rowOfContainer(k api.Container, o *output) containerRow {
 		ports = append(ports, outside+"/"+p.Protocol)
 	}
 	id := k.ID
-	if api.IsID(id) {
+	if model.IsID(id) {
 		id = o.id(id)
 	}
 	return containerRow{

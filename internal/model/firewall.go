@@ -34,7 +34,8 @@ const (
 // idLen is the length of the ids of networks, sandboxes and endpoints.
 const idLen = 64
 
-// IsID says whether s can be the id of a network, sandbox or endpoint: 64 hex digits.
+// IsID says whether s can be the id of a network, sandbox or endpoint: 64 hex digits, as
+// container engines give to containers too.
 func IsID(s string) bool {
 	return len(s) == idLen && strings.Trim(s, "0123456789abcdef") == ""
 }

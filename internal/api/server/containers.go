@@ -122,7 +122,7 @@ func checkMix(req *api.ContainerCreate, attach []engine.AttachRequest) (host boo
 // endpoint has the container's name.
 func endpointRequest(container string, n *engine.Network, a api.Attachment) (engine.EndpointRequest, engine.JoinRequest, error) {
 	req := engine.EndpointRequest{Name: container, IfName: a.Interface, Aliases: a.Aliases}
-	if api.IsID(container) {
+	if model.IsID(container) {
 		// The whole of it is too long for the DNS.
 		req.Aliases = append([]string{short(container)}, a.Aliases...)
 	}
@@ -157,7 +157,7 @@ func sandboxRequest(req *api.ContainerCreate) engine.SandboxRequest {
 	}
 	if out.Files.Hostname == "" {
 		out.Files.Hostname = req.ID
-		if api.IsID(req.ID) {
+		if model.IsID(req.ID) {
 			out.Files.Hostname = short(req.ID)
 		}
 	}

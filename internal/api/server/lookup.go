@@ -3,8 +3,8 @@ package server
 import (
 	"strings"
 
-	"github.com/libnetwork/libnetwork/internal/api"
 	"github.com/libnetwork/libnetwork/internal/engine"
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -61,7 +61,7 @@ func (s *server) container(ref string) (*engine.Sandbox, error) {
 	var names []string
 	for _, sb := range s.e.Sandboxes() {
 		name := sb.ContainerID()
-		if begins(sb.ID(), ref) || api.IsID(name) && begins(name, ref) {
+		if begins(sb.ID(), ref) || model.IsID(name) && begins(name, ref) {
 			found = append(found, sb)
 			names = append(names, name+" ("+short(sb.ID())+")")
 		}
