@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
 )
 
@@ -103,30 +102,17 @@ func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) 
 		}
 		return "", err
 	}
-	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
-	rule := "-m mark --mark " + mark + " -m comment --comment " + strings.ToLower(f.cfg.Name) + " -j ACCEPT"
-	var at userChainRules
+	exists := false
+	var rules []string
 	for line := range strings.Lines(string(out)) {
-		at.read(strings.TrimSpace(line), strings.ToLower(f.cfg.Name), mark)
-	}
-	var changes []string
-	right, place := len(at.found) == 1 && !at.overtaken, at.returns
-	if !want || !right {
-		for i, text := range at.found {
-			changes = append(changes, "-D "+userChain+" "+text)
-			if at.places[i] < at.returns {
-				place--
-			}
+		line = strings.TrimSpace(line)
+		exists = exists || strings.HasPrefix(line, ":"+userChain+" ")
+		if strings.HasPrefix(line, "-A "+userChain+" ") {
+			rules = append(rules, line)
 		}
 	}
-	switch {
-	case !want || !at.exists || right:
-	case at.returns > 0:
-		changes = append(changes, fmt.Sprintf("-I %s %d %s", userChain, place, rule))
-	default:
-		changes = append(changes, "-A "+userChain+" "+rule)
-	}
-	if len(changes) == 0 {
+	changes := nft.UserChainChange(rules, strings.ToLower(f.cfg.Name), want)
+	if !exists || len(changes) == 0 {
 		return "", nil
 	}
 	if err := f.cfg.Steps.Next("ipt: foreign accept"); err != nil {
@@ -137,48 +123,4 @@ func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) 
 		return "", fmt.Errorf("chain %s: %w", userChain, err)
 	}
 	return filepath.Base(strings.TrimSuffix(progs.restore, "-restore")) + " " + strings.Join(changes, "; "), nil
-}
-
-// userChainRules is what is to be known of Docker's chain for users.
-type userChainRules struct {
-	exists bool
-	rules  int
-	// found is our rule, be it twice, and places are where, from 1.
-	found  []string
-	places []int
-	// returns is the place of the first rule that returns every packet, 0 without one: what
-	// is behind is never asked.
-	returns int
-	// overtaken says that rules of somebody else have come behind ours, or that ours is not
-	// asked.
-	overtaken bool
-}
-
-// read takes in a line of a listing.
-func (u *userChainRules) read(line, name, mark string) {
-	if strings.HasPrefix(line, ":"+userChain+" ") {
-		u.exists = true
-	}
-	text, ok := strings.CutPrefix(line, "-A "+userChain+" ")
-	if !ok {
-		return
-	}
-	u.rules++
-	switch {
-	case isAccept(text, name, mark):
-		u.found, u.places = append(u.found, text), append(u.places, u.rules)
-		u.overtaken = u.returns > 0
-	case u.returns > 0:
-	case text == "-j RETURN":
-		u.returns = u.rules
-	case strings.HasPrefix(commentOf(text), nft.DefaultTable) && isAccept(text, commentOf(text), mark):
-		// that of another data directory
-	default:
-		u.overtaken = u.overtaken || len(u.found) > 0
-	}
-}
-
-// isAccept recognises the rule by all that it is made of.
-func isAccept(text, comment, mark string) bool {
-	return commentOf(text) == comment && targetOf(text) == "ACCEPT" && strings.Contains(text, "--mark "+mark)
 }

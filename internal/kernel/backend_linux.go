@@ -24,7 +24,7 @@ type firewall interface {
 	// [model.ErrFirewallTampered] when the rules are not as they were left.
 	Apply(ctx context.Context, add, del model.FirewallChange) error
 	// Reconcile makes the rules exactly those that are wanted, and writes nothing if
-	// they are. It says whether it has written.
+	// they are. It returns what they were.
 	Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (found model.Finding, err error)
 	// SetGuard changes for which families the host passes nothing through.
 	SetGuard(ctx context.Context, g model.FirewallGuard) error

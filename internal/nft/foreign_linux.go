@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -29,7 +28,7 @@ const (
 // there. A RETURN at the end, as Docker puts there, and such rules of other data
 // directories stay behind it. It looks at both
 // families, and at both iptables backends. The rule carries the table's name as
-// comment. It returns a line for each rule that it added.
+// comment. It returns a line for each rule that it added or took away.
 func (f *Firewall) EnsureForeignAccept(ctx context.Context) ([]string, error) {
 	return f.foreign(ctx, true)
 }
@@ -63,11 +62,6 @@ func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, err 
 	return lines, err
 }
 
-func (f *Firewall) foreignArgs() []string {
-	mark := fmt.Sprintf("%#x/%#x", MarkBit, MarkBit)
-	return []string{foreignChain, "-m", "mark", "--mark", mark, "-m", "comment", "--comment", f.table, "-j", "ACCEPT"}
-}
-
 // foreignNative works on the chain of the nf_tables backend of iptables.
 func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([]string, error) {
 	u, err := f.c.userRules(ctx, fam.num, f.table)
@@ -83,7 +77,7 @@ func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([
 	b := f.c.newBatch()
 	var lines []string
 	say := func(verb string) {
-		lines = append(lines, iptables(fam, "nft")+" "+verb+" "+strings.Join(f.foreignArgs(), " "))
+		lines = append(lines, iptables(fam, "nft")+" "+verb+" "+foreignChain+" "+acceptOf(f.table))
 	}
 	if want {
 		if err := b.newRule(fam.num, foreignTable, foreignChain, "", foreignExprs(f.table), u.last); err != nil {
@@ -228,17 +222,11 @@ func LegacyLacksAccept(ctx context.Context, table string) bool {
 		if err != nil {
 			continue // no such chain
 		}
-		if places, _, overtaken := placed(rulesOf(listed), table); len(places) != 1 || overtaken {
+		if len(UserChainChange(listedRules(listed), table, true)) > 0 {
 			return true
 		}
 	}
 	return false
-}
-
-// rulesOf are the rules of a chain that the legacy program has listed, behind the chain
-// itself.
-func rulesOf(listed []byte) []string {
-	return strings.Split(strings.TrimSpace(string(listed)), "\n")[1:]
 }
 
 // hasLegacy says whether the legacy backend of iptables has a filter table in this
@@ -266,23 +254,9 @@ func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (l
 	if err != nil {
 		return nil, ctx.Err() // no such chain
 	}
-	rule := strings.Join(f.foreignArgs()[1:], " ")
-	places, returns, overtaken := placed(rulesOf(listed), f.table)
-	if !want && len(places) == 0 || want && len(places) == 1 && !overtaken {
+	lines = UserChainChange(listedRules(listed), f.table, want)
+	if len(lines) == 0 {
 		return nil, nil
-	}
-	place := returns
-	for _, p := range places {
-		lines = append(lines, "-D "+foreignChain+" "+rule)
-		if p < returns {
-			place--
-		}
-	}
-	switch {
-	case want && returns > 0:
-		lines = append(lines, "-I "+foreignChain+" "+strconv.Itoa(place)+" "+rule)
-	case want:
-		lines = append(lines, "-A "+foreignChain+" "+rule)
 	}
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
 		return nil, err
@@ -297,27 +271,4 @@ func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (l
 		lines[i] = iptables(fam, "legacy") + " " + l
 	}
 	return lines, nil
-}
-
-// placed says of the rules of the foreign chain, as the legacy program lists them, where ours
-// is, be it twice, and which is the first that returns every packet, or 0, all from 1, and
-// whether those of others have come behind ours, or one of ours is not asked.
-func placed(rules []string, table string) (places []int, returns int, overtaken bool) {
-	for i, l := range rules {
-		_, comment, _ := strings.Cut(l, "--comment ")
-		comment, _, _ = strings.Cut(strings.TrimPrefix(comment, `"`), " ")
-		comment = strings.TrimSuffix(comment, `"`)
-		marked := strings.Contains(l, " --mark ") && strings.HasSuffix(l, " -j ACCEPT")
-		switch {
-		case marked && comment == table:
-			places = append(places, i+1)
-			overtaken = returns > 0
-		case returns > 0:
-		case l == "-A "+foreignChain+" -j RETURN":
-			returns = i + 1
-		case !marked || !strings.HasPrefix(comment, DefaultTable):
-			overtaken = overtaken || len(places) > 0
-		}
-	}
-	return places, returns, overtaken
 }
