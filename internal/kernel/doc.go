@@ -27,11 +27,13 @@ import (
 
 // Group is the link group that marks the links of a data directory. It lies far
 // from the small numbers that people use.
-func Group(dataDir string) uint32 {
-	const base, mask = 0x6c000000, 0x00ffffff
-	g := base | hash(dataDir)&mask
-	return g
-}
+func Group(dataDir string) uint32 { return groupBase | hash(dataDir)&^groupBits }
+
+// isGroup says whether a link group is that of a data directory.
+func isGroup(g uint32) bool { return g&groupBits == groupBase }
+
+// What the link groups of all data directories have in common.
+const groupBase, groupBits = 0x6c000000, 0xff000000
 
 // Table is the name of the firewall tables of a data directory.
 func Table(dataDir string) string {

@@ -364,10 +364,13 @@ func (k *Kernel) warnTaken(ctx context.Context, b model.Bridge) {
 		if a.IsSingleIP() || a.Addr().IsLinkLocalUnicast() {
 			continue
 		}
-		if by, _, err := k.rt.Connected(ctx, a); err == nil && by.Dst.IsValid() && by.Index != 0 &&
-			(!by.Via.IsValid() || by.Dst.Bits() >= a.Bits()) {
+		by, _, err := k.rt.Connected(ctx, a)
+		if err != nil || !by.Dst.IsValid() || by.Index == 0 || by.Via.IsValid() && by.Dst.Bits() < a.Bits() {
+			continue
+		}
+		if link := k.nameOf(ctx, by.Index); link != b.Name { // which cannot be made, and that is told
 			k.log.Warn("the host has a route to the subnet of a network already: one of the two is not reached, so choose another subnet",
-				"bridge", b.Name, "subnet", a.Masked(), "route", by.Dst, "link", k.nameOf(ctx, by.Index))
+				"bridge", b.Name, "subnet", a.Masked(), "route", by.Dst, "link", link)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -122,11 +123,12 @@ func TestNameOfAnother(t *testing.T) {
 	if err := k.Create(t.Context(), []model.Object{other}); err != nil {
 		t.Fatal(err)
 	}
-	sh(t, "ip link set brx group 77")
+	theirs := strconv.FormatUint(uint64(kernel.Group("/var/lib/other")), 10)
+	sh(t, "ip link set brx group "+theirs)
 	if _, err := k.RepairLinks(t.Context(), []model.Object{s.bridge}); !errors.As(err, new(types.ForbiddenError)) {
-		t.Errorf("a bridge with the group of somebody else: %v", err)
+		t.Errorf("a bridge with the group of another data directory: %v", err)
 	}
-	sh(t, "ip -o link show brx | grep 'group 77'; ip link set brx group 0")
+	sh(t, "ip -o link show brx | grep 'group "+theirs+"'; ip link set brx group 0")
 	if _, err := k.RepairLinks(t.Context(), []model.Object{s.bridge}); err != nil {
 		t.Error(err)
 	}

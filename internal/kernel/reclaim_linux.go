@@ -42,8 +42,9 @@ func idIn(alias string) string {
 	return ""
 }
 
-// markBack gives links that have no group any more, and have the name and an alias with the id
-// of ours, the group again. Without it they would be taken for somebody else's.
+// markBack gives links that have the group of no data directory any more, and have the name and
+// an alias with the id of ours, the group again. Without it they would be taken for somebody
+// else's.
 func (k *Kernel) markBack(ctx context.Context, links []rtnl.Link, want []model.Object, given map[string]bool) {
 	byName := make(map[string]int, len(links))
 	for i, l := range links {
@@ -56,15 +57,15 @@ func (k *Kernel) markBack(ctx context.Context, links []rtnl.Link, want []model.O
 			continue
 		}
 		l := &links[i]
-		// A group of its own says whose it is: another data directory may be a copy of this one.
-		if l.Kind != kind || l.Group != 0 || idIn(l.Alias) != idIn(alias) {
+		// Another data directory may be a copy of this one.
+		if l.Kind != kind || isGroup(l.Group) || idIn(l.Alias) != idIn(alias) {
 			continue
 		}
 		if err := k.rt.ChangeLink(ctx, name, rtnl.LinkChange{Group: k.group}); err != nil {
-			k.log.Warn("a link of ours has no link group, and cannot get its own back", "link", name, "err", err)
+			k.log.Warn("a link of ours has another link group, and cannot get its own back", "link", name, "group", l.Group, "err", err)
 			continue
 		}
-		k.log.Warn("a link of ours had no link group, and has its own again", "link", name)
+		k.log.Warn("a link of ours had another link group, and has its own again", "link", name, "group", l.Group)
 		l.Group, given[name] = k.group, true
 	}
 }

@@ -76,15 +76,17 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (r
 	})
 	slices.SortStableFunc(missing, func(a, b model.Object) int { return int(a.Order()) - int(b.Order()) })
 	for _, o := range missing {
-		k.log.Info("missing in the kernel, made again", "object", o.Key())
 		var err error
 		if v, ok := o.(model.Veth); ok {
 			err = k.remakeVeth(ctx, v)
 		} else {
 			err = k.createOne(ctx, o)
 		}
-		if _, ns := o.(model.Namespace); err == nil && !ns {
-			r.Links = append(r.Links, o.Key())
+		if err == nil {
+			k.log.Info("missing in the kernel, made again", "object", o.Key())
+			if _, ns := o.(model.Namespace); !ns {
+				r.Links = append(r.Links, o.Key())
+			}
 		}
 		errs = append(errs, err)
 	}
@@ -297,8 +299,8 @@ func hasIPv6(link string) bool {
 
 // unsetPort says whether the host's end of a pair has other settings than it shall have. On a
 // host that lets nobody change settings it has IPv6, but no address.
-func (k *Kernel) unsetPort(v model.Veth, l rtnl.Link) bool {
-	if rtnl.Unset(v, l) {
+func (k *Kernel) unsetPort(v model.Veth, l, bridge rtnl.Link) bool {
+	if rtnl.Unset(v, l, bridge) {
 		return true
 	}
 	if v.Bridge == "" || !l.IPv6 {
@@ -347,14 +349,9 @@ func (k *Kernel) reattach(ctx context.Context, had map[string]rtnl.Link, reclaim
 				differs = differs || reclaimed[o.Name]
 			}
 		case model.Veth:
-			switch l, ok := had[o.Host]; {
-			case !ok:
-			case !attached(l, had[o.Bridge]):
-				differs, err = true, k.putVeth(ctx, o)
-			case k.unsetPort(o, l):
-				differs, err = true, k.rt.SetPort(ctx, o)
-			default:
-				differs = reclaimed[o.Host]
+			if l, ok := had[o.Host]; ok {
+				differs, err = k.repairPort(ctx, o, l, had[o.Bridge])
+				differs = differs || reclaimed[o.Host]
 			}
 		}
 		if differs && err == nil {

@@ -58,6 +58,29 @@ func notOurs(bridge string, err error) error {
 	return types.ForbiddenErrorf("bridge %s exists already and is somebody else's, or has lost the link group by which it was known as ours: it has to go, or to be renamed, before the network can have its own: %w", bridge, err)
 }
 
+// repairPort makes the host's end of a pair, which is l, what it shall be at its bridge, and
+// says whether it was not.
+func (k *Kernel) repairPort(ctx context.Context, v model.Veth, l, bridge rtnl.Link) (differs bool, err error) {
+	if !attached(l, bridge) {
+		if err := k.putVeth(ctx, v); err != nil {
+			return true, err
+		}
+		differs = true
+		if l, err = k.rt.Link(ctx, v.Host); err != nil {
+			return true, err
+		}
+	}
+	if !k.unsetPort(v, l, bridge) {
+		return differs, nil
+	}
+	return true, k.rt.SetPort(ctx, v, l, bridge)
+}
+
+// attached says whether a veth is a port of its bridge, and up.
+func attached(veth, bridge rtnl.Link) bool {
+	return veth.Master != 0 && veth.Master == bridge.Index && veth.Up
+}
+
 // putVeth makes a veth a port of its bridge again. Where that cannot be, it is a port of
 // none: ours may have another name by now, which no rule knows. One of a bridge that has the
 // name, by which the rules know it, is left there.

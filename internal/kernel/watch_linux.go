@@ -204,7 +204,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 				continue
 			}
 			if l, ok := byName[o.Name]; ok && k.whole(o, l) {
-				if differs, err := k.repairBridge(ctx, o, l, addrs); differs || reclaimed[o.Name] {
+				if differs, err := k.repairBridge(ctx, o, l, addrs); differs || err != nil || reclaimed[o.Name] {
 					fix(o, err)
 				}
 				continue
@@ -216,21 +216,18 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 			}
 		case model.Veth:
 			l, ok := byName[o.Host]
-			switch {
-			case !ok:
+			if !ok {
 				err := k.remakeVeth(ctx, o)
 				if err == nil {
 					made = append(made, o)
 				}
 				errs = append(errs, err)
-			case !attached(l, byName[o.Bridge]):
-				fix(o, k.putVeth(ctx, o))
-			case k.unsetPort(o, l):
-				fix(o, k.rt.SetPort(ctx, o))
-			case reclaimed[o.Host]:
-				fix(o, nil)
+				continue
 			}
-			if ok && k.isHalf(o) {
+			if differs, err := k.repairPort(ctx, o, l, byName[o.Bridge]); differs || err != nil || reclaimed[o.Host] {
+				fix(o, err)
+			}
+			if k.isHalf(o) {
 				made = append(made, o)
 			}
 		}
@@ -289,16 +286,33 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 	if b.Adopted {
 		return false, nil
 	}
+	mtu, err := k.mtuOf(ctx, b, l)
+	if err != nil {
+		return false, err
+	}
+	if mtu != l.MTU {
+		differs = true
+		if err := k.rt.ChangeLink(ctx, b.Name, rtnl.LinkChange{MTU: mtu}); err != nil {
+			return differs, err
+		}
+		if l, err = k.rt.Link(ctx, b.Name); err != nil { // which may have got IPv6 back
+			return differs, err
+		}
+	}
+	if b.IPv6 && l.LinkLocal {
+		differs = true
+		err = k.rt.NoLinkLocal(ctx, l)
+	}
 	lacks := lacking(b, l, addrs)
 	if len(lacks) > 0 {
-		err = k.rt.AddAddresses(ctx, b.Name, lacks...)
+		err = errors.Join(err, k.rt.AddAddresses(ctx, b.Name, lacks...))
 	}
-	if !l.Up {
+	if !l.Up || l.NoARP {
 		err = errors.Join(err, k.rt.SetLinkUp(ctx, b.Name))
 	}
-	differs, setErr := k.setBridge(b, l)
+	unset, setErr := k.setBridge(b, l)
 	err = errors.Join(err, setErr)
-	differs = differs || len(lacks) > 0 || !l.Up
+	differs = differs || unset || len(lacks) > 0 || !l.Up || l.NoARP
 	if err != nil || l.Master != 0 { // a VRF has its own routes
 		return differs, err
 	}
@@ -310,6 +324,23 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 		differs = differs || missed
 	}
 	return differs, nil
+}
+
+// mtuOf is the MTU that a bridge should have. As long as nobody has given it one the kernel
+// gives it the least of those of its ports, which may be others' too, and without any its
+// default.
+func (k *Kernel) mtuOf(ctx context.Context, b model.Bridge, l rtnl.Link) (int, error) {
+	want := rtnl.MTU(b.MTU)
+	if l.MTU == want || l.MTU == rtnl.MTU(0) && !l.Carrier {
+		return l.MTU, nil
+	}
+	links, err := k.rt.Links(ctx)
+	for _, port := range links {
+		if port.Master == l.Index {
+			want = min(want, port.MTU)
+		}
+	}
+	return want, err
 }
 
 // Survey looks for what the kernel tells nobody of: settings of bridges and of their ports
@@ -343,8 +374,10 @@ func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string
 		case model.Veth:
 			name = o.Host
 			var l rtnl.Link
-			l, err = k.rt.Link(ctx, o.Host)
-			differs = err == nil && !k.foreign(o, l) && k.unsetPort(o, l)
+			if l, err = k.rt.Link(ctx, o.Host); err == nil && !k.foreign(o, l) {
+				// The state of a port is told of: its bridge need not be asked.
+				differs = k.unsetPort(o, l, rtnl.Link{})
+			}
 		default:
 			continue
 		}
@@ -374,7 +407,8 @@ func (k *Kernel) surveyBridge(ctx context.Context, b model.Bridge, warn func(str
 		return false, nil
 	}
 	lacks, err = k.strayed(ctx, b, l, warn)
-	return lacks || len(unset(b, l)) > 0, err
+	mtu, mtuErr := k.mtuOf(ctx, b, l)
+	return lacks || len(unset(b, l)) > 0 || b.IPv6 && l.LinkLocal || mtuErr == nil && mtu != l.MTU, errors.Join(err, mtuErr)
 }
 
 // strayed says whether a bridge lacks a route to one of its subnets, and warns of those of
@@ -417,11 +451,6 @@ func (k *Kernel) nameOf(ctx context.Context, index int) string {
 		return fmt.Sprint("link ", index)
 	}
 	return name
-}
-
-// attached says whether a veth is a port of its bridge, and up.
-func attached(veth, bridge rtnl.Link) bool {
-	return veth.Master != 0 && veth.Master == bridge.Index && veth.Up
 }
 
 // lacking are the addresses that a bridge shall have and has not.

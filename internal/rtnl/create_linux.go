@@ -195,37 +195,6 @@ func (s *Socket) CreateVeth(ctx context.Context, inside *Socket, netnsFD int, v 
 	return nil
 }
 
-// setPort sets what the message that makes a pair does not carry. The port has
-// no carrier before the other end is up, so no frame passes meanwhile.
-//
-// A port of a bridge has no IP of its own: frames to a group address of bridges
-// (01:80:c2:00:00:0X, IEEE 802.1D) come to the host by the port and not by the bridge,
-// so that no rule about bridges meets them. A router advertisement among them would make
-// the container the host's router.
-func (s *Socket) setPort(ctx context.Context, v model.Veth) error {
-	port := v.Bridge != ""
-	var quiet []request
-	if v.Bridge != "" {
-		// Where settings cannot be written, there is at least no link-local address.
-		err := s.setIPv6Conf(v.Host, "disable_ipv6", "1")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EROFS) {
-			return err
-		}
-		quiet = append(quiet, noLinkLocal(v.Host), noSources(v.Host))
-	}
-	if v.Alias == "" && !port {
-		return s.change(ctx, "link: set up port "+v.Host, quiet...)
-	}
-	r := setLink("set up", v.Host, 0, 0)
-	if v.Alias != "" {
-		r.m.bytes(unix.IFLA_IFALIAS, clip(v.Alias)...)
-	}
-	if port {
-		portSettings(&r, v)
-	}
-	return s.change(ctx, "link: set up port "+v.Host, append(quiet, r)...)
-}
-
 // noLinkLocal keeps the kernel from making a link-local address.
 func noLinkLocal(link string) request {
 	r := setLink("set up", link, 0, 0)
@@ -234,19 +203,6 @@ func noLinkLocal(link string) request {
 	})
 	// A kernel without IPv6 does not know the family.
 	r.fine = []unix.Errno{unix.EAFNOSUPPORT, unix.EOPNOTSUPP}
-	return r
-}
-
-// noSources has the kernel drop IPv4 packets whose answer would leave by another link: on
-// one without addresses these are all but those of 0.0.0.0 to everybody, which
-// [portSettings] has go by the bridge.
-func noSources(link string) request {
-	r := setLink("set up", link, 0, 0)
-	r.m.nest(unix.IFLA_AF_SPEC, func() {
-		r.m.nest(unix.AF_INET, func() {
-			r.m.nest(inetConf, func() { r.m.u32(confRPFilter, 1) })
-		})
-	})
 	return r
 }
 

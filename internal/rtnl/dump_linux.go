@@ -47,7 +47,11 @@ func parseLink(b []byte) (Link, bool) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return Link{}, false
 	}
-	l := Link{Index: int(int32(u32(b[4:]))), Up: u32(b[8:])&unix.IFF_UP != 0, Carrier: u32(b[8:])&unix.IFF_LOWER_UP != 0, PeerNetns: -1}
+	flags := u32(b[8:])
+	l := Link{
+		Index: int(int32(u32(b[4:]))), Up: flags&unix.IFF_UP != 0, NoARP: flags&unix.IFF_NOARP != 0,
+		Carrier: flags&unix.IFF_LOWER_UP != 0, Running: flags&unix.IFF_RUNNING != 0, PeerNetns: -1,
+	}
 	for k, v := range attrs(b[unix.SizeofIfInfomsg:]) {
 		switch k {
 		case unix.IFLA_IFNAME:
@@ -76,12 +80,23 @@ func parseLink(b []byte) (Link, bool) {
 }
 
 func (l *Link) parseInfo(b []byte) {
+	var data []byte
 	for k, v := range attrs(b) {
 		switch k {
 		case unix.IFLA_INFO_KIND:
 			l.Kind = text(v)
+		case unix.IFLA_INFO_DATA:
+			data = v
 		case unix.IFLA_INFO_SLAVE_DATA:
 			l.parseSettings(v)
+		}
+	}
+	if l.Kind != "bridge" {
+		return
+	}
+	for k, v := range attrs(data) {
+		if k == unix.IFLA_BR_STP_STATE && len(v) >= 4 {
+			l.STP = u32(v) != 0
 		}
 	}
 }
@@ -95,6 +110,12 @@ func (l *Link) parseSettings(b []byte) {
 			l.Hairpin = on
 		case unix.IFLA_BRPORT_ISOLATED:
 			l.Isolated = on
+		case unix.IFLA_BRPORT_STATE:
+			l.Blocked = len(v) == 0 || v[0] != portForwarding
+		case unix.IFLA_BRPORT_LEARNING, unix.IFLA_BRPORT_UNICAST_FLOOD, unix.IFLA_BRPORT_MCAST_FLOOD, unix.IFLA_BRPORT_BCAST_FLOOD:
+			l.Narrowed = l.Narrowed || !on
+		case unix.IFLA_BRPORT_PROXYARP, unix.IFLA_BRPORT_LOCKED:
+			l.Narrowed = l.Narrowed || on
 		case unix.IFLA_BRPORT_GROUP_FWD_MASK:
 			if len(v) >= 2 {
 				l.GroupMask = binary.NativeEndian.Uint16(v)
@@ -134,6 +155,8 @@ func (l *Link) parseConf(afSpec []byte) {
 				l.StopsV4 = is(v, confForwarding-1, 0)
 			case family == unix.AF_INET6 && k == inet6Conf:
 				l.StopsV6, l.IPv6, l.AcceptsRA = is(v, conf6Forwarding, 0), is(v, conf6Disable, 0), !is(v, conf6AcceptRA, 0)
+			case family == unix.AF_INET6 && k == unix.IFLA_INET6_ADDR_GEN_MODE:
+				l.LinkLocal = len(v) > 0 && v[0] != addrGenModeNone
 			}
 		}
 	}

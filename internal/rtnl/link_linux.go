@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -26,7 +27,9 @@ const (
 	confRPFilter     = 8      // IPV4_DEVCONF_RP_FILTER
 	confRouteLocal   = 26     // IPV4_DEVCONF_ROUTE_LOCALNET
 	groupMask        = 0xfffd // of IFLA_BRPORT_GROUP_FWD_MASK
+	portForwarding   = 3      // BR_STATE_FORWARDING
 	addrGenModeNone  = 1      // IN6_ADDR_GEN_MODE_NONE
+	mtuDefault       = 1500   // ETH_DATA_LEN
 	extMaskSkipStats = 8      // RTEXT_FILTER_SKIP_STATS
 )
 
@@ -87,14 +90,28 @@ func (s *Socket) ChangeLink(ctx context.Context, name string, c LinkChange) erro
 	return classify(s.change(ctx, "link: change "+name, r))
 }
 
+// MTU is what a link has of which mtu is wanted: 0 stands for the kernel's default.
+func MTU(mtu int) int { return cmp.Or(mtu, mtuDefault) }
+
+// NoLinkLocal keeps the kernel from giving a link of its own accord a link-local IPv6 address,
+// and takes away the one that it has made from the MAC address (RFC 4291, appendix A).
+func (s *Socket) NoLinkLocal(ctx context.Context, l Link) error {
+	if err := s.change(ctx, "link: set up "+l.Name, noLinkLocal(l.Name)); err != nil || len(l.MAC) != 6 {
+		return classify(err)
+	}
+	m := l.MAC
+	made := netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
+	return s.DeleteAddresses(ctx, l.Name, netip.PrefixFrom(made, 64))
+}
+
 // SetLinkDown takes a link down.
 func (s *Socket) SetLinkDown(ctx context.Context, name string) error {
 	return classify(s.change(ctx, "link: down "+name, setLink("take down", name, 0, unix.IFF_UP)))
 }
 
-// SetLinkUp raises a link.
+// SetLinkUp raises a link, by which neighbours are looked for then.
 func (s *Socket) SetLinkUp(ctx context.Context, name string) error {
-	return classify(s.change(ctx, "link: up "+name, setLink("raise", name, unix.IFF_UP, unix.IFF_UP)))
+	return classify(s.change(ctx, "link: up "+name, setLink("raise", name, unix.IFF_UP, unix.IFF_UP|unix.IFF_NOARP)))
 }
 
 // RaiseLoopback raises lo.

@@ -66,6 +66,14 @@ func (m *msg) peer(fill func()) {
 	})
 }
 
+// port adds the attributes that describe a port of a bridge.
+func (m *msg) port(fill func()) {
+	m.nest(unix.IFLA_LINKINFO, func() {
+		m.str(unix.IFLA_INFO_SLAVE_KIND, "bridge")
+		m.nest(unix.IFLA_INFO_SLAVE_DATA, fill)
+	})
+}
+
 func (m *msg) head(kind uint16, n int) {
 	*m = native.AppendUint16(*m, uint16(min(attrLen+n, math.MaxUint16)))
 	*m = native.AppendUint16(*m, kind)

@@ -191,7 +191,7 @@ func TestCreateVeth(t *testing.T) {
 	}
 	want := rtnl.Link{
 		Index: host.Index, Name: "ve0", Group: 77, Kind: "veth", Master: br.Index, Peer: inside.Index, PeerNetns: 0,
-		MAC: host.MAC, MTU: 1400, Alias: "ep one", Up: true, Carrier: true, Isolated: true, Hairpin: true, GroupMask: 0xfffd, StrictSource: true,
+		MAC: host.MAC, MTU: 1400, Alias: "ep one", Up: true, Carrier: true, Running: host.Running, Isolated: true, Hairpin: true, GroupMask: 0xfffd, StrictSource: true,
 		StopsV4: true, StopsV6: true, AcceptsRA: true, // the host is no router
 	}
 	if diff := cmp.Diff(want, host); diff != "" {

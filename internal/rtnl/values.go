@@ -69,11 +69,18 @@ type Link struct {
 	MAC       net.HardwareAddr
 	MTU       int
 	Alias     string
-	Up        bool
+	// NoARP says that neighbours are not looked for by the link.
+	Up, NoARP bool
 	// Carrier says that somebody is at the other end; of a bridge, that a port has one.
-	Carrier bool
+	// Running says that the kernel has acted on it.
+	Carrier, Running bool
+	// STP says of a bridge that it, or a program, decides about the states of its ports.
+	STP bool
 	// Isolated and Hairpin are settings of a port.
 	Isolated, Hairpin bool
+	// Blocked says that the state of a port is another than forwarding, Narrowed that the
+	// bridge does not learn by it, does not flood it, or that it is locked.
+	Blocked, Narrowed bool
 	// GroupMask says which frames to group addresses of bridges a port forwards like others.
 	GroupMask uint16
 	// StrictSource says that IPv4 packets are dropped whose answer would leave by another
@@ -87,6 +94,8 @@ type Link struct {
 	// IPv6 says that IPv6 is not turned off for the link, AcceptsRA that routers may tell it
 	// of addresses and routes.
 	IPv6, AcceptsRA bool
+	// LinkLocal says that the kernel gives the link a link-local IPv6 address by itself.
+	LinkLocal bool
 }
 
 // Address is an address of a link.

@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nlevents"
 )
 
@@ -26,8 +25,8 @@ type Watch struct {
 
 // OpenWatch opens a watch in the namespace of the calling thread. It calls changed
 // with the name of each link of the groups that has lost something: that is gone,
-// has another name, has been taken down or off its bridge, forwards no packets any more,
-// or has lost an address or the route to the subnet of one.
+// has another name, group or MTU, has been taken down or off its bridge, forwards no packets
+// any more, or has lost a setting of a port, an address or the route to the subnet of one.
 // An empty name says that messages were missed. Births and gains are not told of, but
 // for a link-local address that the kernel has made for a bridge, and for bridges of others: that one has come, has got another name, or is gone. It calls
 // stopped when the host forwards no packets of a family any more.
@@ -170,7 +169,7 @@ func (w *Watch) link(kind uint16, body []byte) {
 	default:
 		w.links[l.Index] = l
 	}
-	if known && (was.Name != l.Name || was.Up && !l.Up || was.Master != 0 && was.Master != l.Master || was.Group != l.Group || loosened(was, l)) {
+	if known && (was.Name != l.Name || was.Up && !l.Up || !was.NoARP && l.NoARP || was.Master != 0 && was.Master != l.Master || was.Group != l.Group || was.MTU != l.MTU || loosened(was, l)) {
 		w.changed(was.Name, false)
 	}
 }
@@ -183,7 +182,7 @@ func (w *Watch) port(body []byte) {
 		return
 	}
 	now := was
-	now.Isolated, now.Hairpin = l.Isolated, l.Hairpin
+	now.Isolated, now.Hairpin, now.Blocked, now.Narrowed = l.Isolated, l.Hairpin, l.Blocked, l.Narrowed
 	w.links[l.Index] = now
 	if loosened(was, now) {
 		w.changed(was.Name, false)
@@ -192,7 +191,7 @@ func (w *Watch) port(body []byte) {
 
 // loosened says whether a port has lost a setting.
 func loosened(was, now Link) bool {
-	return was.Isolated && !now.Isolated || was.Hairpin && !now.Hairpin
+	return was.Isolated && !now.Isolated || was.Hairpin && !now.Hairpin || !was.Blocked && now.Blocked || !was.Narrowed && now.Narrowed
 }
 
 // bridge tells of bridges of others: links of the groups may miss them.
@@ -211,53 +210,6 @@ func (w *Watch) bridge(kind uint16, l Link) {
 		}
 		w.changed(l.Name, true)
 	}
-}
-
-// PutVeth makes the host's end of a pair a port of its bridge again, as it was when
-// it was made, and raises it. The settings come before the port has a carrier.
-func (s *Socket) PutVeth(ctx context.Context, v model.Veth) error {
-	if err := s.ChangeLink(ctx, v.Host, LinkChange{Master: v.Bridge, Down: true}); err != nil {
-		return err
-	}
-	if err := s.setPort(ctx, v); err != nil {
-		return classify(err)
-	}
-	return s.SetLinkUp(ctx, v.Host)
-}
-
-// Unset says whether the host's end of a pair has other settings than [Socket.SetPort] gives
-// it: an earlier version did not know them, or somebody else has changed them.
-func Unset(v model.Veth, l Link) bool {
-	return v.Bridge != "" && (!l.StrictSource || !v.Adopted && l.GroupMask != groupMask ||
-		l.Isolated != v.Isolated || l.Hairpin != v.Hairpin)
-}
-
-// SetPort gives the host's end of a pair the settings of a port, and leaves it up.
-func (s *Socket) SetPort(ctx context.Context, v model.Veth) error { return classify(s.setPort(ctx, v)) }
-
-// portSettings adds the settings of a port of a bridge.
-//
-// Frames to group addresses of bridges are forwarded like others, but for those of bit 1,
-// MAC PAUSE, which are dropped: so they come to the host by the bridge, where its rules
-// are, not by the port. Through a bridge of somebody else they could get to his switch.
-func portSettings(r *request, v model.Veth) {
-	r.m.nest(unix.IFLA_LINKINFO, func() {
-		r.m.str(unix.IFLA_INFO_SLAVE_KIND, "bridge")
-		r.m.nest(unix.IFLA_INFO_SLAVE_DATA, func() {
-			r.m.u8(unix.IFLA_BRPORT_MODE, flag(v.Hairpin))
-			r.m.u8(unix.IFLA_BRPORT_ISOLATED, flag(v.Isolated))
-			if !v.Adopted {
-				r.m.bytes(unix.IFLA_BRPORT_GROUP_FWD_MASK, binary.NativeEndian.AppendUint16(nil, groupMask)...)
-			}
-		})
-	})
-}
-
-func flag(on bool) uint8 {
-	if on {
-		return 1
-	}
-	return 0
 }
 
 // Of linux/netconf.h.
