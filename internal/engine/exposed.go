@@ -58,6 +58,9 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 				h.Stops = append(h.Stops, v6)
 			}
 		}
+		if h.StopsAt, err = e.kernel.StopsAt(ctx); err != nil {
+			return nil, WithClass(err, "see what is exposed: %w", err)
+		}
 	}
 	away, err := e.isAway(ctx, all)
 	if err != nil {

@@ -52,6 +52,9 @@ type Kernel interface {
 	// Forwarding says whether the host forwards packets of a family and, if not, for
 	// which links more is to be changed than that.
 	Forwarding(ctx context.Context, v6 bool) (on bool, links []string, err error)
+	// StopsAt are the host's links that forward no IPv4 packets that come in by them, though
+	// the host does.
+	StopsAt(ctx context.Context) ([]string, error)
 	// Forward turns forwarding of a family on, or off and back what was changed for
 	// the links.
 	Forward(ctx context.Context, v6, on bool, links []string) error

@@ -51,6 +51,8 @@ type Host struct {
 	Drops []model.ForeignDrop
 	// Stops are the families, by IPv6, whose packets the host does not forward.
 	Stops []bool
+	// StopsAt are links of the host that forward no IPv4 packets that come in by them.
+	StopsAt []string
 }
 
 // Network is a network with the objects that are wanted for it.
@@ -151,7 +153,7 @@ func (r *Row) warnDrops(drops []model.ForeignDrop) {
 }
 
 // warnStops warns of packets that the host would have to forward, and does not.
-func (r *Row) warnStops(families []bool) {
+func (r *Row) warnStops(families []bool, links []string) {
 	if r.From == ThisHost || r.From == Neighbour && r.Addr == r.Target || r.Forwarded || r.Target.IsUnspecified() {
 		return
 	}
@@ -163,6 +165,9 @@ func (r *Row) warnStops(families []bool) {
 			}
 			r.Warnings = append(slices.Clip(r.Warnings), "no forwarding: the host forwards no packets of "+family+", so this leads nowhere until that is turned on")
 		}
+	}
+	if len(links) > 0 && r.Addr.Is4() && (r.From == Internet || r.From == LAN) {
+		r.Warnings = append(slices.Clip(r.Warnings), "no forwarding: this leads nowhere by links that forward no packets of IPv4: "+strings.Join(links, ", "))
 	}
 }
 
@@ -179,7 +184,7 @@ func Report(h Host) []Row {
 	}
 	for i := range ev.rows {
 		ev.rows[i].warnDrops(h.Drops)
-		ev.rows[i].warnStops(h.Stops)
+		ev.rows[i].warnStops(h.Stops, h.StopsAt)
 	}
 	place := make(map[From]int)
 	for i, f := range Classes() {

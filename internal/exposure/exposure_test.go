@@ -261,6 +261,11 @@ func TestReport(t *testing.T) {
 			w.joined("c2", 2, w.network(only4), "tcp :: 8081 8081 80")
 			w.host.Stops = []bool{false}
 		}},
+		{"links of the host that forward nothing", "no_forwarding_link", func(w *world) {
+			w.network()
+			w.joined("c1", 2, w.network(), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
+			w.host.StopsAt = []string{"eth0", "eth1"}
+		}},
 		{"what is wrong with a port is told", "warnings", func(w *world) {
 			n := w.network(only4)
 			ep := at(n, "c1", 2)

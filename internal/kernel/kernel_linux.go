@@ -358,6 +358,21 @@ func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, raise []string
 	return false, raise, err
 }
 
+// StopsAt returns the names of the host's links that forward no IPv4 packets that come in by
+// them, though the host does. IPv6 is forwarded by all or none.
+func (k *Kernel) StopsAt(ctx context.Context) (names []string, err error) {
+	if value, err := sysctl.Read(forwarding(false)...); err != nil || value == "0" {
+		return nil, err
+	}
+	links, err := k.rt.Links(ctx)
+	for _, l := range links {
+		if l.StopsV4 && l.Up && l.Group != k.group && l.Name != "lo" {
+			names = append(names, l.Name)
+		}
+	}
+	return names, err
+}
+
 // Forward turns forwarding of a family on, or off, with accept_ra lowered again on
 // the links given.
 func (k *Kernel) Forward(_ context.Context, v6, on bool, lower []string) error {
@@ -585,8 +600,8 @@ func bookByKey[T model.Object](book map[string]T, add, del []T) {
 // EgressMTU is the MTU of the host's default route, IPv4 first.
 func (k *Kernel) EgressMTU(ctx context.Context) (int, error) {
 	for _, v6 := range []bool{false, true} {
-		if mtu, err := k.rt.EgressMTU(ctx, v6); err != nil || mtu != 0 {
-			return mtu, err
+		if l, err := k.rt.Egress(ctx, v6); err != nil || l.MTU != 0 {
+			return l.MTU, err
 		}
 	}
 	return 0, nil

@@ -217,6 +217,25 @@ func TestSurvey(t *testing.T) {
 		t.Errorf("in the end (-want +got):\n%s", diff)
 	}
 
+	// So is told of a way out that forwards nothing.
+	log.Reset()
+	sh(t, "ip link add out0 type bridge; ip link set out0 up; ip addr add 192.0.2.9/24 dev out0; ip route add default via 192.0.2.1")
+	survey("with a way out")
+	if log.Len() > 0 {
+		t.Errorf("log:\n%s", &log)
+	}
+	sh(t, "echo 0 > /proc/sys/net/ipv4/conf/out0/forwarding")
+	for range 2 {
+		survey("with a way out that forwards nothing")
+	}
+	if strings.Count(log.String(), "level=WARN") != 1 || !strings.Contains(log.String(), "setting=net.ipv4.conf.out0.forwarding") {
+		t.Errorf("log:\n%s", &log)
+	}
+	if stops, err := k.StopsAt(t.Context()); err != nil || !slices.Equal(stops, []string{"out0"}) {
+		t.Errorf("links that forward nothing: %q, %v", stops, err)
+	}
+	sh(t, "ip link del out0")
+
 	// A bridge of somebody else is his; he is told, once.
 	sh(t, "ip link add theirs type bridge; ip link set theirs up; echo 0 > /proc/sys/net/ipv4/conf/theirs/forwarding")
 	adopted := []model.Object{model.Bridge{Name: "theirs", Adopted: true, Addrs: s.bridge.Addrs}}

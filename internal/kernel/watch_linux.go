@@ -16,6 +16,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
+	"github.com/libnetwork/libnetwork/internal/sysctl"
 )
 
 // watch is something that hears of changes until a context ends.
@@ -345,9 +346,9 @@ func (k *Kernel) mtuOf(ctx context.Context, b model.Bridge, l rtnl.Link) (int, e
 
 // Survey looks for what the kernel tells nobody of: settings of bridges and of their ports
 // that somebody else has changed, and routes to subnets that have gone after they had been
-// replaced. It returns the names of links for RepairLinks, the empty one while rules of a former backend
-// are left for RepairRules. What is somebody else's it tells of once, as
-// long as it is so: a route that leads to such a subnet, a bridge of his that forwards nothing.
+// replaced. It returns the names of links for RepairLinks, the empty one while rules of a former
+// backend are left for RepairRules. What is somebody else's it tells of once, as long as it is
+// so: a route that leads to such a subnet, a bridge of his or a way out that forwards nothing.
 func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string, err error) {
 	k.mu.Lock()
 	told, found := k.told, make(map[string]bool)
@@ -389,7 +390,24 @@ func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string
 			lost = append(lost, name)
 		}
 	}
+	if slices.ContainsFunc(want, isBridge) {
+		errs = append(errs, k.surveyEgress(ctx, warn))
+	}
 	return lost, errors.Join(errs...)
+}
+
+// surveyEgress warns of a way out whose answers come to no container. Of IPv6, packets are
+// forwarded from all links or none.
+func (k *Kernel) surveyEgress(ctx context.Context, warn func(string, ...any)) error {
+	l, err := k.rt.Egress(ctx, false)
+	if err != nil || !l.StopsV4 {
+		return err
+	}
+	if value, err := sysctl.Read(forwarding(false)...); err == nil && value != "0" {
+		warn("the link of the host's default route forwards no IPv4 packets: containers get no answers from outside until that is turned on",
+			"link", l.Name, "setting", "net.ipv4.conf."+l.Name+".forwarding")
+	}
+	return err
 }
 
 // surveyBridge says whether a bridge of ours lacks settings or routes.

@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -15,23 +16,25 @@ var outside = map[uint8]netip.Addr{
 	unix.AF_INET: netip.MustParseAddr("192.0.2.1"), unix.AF_INET6: netip.MustParseAddr("2001:db8::1"),
 }
 
-// EgressMTU returns the MTU of the default route of a family in the main table,
-// of several the one that the kernel prefers: its own if it has one, else that of
-// its link, of several the first. It is 0 without a default route.
-func (s *Socket) EgressMTU(ctx context.Context, v6 bool) (int, error) {
+// Egress returns the link of the default route of a family in the main table, of several
+// the one that the kernel prefers, and of several links the first. Its MTU is that of the
+// route if that has one. Without a default route it is zero.
+func (s *Socket) Egress(ctx context.Context, v6 bool) (l Link, err error) {
 	fam := uint8(unix.AF_INET)
 	if v6 {
 		fam = unix.AF_INET6
 	}
 	best, err := s.wayOut(ctx, fam)
-	if err != nil || best.link == 0 || best.mtu != 0 {
-		return int(best.mtu), classify(err)
+	if err != nil || best.link == 0 {
+		return Link{}, classify(err)
 	}
-	var l Link
 	r := request{op: "find", object: "link", m: newMsg(unix.RTM_GETLINK, 0, ifInfo(unix.AF_UNSPEC, best.link, 0, 0)...)}
 	r.m.u32(unix.IFLA_EXT_MASK, extMaskSkipStats)
-	err = s.get(ctx, r, func(_ uint16, body []byte) { l, _ = parseLink(body) })
-	return l.MTU, classify(err)
+	if err := s.get(ctx, r, func(_ uint16, body []byte) { l, _ = parseLink(body) }); err != nil {
+		return Link{}, classify(err)
+	}
+	l.MTU = cmp.Or(int(best.mtu), l.MTU)
+	return l, nil
 }
 
 // wayOut asks the kernel where it would send what is for the outside. Only if that

@@ -9,7 +9,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 )
 
-func TestEgressMTU(t *testing.T) {
+func TestEgress(t *testing.T) {
 	nstest.Require(t, nstest.Veth)
 	for _, tt := range []struct {
 		name   string
@@ -59,8 +59,8 @@ func TestEgressMTU(t *testing.T) {
 				}
 				defer s.Close()
 				for v6, want := range map[bool]int{false: tt.v4, true: tt.v6} {
-					if got, err := s.EgressMTU(t.Context(), v6); err != nil || got != want {
-						t.Errorf("IPv6 %t: MTU %d (%v), want %d", v6, got, err, want)
+					if got, err := s.Egress(t.Context(), v6); err != nil || got.MTU != want {
+						t.Errorf("IPv6 %t: MTU %d (%v), want %d", v6, got.MTU, err, want)
 					}
 				}
 			})

@@ -246,6 +246,9 @@ func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, links []string
 	return k.forwarding[v6], nil, nil
 }
 
+// StopsAt are none.
+func (*Kernel) StopsAt(context.Context) ([]string, error) { return nil, nil }
+
 // Forward remembers what is asked.
 func (k *Kernel) Forward(_ context.Context, v6, on bool, _ []string) error {
 	if k.FailForward != nil {
