@@ -162,14 +162,6 @@ func (k *Kernel) hasFamilies(networks []model.FirewallNetwork) error {
 	return nil
 }
 
-// withoutIPv6 gives the lack of a setting of IPv6 its reason.
-func withoutIPv6(err error) error {
-	if errors.As(err, new(types.NotFoundError)) {
-		return types.NotImplementedErrorf("this kernel has no IPv6: %w", err)
-	}
-	return err
-}
-
 // warnForeign tells of rules of others for the same ports: the container may never
 // see a packet.
 func (k *Kernel) warnForeign(ctx context.Context, ports []model.Port) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -312,21 +311,6 @@ func (k *Kernel) unsetPort(v model.Veth, l, bridge rtnl.Link) bool {
 		return nil
 	})
 	return writable
-}
-
-// forwards says whether a bridge forwards packets of a family if its network needs it, and
-// the host does.
-func forwards(b model.Bridge, l rtnl.Link, v6 bool) bool {
-	stops, needs := l.StopsV4, b.RouteLocalnet // also where the bridge has its address from somebody else
-	if v6 {
-		stops, needs = l.StopsV6, b.IPv6
-	}
-	needs = needs || slices.ContainsFunc(b.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() == v6 })
-	if !stops || b.StrictSource || !needs {
-		return true
-	}
-	value, err := sysctl.Read(forwarding(v6)...)
-	return err != nil || value == "0"
 }
 
 // reattach gives bridges and veths that were there what somebody else has taken from

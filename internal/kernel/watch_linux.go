@@ -16,7 +16,6 @@ import (
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
-	"github.com/libnetwork/libnetwork/internal/sysctl"
 )
 
 // watch is something that hears of changes until a context ends.
@@ -394,20 +393,6 @@ func (k *Kernel) Survey(ctx context.Context, want []model.Object) (lost []string
 		errs = append(errs, k.surveyEgress(ctx, warn))
 	}
 	return lost, errors.Join(errs...)
-}
-
-// surveyEgress warns of a way out whose answers come to no container. Of IPv6, packets are
-// forwarded from all links or none.
-func (k *Kernel) surveyEgress(ctx context.Context, warn func(string, ...any)) error {
-	l, err := k.rt.Egress(ctx, false)
-	if err != nil || !l.StopsV4 {
-		return err
-	}
-	if value, err := sysctl.Read(forwarding(false)...); err == nil && value != "0" {
-		warn("the link of the host's default route forwards no IPv4 packets: containers get no answers from outside until that is turned on",
-			"link", l.Name, "setting", "net.ipv4.conf."+l.Name+".forwarding")
-	}
-	return err
 }
 
 // surveyBridge says whether a bridge of ours lacks settings or routes.
