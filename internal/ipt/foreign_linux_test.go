@@ -132,6 +132,49 @@ func TestUserChainBehindOthers(t *testing.T) {
 		reconcile(t, f, fwtest.Some(), guard, true)
 		first("at a start")
 		reconcile(t, f, fwtest.Some(), guard, false)
+		reconcile(t, f, model.FirewallChange{}, model.FirewallGuard{}, true)
+		run("-F FORWARD", "-A FORWARD -j REJECT", "-A FORWARD -j DOCKER-USER") // as a distribution leaves it
+		reconcile(t, f, fwtest.Some(), guard, true)
+		if list := nstest.Command(t, prog, "-w", "-S", "FORWARD"); strings.Index(list, "LIBNETWORK-FORWARD") > strings.Index(list, "-j REJECT") {
+			t.Errorf("we are asked behind a rule that no packet gets by:\n%s", list)
+		}
+	})
+}
+
+// A jump to the chain for users that comes directly behind our rules is asked before them.
+func TestUserChainComesLater(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		prog := "iptables-" + string(v)
+		run := func(line string) {
+			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(line)...)...)
+		}
+		forward := func() (targets []string) {
+			for line := range strings.Lines(nstest.Command(t, prog, "-w", "-S", "FORWARD")) {
+				if rule, ok := strings.CutPrefix(line, "-A FORWARD "); ok {
+					target := strings.Fields(rule[strings.LastIndex(rule, "-j ")+len("-j "):])[0]
+					targets = append(targets, target)
+				}
+			}
+			return targets
+		}
+		for _, guard := range []bool{false, true} {
+			f := open(t, ipt.Config{Variant: v})
+			g := model.FirewallGuard{V4: guard, V6: guard}
+			reconcile(t, f, fwtest.Some(), g, true)
+			order := forward()
+			run("-N DOCKER-USER")
+			run("-A FORWARD -j DOCKER-USER")
+			reconcile(t, f, fwtest.Some(), g, true)
+			if diff := cmp.Diff(append([]string{"DOCKER-USER"}, order...), forward()); diff != "" {
+				t.Errorf("with a guard: %t (-want +got):\n%s", guard, diff)
+			}
+			reconcile(t, f, fwtest.Some(), g, false)
+			run("-A FORWARD -j DOCKER-USER")
+			reconcile(t, f, fwtest.Some(), g, false) // once is enough
+			reconcile(t, f, model.FirewallChange{}, model.FirewallGuard{}, true)
+			run("-F FORWARD")
+			run("-X DOCKER-USER")
+		}
 	})
 }
 

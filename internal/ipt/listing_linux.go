@@ -36,9 +36,7 @@ func (f *family) parse(out []byte) listing {
 	l := listing{rules: nothing(), place: 1}
 	var t *table
 	var name string
-	before := 0        // rules of FORWARD so far, but for that which leads to our chain
-	overtaken := false // one of them is Docker's
-	behind := false    // whoever comes behind them is not asked of all
+	way := walk{listing: &l}
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
 	for lines.Scan() {
@@ -61,33 +59,56 @@ func (f *family) parse(out []byte) listing {
 					l.dnat = append(l.dnat, r)
 				}
 			}
-			if name != tableFilter || c != chainForward {
-				break
-			}
-			if len(t.hooks) > hooks {
-				switch {
-				case targetOf(text) != f.chain(chainForward):
-					before++
-					behind = true // the guard, which drops what we have not marked
-				case overtaken:
-					t.hooks[hooks].comment = misplaced
-				}
-				break
-			}
-			before++
-			switch target := targetOf(text); {
-			case target == userChain:
-				if text == "-j "+userChain && !behind {
-					l.place = before + 1
-				}
-			case target == "ACCEPT":
-				behind = true // what it accepts we would not be asked of
-			case strings.HasPrefix(target, docker):
-				overtaken, behind = true, true
+			if name == tableFilter && c == chainForward {
+				way.pass(f, t, text, len(t.hooks) > hooks)
 			}
 		}
 	}
 	return l
+}
+
+// A walk goes through the rules of FORWARD, in their order, for the place of ours.
+type walk struct {
+	*listing
+	before    int   // rules of others so far
+	overtaken bool  // one of them is Docker's
+	closed    bool  // whoever comes behind them is not asked of all
+	ours      []int // hooks so far
+	apart     bool  // rules of others stand behind them
+}
+
+// pass takes the next rule. If it is of ours, it is the last hook of the table.
+func (w *walk) pass(f *family, t *table, text string, ours bool) {
+	target := targetOf(text)
+	if ours {
+		last := len(t.hooks) - 1
+		if w.ours = append(w.ours, last); w.overtaken && target == f.chain(chainForward) {
+			t.hooks[last].comment = misplaced
+		}
+		return
+	}
+	w.before++
+	switch {
+	case text == "-j "+userChain && w.place == 1 && !w.closed && !w.apart:
+		// Ours stand directly before it, or nowhere yet.
+		w.place = w.before + 1
+		for _, i := range w.ours {
+			t.hooks[i].comment = misplaced
+		}
+		return
+	case target == userChain:
+	case target == "ACCEPT", isLast(text):
+		w.closed = true // of what it accepts or refuses we would not be asked
+	case strings.HasPrefix(target, docker):
+		w.overtaken, w.closed = true, true
+	}
+	w.apart = w.apart || len(w.ours) > 0
+}
+
+// isLast says whether no packet gets behind a rule.
+func isLast(text string) bool {
+	words := strings.Fields(text)
+	return len(words) > 1 && words[0] == "-j" && slices.Contains([]string{"DROP", "REJECT", "RETURN"}, words[1])
 }
 
 // found enters a rule of a listing, if it is of ours.
