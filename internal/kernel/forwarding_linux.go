@@ -74,20 +74,6 @@ func forwards(b model.Bridge, l rtnl.Link, v6 bool) bool {
 	return err != nil || value == "0"
 }
 
-// surveyEgress warns of a way out whose answers come to no container. Of IPv6, packets are
-// forwarded from all links or none.
-func (k *Kernel) surveyEgress(ctx context.Context, warn func(string, ...any)) error {
-	l, err := k.rt.Egress(ctx, false)
-	if err != nil || !l.StopsV4 {
-		return err
-	}
-	if value, err := sysctl.Read(forwarding(false)...); err == nil && value != "0" {
-		warn("the link of the host's default route forwards no IPv4 packets: containers get no answers from outside until that is turned on",
-			"link", l.Name, "setting", "net.ipv4.conf."+l.Name+".forwarding")
-	}
-	return err
-}
-
 // withoutIPv6 gives the lack of a setting of IPv6 its reason.
 func withoutIPv6(err error) error {
 	if errors.As(err, new(types.NotFoundError)) {

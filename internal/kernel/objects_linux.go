@@ -372,7 +372,9 @@ func (k *Kernel) warnTaken(ctx context.Context, b model.Bridge) {
 func (k *Kernel) settle(ctx context.Context, b model.Bridge) error {
 	l, err := k.rt.Link(ctx, b.Name)
 	if err == nil {
-		_, err = k.setBridge(b, l)
+		for _, s := range unset(b, l) {
+			err = errors.Join(err, k.write(s))
+		}
 	}
 	if err != nil {
 		return errors.Join(err, k.rt.DeleteLinks(context.WithoutCancel(ctx), b.Name))

@@ -11,8 +11,6 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
-	"github.com/libnetwork/libnetwork/internal/sysctl"
-	"github.com/libnetwork/libnetwork/types"
 )
 
 // Recover brings the kernel to the wanted objects: rules first, in one
@@ -253,64 +251,6 @@ func (k *Kernel) isHost(path string) bool {
 	}
 	defer ns.Close()
 	return netns.Same(ns, k.host)
-}
-
-// A setting is a value of a file below /proc/sys.
-type setting struct {
-	path  []string
-	value string
-}
-
-// setBridge gives a bridge of ours the settings that an earlier version did not know, or
-// somebody else has changed. It says whether any was to be given.
-func (k *Kernel) setBridge(b model.Bridge, l rtnl.Link) (differs bool, err error) {
-	var errs []error
-	for _, s := range unset(b, l) {
-		differs = true
-		errs = append(errs, sysctl.WriteIn(k.host, k.cfg.Steps, s.value, s.path...))
-	}
-	return differs, errors.Join(errs...)
-}
-
-// unset are the settings that a bridge shall have and has not. IPv6 is turned on with the
-// addresses.
-func unset(b model.Bridge, l rtnl.Link) (list []setting) {
-	lacks := func(missing bool, family, name, value string) {
-		if missing {
-			list = append(list, setting{[]string{"net", family, "conf", b.Name, name}, value})
-		}
-	}
-	lacks(b.StrictSource && !l.StrictSource, "ipv4", "rp_filter", "1")
-	lacks(b.RouteLocalnet && !l.RouteLocalnet, "ipv4", "route_localnet", "1")
-	lacks(!forwards(b, l, false), "ipv4", "forwarding", "1")
-	lacks(!forwards(b, l, true), "ipv6", "forwarding", "1")
-	// No rule is about the IPv6 of a network that has none.
-	lacks(!b.IPv6 && l.IPv6 && hasIPv6(b.Name), "ipv6", "disable_ipv6", "1")
-	lacks(l.AcceptsRA && hasIPv6(b.Name), "ipv6", "accept_ra", "0")
-	return list
-}
-
-// hasIPv6 says whether there are settings of IPv6 for a link.
-func hasIPv6(link string) bool {
-	_, err := sysctl.Read("net", "ipv6", "conf", link, "disable_ipv6")
-	return !errors.As(err, new(types.NotFoundError))
-}
-
-// unsetPort says whether the host's end of a pair has other settings than it shall have. On a
-// host that lets nobody change settings it has IPv6, but no address.
-func (k *Kernel) unsetPort(v model.Veth, l, bridge rtnl.Link) bool {
-	if rtnl.Unset(v, l, bridge) {
-		return true
-	}
-	if v.Bridge == "" || !l.IPv6 {
-		return false
-	}
-	writable := false
-	_ = k.host.Do(func() error { // fails with the kernel's other work, which says so
-		writable = sysctl.Writable("net", "ipv6", "conf", v.Host, "disable_ipv6")
-		return nil
-	})
-	return writable
 }
 
 // reattach gives bridges and veths that were there what somebody else has taken from
