@@ -54,6 +54,8 @@ type Config struct {
 	// MaxFlows is how many flows one UDP socket has; one more ends the one that was
 	// silent longest. 0 means 1024.
 	MaxFlows int
+	// Flows is shared like Conns, for flows. Each takes a descriptor.
+	Flows chan struct{}
 
 	Logger *slog.Logger // nil discards
 }
@@ -78,7 +80,7 @@ type Stats struct {
 	Accepted uint64 // TCP connections
 	Failed   uint64 // of these, how many found nobody at the target
 	Opened   uint64 // UDP flows
-	Evicted  uint64 // of these, how many ended because of MaxFlows
+	Evicted  uint64 // of these, how many ended because of MaxFlows or Flows
 	Conns    int    // TCP connections now
 	Flows    int    // UDP flows now
 }

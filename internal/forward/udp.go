@@ -39,6 +39,8 @@ type flow struct {
 	oob  []byte // makes answers leave from the peer's host address
 	last time.Time
 	elem *list.Element
+	// evicted says that another flow has its place.
+	evicted bool
 }
 
 // flows are those of one socket.
@@ -47,7 +49,7 @@ type flows struct {
 	sock    packetConn
 	buffers sync.Pool // *[maxDatagram]byte; fresh ones take only the memory that is used
 
-	mu     sync.Mutex // guards the following, and the fields last of flows
+	mu     sync.Mutex // guards the following, and the fields last and evicted of flows
 	byPeer map[peer]*flow
 	silent list.List // of *flow, that which was silent longest first
 }
@@ -99,27 +101,22 @@ func (fs *flows) get(p peer, ctl control) (*flow, error) {
 		return fl, nil
 	}
 	// Only the goroutine that reads the socket gets here: there is one flow a peer.
-	conn, err := fs.f.cfg.Dial(fs.f.ctx, "udp", fs.f.target)
-	if err != nil {
-		return nil, err
+	if !fs.takePlace() {
+		return nil, errNoPlace
 	}
-	if !fs.f.track(conn) {
-		return nil, ErrClosed
+	conn, err := fs.f.cfg.Dial(fs.f.ctx, "udp", fs.f.target)
+	if err == nil && !fs.f.track(conn) {
+		err = ErrClosed
+	}
+	if err != nil {
+		fs.f.leavePlace()
+		return nil, err
 	}
 	fl := &flow{peer: p, conn: conn, oob: ctl.from(p.host), last: time.Now()}
 	fs.mu.Lock()
-	var oldest *flow
-	if len(fs.byPeer) >= fs.f.cfg.MaxFlows {
-		oldest = fs.silent.Front().Value.(*flow)
-		fs.forgetLocked(oldest)
-	}
 	fs.byPeer[p] = fl
 	fl.elem = fs.silent.PushBack(fl)
 	fs.mu.Unlock()
-	if oldest != nil {
-		fs.f.stats.evicted.Add(1)
-		fs.f.drop(oldest.conn)
-	}
 	fs.f.stats.opened.Add(1)
 	fs.f.stats.flows.Add(1)
 	fs.f.wg.Go(func() {
@@ -128,6 +125,42 @@ func (fs *flows) get(p peer, ctl control) (*flow, error) {
 		fs.f.stats.flows.Add(-1)
 	})
 	return fl, nil
+}
+
+// errNoPlace is told of a datagram that is dropped.
+var errNoPlace = errors.New("all ports together have as many UDP flows as they may")
+
+// takePlace takes the place of one more flow. Where all are taken the flow of the socket that
+// was silent longest leaves its own, if there is one.
+func (fs *flows) takePlace() bool {
+	fs.mu.Lock()
+	full := len(fs.byPeer) >= fs.f.cfg.MaxFlows
+	if !full && fs.f.cfg.Flows != nil {
+		select {
+		case fs.f.cfg.Flows <- struct{}{}:
+		default:
+			full = true
+		}
+	}
+	var oldest *flow
+	if e := fs.silent.Front(); full && e != nil {
+		oldest = e.Value.(*flow)
+		oldest.evicted = true
+		fs.forgetLocked(oldest)
+	}
+	fs.mu.Unlock()
+	if oldest != nil {
+		fs.f.stats.evicted.Add(1)
+		fs.f.drop(oldest.conn)
+	}
+	return !full || oldest != nil
+}
+
+// leavePlace gives the place of a flow to others.
+func (f *Forwarder) leavePlace() {
+	if f.cfg.Flows != nil {
+		<-f.cfg.Flows
+	}
 }
 
 // find returns the peer's flow, which has then said something, or nil.
@@ -197,8 +230,12 @@ func (fs *flows) until(fl *flow) (time.Time, bool) {
 func (fs *flows) end(fl *flow) {
 	fs.mu.Lock()
 	fs.forgetLocked(fl)
+	leaves := !fl.evicted
 	fs.mu.Unlock()
 	fs.f.drop(fl.conn)
+	if leaves {
+		fs.f.leavePlace()
+	}
 }
 
 // forgetLocked takes the flow out of the table, if it is still in it.

@@ -242,6 +242,35 @@ func TestUDPMaxFlows(t *testing.T) {
 	eventually(t, "two flows", func() bool { return f.Stats().Flows == 2 })
 }
 
+// Two ports share the places of flows: one that has none left takes from its own, or drops.
+func TestUDPShared(t *testing.T) {
+	nstest.Leaks(t)
+	shared := make(chan struct{}, 2)
+	s, front, f := forwardUDP(t, "udp4", "127.0.0.1:0", Config{Flows: shared})
+	s2, front2, f2 := forwardUDP(t, "udp4", "127.0.0.1:0", Config{Flows: shared, Idle: time.Second})
+	a, b, c := dialUDP(t, front), dialUDP(t, front), dialUDP(t, front2)
+	write(t, a, "a")
+	recv(t, s, "a")
+	write(t, b, "b")
+	recv(t, s, "b")
+	write(t, c, "dropped")
+	write(t, a, "a again") // so b was silent for longer
+	recv(t, s, "a again")
+	d := dialUDP(t, front)
+	write(t, d, "d")
+	recv(t, s, "d")
+	eventually(t, "the flow of b leaves", func() bool { return f.Stats().Flows == 2 })
+	if got, got2 := f.Stats(), f2.Stats(); got.Evicted != 1 || got2.Opened != 0 || len(shared) != 2 {
+		t.Errorf("%+v, %+v, %d places taken", got, got2, len(shared))
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c, "c")
+	recv(t, s2, "c")
+	eventually(t, "no flow", func() bool { return f2.Stats().Flows == 0 && len(shared) == 0 })
+}
+
 func TestUDPMany(t *testing.T) {
 	nstest.Leaks(t)
 	s, front, f := forwardUDP(t, "udp6", "[::1]:0", Config{})

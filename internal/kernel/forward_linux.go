@@ -15,17 +15,18 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-// maxConns is how many connections a port carries at most.
-const maxConns = 4096
+// maxConns and maxFlows are how many TCP connections and UDP flows a port carries at most.
+const maxConns, maxFlows = 4096, 1024
 
-// connections is how many connections all ports carry together: half of the descriptors that
-// the process may have are for all else, whatever clients do.
-func connections() int {
+// budget is how many TCP connections and UDP flows all ports carry together: half of the
+// descriptors that the process may have are for all else, whatever clients do.
+func budget() (conns, flows chan struct{}) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		limit.Cur = 1024
 	}
-	return int(min(limit.Cur, 1<<20)) / 2 / forward.ConnFiles
+	files := int(min(limit.Cur, 1<<20)) / 2
+	return make(chan struct{}, max(1, files*2/3/forward.ConnFiles)), make(chan struct{}, max(1, files/3))
 }
 
 // createForward serves a port with the socket that holds it.
@@ -47,7 +48,11 @@ func (k *Kernel) createForward(o model.Forward) error {
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		return k.host.DialBy(ctx, o.Link, network, address)
 	}
-	f := forward.New(forward.Config{Target: o.Target, Dial: dial, MaxConns: min(maxConns, max(1, cap(k.conns)/2)), Conns: k.conns, Logger: k.log})
+	f := forward.New(forward.Config{
+		Target: o.Target, Dial: dial, Logger: k.log,
+		MaxConns: min(maxConns, max(1, cap(k.conns)/2)), Conns: k.conns,
+		MaxFlows: min(maxFlows, max(1, cap(k.flows)/2)), Flows: k.flows,
+	})
 	if err := serveFile(f, o, file); err != nil {
 		return errors.Join(fmt.Errorf("forward %s to %s: %w", o.Host, o.Target, err), f.Close(), k.ports.Rest(o.Proto, o.Host))
 	}

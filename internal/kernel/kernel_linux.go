@@ -62,7 +62,8 @@ type Kernel struct {
 	left     atomic.Bool // that there are others, for who may not read the list
 	stuck    string      // why they could not be removed when that was last told
 	ports    hostport.Holder
-	conns    chan struct{} // one element for each connection that is forwarded
+	conns    chan struct{} // one element for each TCP connection that is forwarded
+	flows    chan struct{} // and for each UDP flow
 	tracked  conntrack.Flusher
 	reaper   *reaper
 	announce announcer
@@ -113,7 +114,6 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		ports: hostport.Holder{Steps: cfg.Steps, Limit: cfg.HeldPorts}, tracked: conntrack.Flusher{Steps: cfg.Steps},
 		ruling:   make(chan struct{}, 1),
 		forwards: make(map[string]*forward.Forwarder),
-		conns:    make(chan struct{}, connections()),
 		spaces:   make(map[string]*netns.Namespace),
 		networks: make(map[string]model.FirewallNetwork), published: make(map[string]model.Ports),
 		counted: make(map[string]model.Tracked), open: make(map[string]model.OpenPort),
@@ -121,6 +121,7 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
 		half: make(map[string]bool),
 	}
+	k.conns, k.flows = budget()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.Close())
