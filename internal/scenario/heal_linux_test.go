@@ -1,8 +1,7 @@
 package scenario_test
 
 import (
-	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
@@ -21,7 +20,6 @@ import (
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/metrics"
 	"github.com/libnetwork/libnetwork/internal/model"
-	"github.com/libnetwork/libnetwork/internal/netns"
 )
 
 // listings are the programs that show the rules of each backend.
@@ -193,30 +191,7 @@ func testHeal(t *testing.T, on backend) {
 	tampered, rules := tampering(t, on), kernel.Backend(on.alone())
 	t.Setenv("TABLE", kernel.Table(h.data))
 	t.Setenv("CHAINS", strings.ToUpper(kernel.Table(h.data)))
-	open := func() (e *engine.Engine, release func() error) {
-		t.Helper()
-		e, release, err := assemble.Open(context.Background(), assemble.Options{
-			DataDir: h.data, RunDir: h.run, KeepAlive: true, SmallPools: true, Firewall: rules, NoTableOwner: true,
-			Logger: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e, release
-	}
-	e, release := open()
-	t.Cleanup(func() {
-		var errs []error
-		for _, s := range e.Sandboxes() {
-			errs = append(errs, s.Delete(context.Background()))
-		}
-		for _, n := range e.Networks() {
-			errs = append(errs, n.Delete(context.Background()))
-		}
-		if err := errors.Join(append(errs, release(), netns.RemoveDir(nil, filepath.Join(h.run, "netns")))...); err != nil {
-			t.Error(err)
-		}
-	})
+	e := h.engine(assemble.Options{Firewall: rules, NoTableOwner: true})
 	n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{
 		Driver: "bridge", Name: "web", IPv6: true, Options: map[string]string{"com.docker.network.bridge.enable_icc": "false"},
 		IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.99.1.0/24"}}, Conf6: []model.IPAMConf{{Pool: "fd99:0:0:1::/64"}}},
@@ -224,22 +199,8 @@ func testHeal(t *testing.T, on backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := e.CreateContainer(t.Context(), engine.SandboxRequest{
-		ContainerID: "c1", Publish: []model.Publish{{Proto: 6, First: 7001, Last: 7001, Port: port, PortLast: port}},
-	}, []engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns, err := netns.Open(nil, s.Record().Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	srv, err := serve(ns, "c1", port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer srv.close()
+	s, _ := h.wide(e, n, "c1", []uint16{port}, model.Publish{Proto: 6, First: 7001, Last: 7001, Port: port, PortLast: port})
+	served := fmt.Sprint("c1:", port)
 	bridge := n.Record().Bridge.Link
 	veth := s.View().Attached[0].Endpoint.Attached.Host
 	wantRules, wantLinks := allRules(t, rules), hostLinks(t)
@@ -248,7 +209,7 @@ func testHeal(t *testing.T, on backend) {
 		// A repair of several things tells of each.
 		eventually(t, "the rules are not as before", func() bool { got, err := listRules(rules); return err == nil && got == wantRules })
 		eventually(t, "the links are not as before", func() bool { got, err := listLinks(); return err == nil && got == wantLinks })
-		h.visitBy([]string{"tcp"}, visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, visit{"lan", h.lan, at(hostV6, 7001), "c1", lanV6})
+		h.visitBy([]string{"tcp"}, visit{"lan", h.lan, at(hostV4, 7001), served, lanV4}, visit{"lan", h.lan, at(hostV6, 7001), served, lanV6})
 		if t.Failed() {
 			t.Fatalf("after %s (-want +got):\n%s\n%s", after, cmp.Diff(wantRules, allRules(t, rules)), cmp.Diff(wantLinks, hostLinks(t)))
 		}
@@ -267,8 +228,8 @@ func testHeal(t *testing.T, on backend) {
 		{"sandbox", "ip link set " + bridge + " name brother; ip link add " + bridge + " type bridge; sleep 0.2; ip link del " + bridge},
 	}
 
-	_, events, cancel := engine.Subscribe(e, time.Time{}, func(ev engine.Event) engine.Event { return ev })
-	shown := metrics.New(e, "test", slog.New(slog.DiscardHandler))
+	_, events, cancel := engine.Subscribe(e.Engine, time.Time{}, func(ev engine.Event) engine.Event { return ev })
+	shown := metrics.New(e.Engine, "test", slog.New(slog.DiscardHandler))
 	took := make(map[string][]time.Duration) // by what is counted
 	tamper := func(kind, command string) {
 		t.Helper()
@@ -310,14 +271,12 @@ func testHeal(t *testing.T, on backend) {
 
 	dead := func(kind, command string) {
 		t.Helper()
-		if err := release(); err != nil {
-			t.Fatal(err)
-		}
+		e.close()
 		h.sh("sh", "-c", command)
 		begun := time.Now()
-		e, release = open()
+		e.open()
 		whole(command + ", while nobody was there")
-		told, _, cancel := engine.Subscribe(e, begun, func(ev engine.Event) string { return ev.Action + " " + ev.Type })
+		told, _, cancel := engine.Subscribe(e.Engine, begun, func(ev engine.Event) string { return ev.Action + " " + ev.Type })
 		cancel()
 		counted := e.Repairs()
 		want := map[string]uint64{"firewall": 0, "link": uint64(len(told)), "forwarding": 0}
@@ -364,7 +323,7 @@ func repairs(t *testing.T, m *metrics.Metrics, kind string) float64 {
 }
 
 // healedBesideChanges has somebody else change rules while we change them ourselves.
-func healedBesideChanges(t *testing.T, e *engine.Engine, n *engine.Network, tampered []string) {
+func healedBesideChanges(t *testing.T, e *anEngine, n *engine.Network, tampered []string) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {

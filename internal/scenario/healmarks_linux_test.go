@@ -1,10 +1,6 @@
 package scenario_test
 
 import (
-	"context"
-	"errors"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +10,6 @@ import (
 	"github.com/libnetwork/libnetwork/internal/engine"
 	assemble "github.com/libnetwork/libnetwork/internal/host"
 	"github.com/libnetwork/libnetwork/internal/model"
-	"github.com/libnetwork/libnetwork/internal/netns"
 )
 
 // TestHealMarks has somebody else change that by which links are known as ours, and turn
@@ -23,50 +18,14 @@ func TestHealMarks(t *testing.T) {
 	h := bareHost(t)
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
-	open := func() (e *engine.Engine, release func() error) {
-		t.Helper()
-		e, release, err := assemble.Open(context.Background(), assemble.Options{
-			DataDir: h.data, RunDir: h.run, KeepAlive: true, SmallPools: true, Logger: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e, release
-	}
-	e, release := open()
-	t.Cleanup(func() {
-		var errs []error
-		for _, s := range e.Sandboxes() {
-			errs = append(errs, s.Delete(context.Background()))
-		}
-		for _, n := range e.Networks() {
-			errs = append(errs, n.Delete(context.Background()))
-		}
-		if err := errors.Join(append(errs, release(), netns.RemoveDir(nil, filepath.Join(h.run, "netns")))...); err != nil {
-			t.Error(err)
-		}
-	})
+	e := h.engine(assemble.Options{})
 	n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{
 		Driver: "bridge", Name: "vault", Internal: true, IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.99.1.0/24"}}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := e.CreateContainer(t.Context(), engine.SandboxRequest{ContainerID: "c1"},
-		[]engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns, err := netns.Open(nil, s.Record().Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	srv, err := serve(ns, "c1", port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer srv.close()
+	s, _ := h.wide(e, n, "c1", []uint16{port})
 	bridge, veth := n.Record().Bridge.Link, s.View().Attached[0].Endpoint.Attached.Host
 	state := func() string {
 		return h.sh("sh", "-c", strings.NewReplacer("BR", bridge, "VETH", veth).Replace(`
@@ -105,11 +64,9 @@ ip -o -6 addr show dev BR; ip -o -4 addr show dev BR | cut -d\  -f1-8`))
 	}
 	for _, command := range commands {
 		told := e.Repairs()["link"]
-		if err := release(); err != nil {
-			t.Fatal(err)
-		}
+		e.close()
 		h.sh("sh", "-c", command)
-		e, release = open()
+		e.open()
 		whole(command + ", while nobody was there")
 		if told == 0 || e.Repairs()["link"] == 0 {
 			t.Errorf("after %s: %d repairs while it ran, %d at the start", command, told, e.Repairs()["link"])
@@ -124,11 +81,7 @@ ip -o -6 addr show dev BR; ip -o -4 addr show dev BR | cut -d\  -f1-8`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s2, err := e.CreateContainer(t.Context(), engine.SandboxRequest{ContainerID: "c2"},
-		[]engine.AttachRequest{{Network: other, Endpoint: engine.EndpointRequest{Name: "c2"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s2, _ := h.wide(e, other, "c2", nil)
 	veth2 := s2.View().Attached[0].Endpoint.Attached.Host
 	masters := func() string {
 		return h.sh("sh", "-c", "ip -o link show type veth | grep -o 'master [^ ]*\\|alias .*' | sort")

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/engine"
+	assemble "github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
@@ -17,7 +19,7 @@ func TestHealMany(t *testing.T) {
 		nstest.Require(t, nstest.NFTables)
 		h := bareHost(t, nftables.option())
 		const many = 240
-		e := h.engine(nftables)
+		e := h.engine(assemble.Options{Firewall: kernel.NFTables})
 		n, beside := h.wideNetwork(e, 1), h.wideNetwork(e, 2)
 		for i := range 2 * many {
 			name, n := fmt.Sprint("c", i), n

@@ -2,12 +2,9 @@ package scenario_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 
@@ -20,33 +17,8 @@ import (
 	"github.com/libnetwork/libnetwork/internal/netns"
 )
 
-// engine is what the daemon has, which knows of ranges of ports; the library has none.
-func (h *host) engine(on backend) *engine.Engine {
-	h.t.Helper()
-	e, release, err := assemble.Open(context.Background(), assemble.Options{
-		DataDir: h.data, RunDir: h.run, KeepAlive: true, SmallPools: true, Firewall: kernel.Backend(on.alone()),
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(func() {
-		var errs []error
-		for _, s := range e.Sandboxes() {
-			errs = append(errs, s.Delete(context.Background()))
-		}
-		for _, n := range e.Networks() {
-			errs = append(errs, n.Delete(context.Background()))
-		}
-		if err := errors.Join(append(errs, release(), netns.RemoveDir(nil, filepath.Join(h.run, "netns")))...); err != nil {
-			h.t.Error(err)
-		}
-	})
-	return e
-}
-
 // wideNetwork makes network number num on a host with an engine.
-func (h *host) wideNetwork(e *engine.Engine, num int) *engine.Network {
+func (h *host) wideNetwork(e *anEngine, num int) *engine.Network {
 	h.t.Helper()
 	n, err := e.CreateNetwork(h.t.Context(), engine.NetworkRequest{
 		Driver: "bridge", Name: fmt.Sprint("net", num), IPv6: true, IPAM: model.IPAM{
@@ -60,7 +32,7 @@ func (h *host) wideNetwork(e *engine.Engine, num int) *engine.Network {
 }
 
 // wide makes a container that serves at all of these ports, each with a name of its own.
-func (h *host) wide(e *engine.Engine, n *engine.Network, name string, serves []uint16, wishes ...model.Publish) (*engine.Sandbox, *netns.Namespace) {
+func (h *host) wide(e *anEngine, n *engine.Network, name string, serves []uint16, wishes ...model.Publish) (*engine.Sandbox, *netns.Namespace) {
 	h.t.Helper()
 	s, err := h.tryWide(e, n, name, wishes...)
 	if err != nil {
@@ -81,7 +53,7 @@ func (h *host) wide(e *engine.Engine, n *engine.Network, name string, serves []u
 	return s, ns
 }
 
-func (h *host) tryWide(e *engine.Engine, n *engine.Network, name string, wishes ...model.Publish) (*engine.Sandbox, error) {
+func (h *host) tryWide(e *anEngine, n *engine.Network, name string, wishes ...model.Publish) (*engine.Sandbox, error) {
 	return e.CreateContainer(h.t.Context(), engine.SandboxRequest{ContainerID: name, Publish: wishes},
 		[]engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: name}}})
 }
@@ -108,7 +80,7 @@ func testPublishedRanges(t *testing.T, on backend) {
 	h := bareHost(t, on.option())
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
-	e := h.engine(on)
+	e := h.engine(assemble.Options{Firewall: kernel.Backend(on.alone())})
 	n1, n2 := h.wideNetwork(e, 1), h.wideNetwork(e, 2)
 	// The container serves also beside its ranges: what is closed is closed by us.
 	var wishes []model.Publish
