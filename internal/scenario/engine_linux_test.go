@@ -11,8 +11,8 @@ import (
 	"github.com/libnetwork/libnetwork/internal/netns"
 )
 
-// anEngine is what the daemon has, which knows of ranges of ports; the library has none.
-type anEngine struct {
+// hostEngine is what the daemon has, which knows of ranges of ports; the library has none.
+type hostEngine struct {
 	*engine.Engine
 	h       *host
 	opts    assemble.Options
@@ -20,18 +20,18 @@ type anEngine struct {
 }
 
 // engine opens one as the daemon does. What it has at the end of the test is removed.
-func (h *host) engine(opts assemble.Options) *anEngine {
+func (h *host) engine(opts assemble.Options) *hostEngine {
 	h.t.Helper()
 	opts.DataDir, opts.RunDir, opts.KeepAlive, opts.SmallPools = h.data, h.run, true, true
 	opts.Logger = slog.New(slog.DiscardHandler)
-	e := &anEngine{h: h, opts: opts}
+	e := &hostEngine{h: h, opts: opts}
 	e.open()
 	h.t.Cleanup(e.clear)
 	return e
 }
 
 // open is also for one that was closed.
-func (e *anEngine) open() {
+func (e *hostEngine) open() {
 	e.h.t.Helper()
 	opened, release, err := assemble.Open(context.Background(), e.opts)
 	if err != nil {
@@ -41,14 +41,14 @@ func (e *anEngine) open() {
 }
 
 // close leaves all as it is, for others to change.
-func (e *anEngine) close() {
+func (e *hostEngine) close() {
 	e.h.t.Helper()
 	if err := e.release(); err != nil {
 		e.h.t.Fatal(err)
 	}
 }
 
-func (e *anEngine) clear() {
+func (e *hostEngine) clear() {
 	var errs []error
 	for _, s := range e.Sandboxes() {
 		errs = append(errs, s.Delete(context.Background()))

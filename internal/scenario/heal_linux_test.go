@@ -323,7 +323,7 @@ func repairs(t *testing.T, m *metrics.Metrics, kind string) float64 {
 }
 
 // healedBesideChanges has somebody else change rules while we change them ourselves.
-func healedBesideChanges(t *testing.T, e *anEngine, n *engine.Network, tampered []string) {
+func healedBesideChanges(t *testing.T, e *hostEngine, n *engine.Network, tampered []string) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() {

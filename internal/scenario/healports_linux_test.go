@@ -1,10 +1,6 @@
 package scenario_test
 
 import (
-	"context"
-	"errors"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +10,6 @@ import (
 	"github.com/libnetwork/libnetwork/internal/engine"
 	assemble "github.com/libnetwork/libnetwork/internal/host"
 	"github.com/libnetwork/libnetwork/internal/model"
-	"github.com/libnetwork/libnetwork/internal/netns"
 )
 
 // TestHealPorts has somebody else cut a container off by what a bridge and its port have
@@ -39,48 +34,12 @@ func testHealPorts(t *testing.T, wish engine.NetworkRequest) {
 	h := bareHost(t)
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
-	open := func() (e *engine.Engine, release func() error) {
-		t.Helper()
-		e, release, err := assemble.Open(context.Background(), assemble.Options{
-			DataDir: h.data, RunDir: h.run, KeepAlive: true, SmallPools: true, Logger: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e, release
-	}
-	e, release := open()
-	t.Cleanup(func() {
-		var errs []error
-		for _, s := range e.Sandboxes() {
-			errs = append(errs, s.Delete(context.Background()))
-		}
-		for _, n := range e.Networks() {
-			errs = append(errs, n.Delete(context.Background()))
-		}
-		if err := errors.Join(append(errs, release(), netns.RemoveDir(nil, filepath.Join(h.run, "netns")))...); err != nil {
-			t.Error(err)
-		}
-	})
+	e := h.engine(assemble.Options{})
 	n, err := e.CreateNetwork(t.Context(), wish)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := e.CreateContainer(t.Context(), engine.SandboxRequest{ContainerID: "c1"},
-		[]engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: "c1"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns, err := netns.Open(nil, s.Record().Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	srv, err := serve(ns, "c1", port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer srv.close()
+	s, _ := h.wide(e, n, "c1", []uint16{port})
 	named := strings.NewReplacer("BR", n.Record().Bridge.Link, "VETH", s.View().Attached[0].Endpoint.Attached.Host)
 	state := func() string {
 		return h.sh("sh", "-c", named.Replace(`
@@ -129,19 +88,15 @@ done | sed 's/valid_lft.*//'`))
 			t.Errorf("%s: put right after %v", command, took)
 		}
 		eventually(t, "told", func() bool { return e.Repairs()["link"] > 0 })
-		if err := release(); err != nil {
-			t.Fatal(err)
-		}
+		e.close()
 		h.sh("sh", "-c", named.Replace(command))
-		e, release = open()
+		e.open()
 		whole(command + ", while nobody was there")
 		if e.Repairs()["link"] == 0 {
 			t.Errorf("%s: the start tells of no repair", command)
 		}
-		if err := release(); err != nil {
-			t.Fatal(err)
-		}
-		if e, release = open(); e.Repairs()["link"] != 0 {
+		e.close()
+		if e.open(); e.Repairs()["link"] != 0 {
 			t.Errorf("%s: the next start tells of repairs: %v", command, e.Repairs())
 		}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // wideNetwork makes network number num on a host with an engine.
-func (h *host) wideNetwork(e *anEngine, num int) *engine.Network {
+func (h *host) wideNetwork(e *hostEngine, num int) *engine.Network {
 	h.t.Helper()
 	n, err := e.CreateNetwork(h.t.Context(), engine.NetworkRequest{
 		Driver: "bridge", Name: fmt.Sprint("net", num), IPv6: true, IPAM: model.IPAM{
@@ -32,7 +32,7 @@ func (h *host) wideNetwork(e *anEngine, num int) *engine.Network {
 }
 
 // wide makes a container that serves at all of these ports, each with a name of its own.
-func (h *host) wide(e *anEngine, n *engine.Network, name string, serves []uint16, wishes ...model.Publish) (*engine.Sandbox, *netns.Namespace) {
+func (h *host) wide(e *hostEngine, n *engine.Network, name string, serves []uint16, wishes ...model.Publish) (*engine.Sandbox, *netns.Namespace) {
 	h.t.Helper()
 	s, err := h.tryWide(e, n, name, wishes...)
 	if err != nil {
@@ -53,7 +53,7 @@ func (h *host) wide(e *anEngine, n *engine.Network, name string, serves []uint16
 	return s, ns
 }
 
-func (h *host) tryWide(e *anEngine, n *engine.Network, name string, wishes ...model.Publish) (*engine.Sandbox, error) {
+func (h *host) tryWide(e *hostEngine, n *engine.Network, name string, wishes ...model.Publish) (*engine.Sandbox, error) {
 	return e.CreateContainer(h.t.Context(), engine.SandboxRequest{ContainerID: name, Publish: wishes},
 		[]engine.AttachRequest{{Network: n, Endpoint: engine.EndpointRequest{Name: name}}})
 }
