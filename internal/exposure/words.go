@@ -44,7 +44,7 @@ func link(name string) string { return strconv.Quote(name) }
 // enter is a rule of iptables for what comes into a network; in and match are its
 // conditions.
 func (w words) enter(v6 bool, n *network, in, match string) Rule {
-	return w.iptables(v6, "filter", "ENTER", in+"-o "+n.bridge+match+" -g "+w.chain("PASS"))
+	return w.iptables(v6, "filter", "ENTER", in+"-o "+n.bridge+match+" -g "+w.chain("TAKE"))
 }
 
 // translated lets in what a published port led to the network.
@@ -125,7 +125,7 @@ func (w words) open(p model.OpenPort) Rule {
 		first += ":" + strconv.Itoa(int(p.Last))
 	}
 	return w.iptables(v6, "filter", "OPEN", "-d "+netip.PrefixFrom(p.Addr, p.Addr.BitLen()).String()+" "+
-		w.proto(p.Proto, "dport", first)+" -g "+w.chain("PASS"))
+		w.proto(p.Proto, "dport", first)+" -g "+w.chain("TAKE"))
 }
 
 // link is what lets pass what goes by way of the host from a client to its target,

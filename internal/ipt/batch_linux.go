@@ -45,7 +45,7 @@ func replace(from listing, to rules) batch {
 				b.add(name, ":%s - [0:0]", chain) // made, or emptied
 			}
 		}
-		b.hooks(name, old.hooks, now.hooks, from.place)
+		b.hooks(name, old.hooks, now.hooks, from)
 		for _, chain := range differ {
 			for _, e := range inOrder(now.chains[chain]) {
 				b.add(name, "-A %s %s", chain, e.text)
@@ -64,7 +64,7 @@ func replace(from listing, to rules) batch {
 
 // hooks takes away the rules that lead to our chains wrongly, and adds those that
 // are missing.
-func (b batch) hooks(name string, old, now []hook, place int) {
+func (b batch) hooks(name string, old, now []hook, from listing) {
 	missing := slices.Clone(now)
 	for _, h := range old {
 		i := slices.IndexFunc(missing, func(m hook) bool { return m.chain == h.chain && m.comment == h.comment })
@@ -78,8 +78,10 @@ func (b batch) hooks(name string, old, now []hook, place int) {
 		switch {
 		case !h.first:
 			b.add(name, "-A %s %s", h.chain, h.text)
+		case name == tableFilter && h.chain == chainForward && h.accepts:
+			b.add(name, "-I %s %d %s", h.chain, max(from.place, from.accept)+1, h.text) // behind ours
 		case name == tableFilter && h.chain == chainForward:
-			b.add(name, "-I %s %d %s", h.chain, place, h.text)
+			b.add(name, "-I %s %d %s", h.chain, from.place, h.text)
 		default:
 			b.add(name, "-I %s 1 %s", h.chain, h.text)
 		}

@@ -409,7 +409,7 @@ func (f *Firewall) undo(ctx context.Context, next [2]rules, cause error) error {
 		return errors.Join(cause, err)
 	}
 	for i := range now {
-		if now[i].place != f.have[i].place {
+		if now[i].place != f.have[i].place || now[i].accept != f.have[i].accept {
 			return fmt.Errorf("%w: %w", model.ErrFirewallTampered, cause)
 		}
 		for _, name := range tableNames() {

@@ -3,6 +3,7 @@ package ipt_test
 import (
 	"bytes"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,7 +51,11 @@ func TestForeignRules(t *testing.T) {
 		}
 		nstest.Command(t, append([]string{"iptables-" + string(v), "-w", "-D", "FORWARD"}, strings.Fields(rule)...)...)
 		nstest.Command(t, append([]string{"iptables-" + string(v), "-w", "-A", "FORWARD"}, strings.Fields(rule)...)...)
+		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, true) // what accepts comes behind it
 		reconcile(t, f, fwtest.Some(), model.FirewallGuard{}, false)
+		if now := saved(t, v); strings.Index(now, "-A FORWARD -j MINE\n") > strings.Index(now, "-j LIBNETWORK-FORWARD\n") {
+			t.Errorf("our rule was moved back:\n%s", now)
+		}
 		apply(t, f, model.FirewallChange{}, fwtest.Some())
 		if diff := cmp.Diff(before, withoutOurs(saved(t, v))); diff != "" || ours(t, v) != "" {
 			t.Errorf("10 foreign rules (-before +after):\n%s\nours:\n%s", diff, ours(t, v))
@@ -92,7 +97,7 @@ func TestDockerStartsLater(t *testing.T) {
 			words := strings.Fields(line)
 			order = append(order, words[len(words)-1])
 		}
-		if diff := cmp.Diff([]string{"ACCEPT", "DOCKER-USER", "LIBNETWORK-FORWARD", "DOCKER-FORWARD", "LIBNETWORK-GUARD"}, order); diff != "" {
+		if diff := cmp.Diff([]string{"ACCEPT", "DOCKER-USER", "LIBNETWORK-FORWARD", "LIBNETWORK-ACCEPT", "DOCKER-FORWARD", "LIBNETWORK-GUARD"}, order); diff != "" {
 			t.Errorf("rules of FORWARD (-want +got):\n%s", diff)
 		}
 	})
@@ -139,6 +144,71 @@ func TestUserChainBehindOthers(t *testing.T) {
 			t.Errorf("we are asked behind a rule that no packet gets by:\n%s", list)
 		}
 	})
+}
+
+// All data directories are asked before one accepts, in whatever order they come.
+func TestAllAreAsked(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		prog := "iptables-" + string(v)
+		run := func(line string) {
+			t.Helper()
+			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(line)...)...)
+		}
+		order := func() (targets []string) {
+			for line := range strings.Lines(nstest.Command(t, prog, "-w", "-S", "FORWARD")) {
+				if words := strings.Fields(line); words[0] == "-A" {
+					targets = append(targets, strings.TrimPrefix(words[len(words)-1], "LIBNETWORK-"))
+				}
+			}
+			return targets
+		}
+		is := func(when string, want ...string) {
+			t.Helper()
+			if diff := cmp.Diff(want, order()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		guard := model.FirewallGuard{}
+		a, b := open(t, ipt.Config{Variant: v}), open(t, ipt.Config{Variant: v, Name: "libnetwork-2"})
+		reconcile(t, a, fwtest.Some(), guard, true)
+		is("one", "FORWARD", "ACCEPT", "GUARD")
+		reconcile(t, b, fwtest.Some(), guard, true)
+		is("two", "2-FORWARD", "FORWARD", "2-ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
+		reconcile(t, a, fwtest.Some(), guard, false)
+		run("-D FORWARD 2")
+		reconcile(t, a, fwtest.Some(), guard, true)
+		is("one comes back", "FORWARD", "2-FORWARD", "2-ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
+		reconcile(t, b, fwtest.Some(), guard, false)
+		run("-D FORWARD 3")
+		run("-I FORWARD 2 -m mark --mark 0x2000000/0x2000000 -m comment --comment " + commentOf(t, prog, "LIBNETWORK-ACCEPT") + " -j LIBNETWORK-ACCEPT")
+		run("-D FORWARD 4")
+		is("one accepts too early", "FORWARD", "ACCEPT", "2-FORWARD", "GUARD", "2-GUARD")
+		reconcile(t, a, fwtest.Some(), guard, true)
+		reconcile(t, b, fwtest.Some(), guard, true)
+		is("put right", "FORWARD", "2-FORWARD", "2-ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
+		run("-N DOCKER-USER")
+		run("-I FORWARD -j DOCKER-USER")
+		run("-I FORWARD 3 -i eth9 -j ACCEPT")
+		reconcile(t, a, fwtest.Some(), guard, false)
+		reconcile(t, b, fwtest.Some(), guard, false)
+		reconcile(t, b, model.FirewallChange{}, guard, true)
+		reconcile(t, b, fwtest.Some(), guard, true)
+		// Not behind what accepts.
+		is("an ACCEPT between", "DOCKER-USER", "2-FORWARD", "FORWARD", "2-ACCEPT", "ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
+		reconcile(t, a, fwtest.Some(), guard, false)
+	})
+}
+
+// commentOf is the comment of the rule of FORWARD that leads to a chain.
+func commentOf(t *testing.T, prog, chain string) string {
+	t.Helper()
+	for line := range strings.Lines(nstest.Command(t, prog, "-w", "-S", "FORWARD")) {
+		if words := strings.Fields(line); words[len(words)-1] == chain {
+			return strings.Trim(words[slices.Index(words, "--comment")+1], `"`)
+		}
+	}
+	t.Fatalf("nothing leads to %s", chain)
+	return ""
 }
 
 // A jump to the chain for users that comes directly behind our rules is asked before them.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
 )
 
 // userChain is where Docker lets administrators put rules that come first. Its own
@@ -18,25 +19,28 @@ const (
 	docker    = "DOCKER"
 )
 
+// allChains is how the names of the chains of all data directories begin.
+var allChains = strings.ToUpper(nft.DefaultTable) + "-"
+
 // misplaced is the group of entries that stand where none of ours would be put.
 const misplaced = " misplaced"
 
 // A listing is what a family's tables hold.
 type listing struct {
 	rules rules
-	// place is where the rule that leads to our forward chain belongs among the others,
-	// from 1.
-	place int
+	// place is where the rule that leads to our forward chain belongs among those of others,
+	// from 1, and accept that where what it lets pass is accepted.
+	place, accept int
 	// dnat are the rules of others that lead ports elsewhere.
 	dnat []dnatRule
 }
 
 // parse reads the output of iptables-save.
 func (f *family) parse(out []byte) listing {
-	l := listing{rules: nothing(), place: 1}
+	l := listing{rules: nothing(), place: 1, accept: 1}
 	var t *table
 	var name string
-	way := walk{listing: &l}
+	way := walk{listing: &l, accepts: make(map[int]int)}
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
 	for lines.Scan() {
@@ -64,45 +68,84 @@ func (f *family) parse(out []byte) listing {
 			}
 		}
 	}
+	way.end()
 	return l
 }
 
-// A walk goes through the rules of FORWARD, in their order, for the place of ours.
+// A walk goes through the rules of FORWARD, in their order, for the places of ours. All data
+// directories are asked before any accepts: what one lets out another may not let in.
 type walk struct {
 	*listing
-	before    int   // rules of others so far
-	overtaken bool  // one of them is Docker's
-	closed    bool  // whoever comes behind them is not asked of all
-	ours      []int // hooks so far
-	apart     bool  // rules of others stand behind them
+	table     *table
+	before    int         // rules of others so far
+	overtaken bool        // one of them is Docker's
+	closed    bool        // whoever comes behind them is not asked of all
+	barred    bool        // nor is who comes behind those since the place of ours
+	apart     bool        // rules of others stand behind ours
+	ours      []int       // hooks so far
+	accepts   map[int]int // of these, those that accept, and their places
 }
 
 // pass takes the next rule. If it is of ours, it is the last hook of the table.
 func (w *walk) pass(f *family, t *table, text string, ours bool) {
 	target := targetOf(text)
 	if ours {
-		last := len(t.hooks) - 1
-		if w.ours = append(w.ours, last); w.overtaken && target == f.chain(chainForward) {
-			t.hooks[last].comment = misplaced
-		}
+		w.own(f, t, target)
 		return
 	}
 	w.before++
 	switch {
 	case text == "-j "+userChain && w.place == 1 && !w.closed && !w.apart:
 		// Ours stand directly before it, or nowhere yet.
-		w.place = w.before + 1
-		for _, i := range w.ours {
-			t.hooks[i].comment = misplaced
-		}
+		w.place, w.accept, w.barred = w.before+1, w.before+1, false
+		w.misplace(t, w.ours)
 		return
 	case target == userChain:
+	case strings.HasPrefix(target, allChains) && strings.HasSuffix(target, "-"+chainGuard):
+		w.closed, w.barred = true, true
+	case strings.HasPrefix(target, allChains):
+		if strings.HasSuffix(target, "-"+chainForward) && !w.barred {
+			w.accept = w.before + 1
+		}
+		return
 	case target == "ACCEPT", isLast(text):
-		w.closed = true // of what it accepts or refuses we would not be asked
+		w.closed, w.barred = true, true // of what it accepts or refuses we would not be asked
 	case strings.HasPrefix(target, docker):
-		w.overtaken, w.closed = true, true
+		w.overtaken, w.closed, w.barred = true, true, true
 	}
 	w.apart = w.apart || len(w.ours) > 0
+}
+
+// own takes a rule of ours.
+func (w *walk) own(f *family, t *table, target string) {
+	last := len(t.hooks) - 1
+	switch {
+	case target == f.chain(chainGuard):
+		w.barred = true
+	case w.overtaken:
+		w.misplace(t, []int{last})
+	case target == f.chain(chainForward):
+		w.misplace(t, w.ours) // the others come behind it
+		w.accept, w.barred = w.before+1, false
+	case target == f.chain(chainAccept):
+		w.accepts[last] = w.before + 1
+	}
+	w.table, w.ours = t, append(w.ours, last)
+}
+
+// end looks at those that accept, when all that are asked are known.
+func (w *walk) end() {
+	for i, place := range w.accepts {
+		if place < w.accept {
+			w.misplace(w.table, []int{i})
+		}
+	}
+}
+
+func (*walk) misplace(t *table, hooks []int) {
+	for _, i := range hooks {
+		t.hooks[i].comment = misplaced
+	}
 }
 
 // isLast says whether no packet gets behind a rule.

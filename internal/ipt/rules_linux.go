@@ -35,6 +35,8 @@ const (
 	chainOpen    = "OPEN"   // ports of members at their own addresses
 	chainLeave   = "LEAVE"  // from a network to the outside
 	chainPass    = "PASS"   // marks and accepts
+	chainTake    = "TAKE"   // marks what is accepted when all data directories have been asked
+	chainAccept  = "ACCEPT" // accepts that
 	chainInput   = "INPUT"  // from a network to the host
 	chainKept    = "KEPT"   // from an internal network to ports that the process serves
 	chainOutput  = "OUTPUT" // from the host to a network that it has no address of
@@ -71,8 +73,9 @@ type entry struct {
 // A hook is the rule of a chain of the kernel's that leads to a chain of ours.
 type hook struct {
 	entry
-	// first says that it comes before the rules that are there.
-	first bool
+	// first says that it comes before the rules that are there, accepts that it comes behind
+	// those that are asked.
+	first, accepts bool
 }
 
 // rules are what the tables hold of ours.
@@ -128,7 +131,7 @@ func (f *family) chain(c string) string { return f.name + "-" + c }
 func chains() map[string][]string {
 	return map[string][]string{
 		tableFilter: {
-			chainForward, chainClosed, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainInput, chainKept, chainOutput, chainGuard,
+			chainForward, chainClosed, chainMSS, chainCT, chainLink, chainMember, chainEnter, chainOpen, chainLeave, chainPass, chainTake, chainAccept, chainInput, chainKept, chainOutput, chainGuard,
 		},
 		tableNAT:    {chainPublish, chainAddress, chainAny, chainPost},
 		tableRaw:    {chainRaw, chainToAll, chainSource},
@@ -167,8 +170,12 @@ func (f *family) entry(chain, owner string, words []string) entry {
 // to is the target that goes on in a chain of ours and comes back.
 func (f *family) to(chain string) string { return "-j " + f.chain(chain) }
 
-// pass is the target that accepts.
+// pass is the target that accepts, at once: between members nobody else is asked.
 func (f *family) pass() string { return "-g " + f.chain(chainPass) }
+
+// take is the target that accepts if no other data directory drops: it may have the network at
+// the other end.
+func (f *family) take() string { return "-g " + f.chain(chainTake) }
 
 const (
 	drop = "-j DROP"
@@ -201,11 +208,15 @@ func (f *family) base(guarded bool) rules {
 		f.rule(chainForward, "", f.to(chainLeave)),
 		f.rule(chainPass, "", "-j MARK --set-xmark "+mark),
 		f.rule(chainPass, "", "-j ACCEPT"),
+		f.rule(chainTake, "", "-j MARK --set-xmark "+mark),
+		f.rule(chainAccept, "", "-j ACCEPT"),
 	)
 	if guarded {
 		filter.add(f.guardRule())
 	}
 	filter.hook(f, true, chainForward, f.to(chainForward))
+	filter.hook(f, true, chainForward, "-m mark --mark "+mark, f.to(chainAccept))
+	filter.hooks[len(filter.hooks)-1].accepts = true
 	filter.hook(f, true, chainInput, f.to(chainInput))
 	filter.hook(f, true, chainOutput, "-p "+f.icmp, f.to(chainOutput))
 	// After all that accepts, also in the name of another data directory.
@@ -254,7 +265,7 @@ func (f *family) base(guarded bool) rules {
 }
 
 func (t *table) hook(f *family, first bool, chain string, words ...string) {
-	t.hooks = append(t.hooks, hook{f.entry(chain, "", words), first})
+	t.hooks = append(t.hooks, hook{entry: f.entry(chain, "", words), first: first})
 }
 
 // guardRule drops what is not for us at all. What another backend has accepted for
@@ -299,7 +310,7 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		add(chainMSS, in, syn, clamp)
 		add(chainMSS, out, syn, clamp)
 		filter = append(filter, f.enter(n.ID, out, c)...)
-		add(chainLeave, in, f.pass())
+		add(chainLeave, in, f.take())
 	}
 	if c.Internal && f.v6 {
 		add(chainInput, in, f.to(chainKept))
@@ -372,21 +383,23 @@ func (f *family) enter(id, out string, c *model.FirewallFamily) []entry {
 	var list []entry
 	add := func(words ...string) { list = append(list, f.rule(chainEnter, id, words...)) }
 	if m := c.TrustedMark; m.Mask != 0 {
-		add(out, fmt.Sprintf("-m mark --mark %#x/%#x", m.Value, m.Mask), f.pass())
+		add(out, fmt.Sprintf("-m mark --mark %#x/%#x", m.Value, m.Mask), f.take())
 	}
 	for _, link := range c.Trusted {
-		add("-i "+link, out, f.pass())
+		add("-i "+link, out, f.take())
 	}
 	if c.Mode == model.ModeRouted {
-		add(out, "-p "+f.icmp, f.pass())
+		add(out, "-p "+f.icmp, f.take())
 	}
-	add(out, "-m conntrack --ctstate DNAT", f.pass())
+	add(out, "-m conntrack --ctstate DNAT", f.take())
 	if c.Mode == model.ModeNATUnprotected {
-		add(out, f.pass())
+		add(out, f.take())
 		return list
 	}
+	// Another data directory may have marked what leaves its own networks.
+	add(out, fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", model.FirewallMark))
 	add(out, f.to(chainOpen))
-	add(out, drop)
+	add(out, fmt.Sprintf("-m mark ! --mark %#x/%#x", model.FirewallMark, model.FirewallMark), drop)
 	return list
 }
 
@@ -489,7 +502,7 @@ func (f *family) keptFrom(p *model.KeptPort) entry {
 
 // openPort returns the entries of a port that is open at a member's own address.
 func (f *family) openPort(p *model.OpenPort) []entry {
-	return []entry{f.alone(chainOpen, p.Owner, "-d "+p.Addr.String(), proto(p.Proto, "dport", p.First, p.Last), f.pass())}
+	return []entry{f.alone(chainOpen, p.Owner, "-d "+p.Addr.String(), proto(p.Proto, "dport", p.First, p.Last), f.take())}
 }
 
 // link returns the entries of a link, for both directions.

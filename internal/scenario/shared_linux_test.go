@@ -57,6 +57,7 @@ func testSharedHost(t *testing.T, pair [2]backend) {
 	forwards("1")
 	reach(c, 7001)
 	reach(other, 7002)
+	apart(t, h, o, c, other)
 	h.remove(c)
 	h.drop(n)
 	forwards("1") // the other one needs it
@@ -65,4 +66,51 @@ func testSharedHost(t *testing.T, pair [2]backend) {
 	o.drop(theirs)
 	h.drop(h.network(1))
 	forwards("0")
+}
+
+// apart looks whether the networks of two data directories are as closed to each other as
+// those of one are: what is published at the host's addresses is open to those of mode nat.
+func apart(t *testing.T, h, o *host, c, other *container) {
+	t.Helper()
+	type side struct {
+		*host
+		nat, internal, routed *container
+		port                  uint16
+	}
+	sides := []side{{host: h, nat: c, port: 7001}, {host: o, nat: other, port: 7002}}
+	for i := range sides {
+		s := &sides[i]
+		first := 3 + 2*i
+		closed, routed := s.network(first, inside), s.network(first+1, mode("routed"))
+		s.internal = s.container("internal", nil, closed)
+		s.routed = s.container("routed", both(nil, uint16(7000+first), 0), routed)
+		defer s.drop(closed, routed)
+		defer s.remove(s.routed)
+		defer s.remove(s.internal)
+	}
+	for i, s := range sides {
+		far := sides[1-i]
+		for _, v6 := range []bool{false, true} {
+			published := at(hostV4, far.port)
+			direct := func(c *container) string { return at(c.v4.String(), port) }
+			if v6 {
+				published = at(hostV6, far.port)
+				direct = func(c *container) string { return at(c.v6.String(), port) }
+			}
+			s.visit(
+				visit{"nat", s.nat.ns, direct(far.nat), "", ""},
+				visit{"nat", s.nat.ns, direct(far.internal), "", ""},
+				visit{"nat", s.nat.ns, direct(far.routed), "routed", ""},
+				visit{"nat", s.nat.ns, published, far.nat.name, ""},
+				visit{"routed", s.routed.ns, direct(far.nat), "", ""},
+				visit{"routed", s.routed.ns, direct(far.internal), "", ""},
+				visit{"routed", s.routed.ns, direct(far.routed), "routed", ""},
+				visit{"routed", s.routed.ns, published, far.nat.name, ""},
+				visit{"internal", s.internal.ns, direct(far.nat), "", ""},
+				visit{"internal", s.internal.ns, direct(far.internal), "", ""},
+				visit{"internal", s.internal.ns, direct(far.routed), "", ""},
+				visit{"internal", s.internal.ns, published, "", ""},
+			)
+		}
+	}
 }
