@@ -133,6 +133,14 @@ func Sources(s Setting) string {
 	return is("masqueraded", s.Masquerade)
 }
 
+// Hidden tells networks whose addresses do not leave from others.
+func Hidden(s Setting) string {
+	if s.Internal {
+		return "internal"
+	}
+	return is("masqueraded", s.Masquerade && s.Mode != model.ModeRouted)
+}
+
 // NotRouted tells routed networks from others.
 func NotRouted(s Setting) string { return is("routed", s.Mode == model.ModeRouted) }
 

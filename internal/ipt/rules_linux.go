@@ -310,6 +310,13 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		add(chainMSS, in, syn, clamp)
 		add(chainMSS, out, syn, clamp)
 		filter = append(filter, f.enter(n.ID, out, c)...)
+		if c.Masquerade && c.Mode != model.ModeRouted {
+			// What is of no connection is not translated, and would leave with the address of
+			// a member.
+			for _, s := range c.Subnets {
+				add(chainLeave, in, "-s "+s.Masked().String(), "-m conntrack --ctstate INVALID", drop)
+			}
+		}
 		add(chainLeave, in, f.take())
 	}
 	if c.Internal && f.v6 {

@@ -56,12 +56,9 @@ func networkElems(n *model.FirewallNetwork, c *model.FirewallFamily) []elem {
 	}
 	if c.Mode != model.ModeRouted {
 		add(true, setHairpin)
-		switch {
-		case !c.Masquerade:
-		case c.MasqueradeTo.IsValid():
+		add(c.Masquerade, setMasquerade)
+		if c.Masquerade && c.MasqueradeTo.IsValid() {
 			list = append(list, elem{set: setSNAT, key: bridge, data: string(c.MasqueradeTo.AsSlice()), comment: n.ID})
-		default:
-			add(true, setMasquerade)
 		}
 	}
 	return list

@@ -198,12 +198,15 @@ func toAll() stmt {
 }
 
 func ctState() stmt {
-	return stmt{"ct state established,related", []expr.Any{
+	return ctIs("established,related", expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED)
+}
+
+func ctInvalid() stmt { return ctIs("invalid", expr.CtStateBitINVALID) }
+
+func ctIs(text string, states uint32) stmt {
+	return stmt{"ct state " + text, []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: reg0},
-		&expr.Bitwise{
-			SourceRegister: reg0, DestRegister: reg0, Len: 4,
-			Mask: native32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: native32(0),
-		},
+		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: native32(states), Xor: native32(0)},
 		compare(expr.CmpOpNeq, native32(0)),
 	}}
 }

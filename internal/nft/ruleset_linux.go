@@ -215,8 +215,8 @@ func (f *family) base(guarded bool) []chainDef {
 	post = append(post,
 		newRule("", inSet("oifname", setHairpin), f.inSet("saddr", setSubnets), ctDNAT(), jump("hairpin")),
 		newRule("", ifaces("iifname . oifname", setWithin), ret()),
-		newRule("", inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), masquerade()),
-		newRule("", f.inSet("saddr", setSubnets), f.snat()))
+		newRule("", f.inSet("saddr", setSubnets), f.snat()),
+		newRule("", inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), masquerade()))
 	prerouting, output := f.localRules()
 	return []chainDef{
 		{name: "publish", rules: f.publishRules()},
@@ -293,6 +293,9 @@ func (f *family) base(guarded bool) []chainDef {
 				newRule("", ctState(), goTo("pass")),
 				newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
 				newRule("", ours("oifname", true), goTo("enter")),
+				// What is of no connection is not translated, and would leave with the
+				// address of a member.
+				newRule("", ctInvalid(), inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), drop()),
 				newRule("", goTo("pass")),
 			},
 		},

@@ -113,6 +113,10 @@ func TestPrepare(t *testing.T) {
 			bad: isBadRequest, text: `"0/0xff"`,
 		},
 		{
+			name: "bad, the mark of what is accepted", opts: map[string]string{"com.docker.network.bridge.accept_fwmark": "0x2000001/0xffffffff"},
+			bad: isBadRequest, text: "0x2000000",
+		},
+		{
 			name: "bad, a mark that every packet has", opts: map[string]string{"com.docker.network.bridge.accept_fwmark": "0x0/0"},
 			bad: isBadRequest, text: `"0x0/0"`,
 		},

@@ -246,6 +246,9 @@ func (p *parser) mark(label string) model.Mark {
 	if err != nil || v == 0 || v&^m != 0 {
 		p.fail(label, s, "a packet mark: VALUE or VALUE/MASK with VALUE inside of MASK, and not 0, which packets without a mark have")
 	}
+	if v&model.FirewallMark != 0 {
+		p.fail(label, s, fmt.Sprintf("a packet mark without %#x, which what the firewall has accepted carries", model.FirewallMark))
+	}
 	return model.Mark{Value: uint32(v), Mask: uint32(m)}
 }
 
