@@ -123,11 +123,17 @@ func (k *Kernel) repairOne(ctx context.Context, in *inside) error {
 		errs = append(errs, k.deleteOne(ctx, model.Redirect{Netns: in.path}))
 	}
 	for _, r := range in.routes {
-		// A route that is there may be the container's own.
-		if rt.Routed(ctx, far(r.Via.Is6())) != nil {
-			k.log.Info("missing in the kernel, made again", "object", r.Key())
-			errs = append(errs, rt.ReplaceDefaultRoute(ctx, r))
+		// A route that is there may be the container's own, as may be that there is none
+		// since it has taken the link down.
+		if rt.Routed(ctx, far(r.Via.Is6())) == nil {
+			continue
 		}
+		if l, err := rt.Link(ctx, r.Dev); err == nil && !l.Up {
+			k.log.Warn("a container has taken its link down: it has no default route by that", "netns", in.path, "link", r.Dev)
+			continue
+		}
+		k.log.Info("missing in the kernel, made again", "object", r.Key())
+		errs = append(errs, rt.ReplaceDefaultRoute(ctx, r))
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -160,5 +161,59 @@ func TestDeleteReplaced(t *testing.T) {
 	if err := k.Delete(t.Context(), append(s.want[:2:2], s.want[3])); err != nil {
 		t.Error(err)
 	}
+	s.away(t, k)
+}
+
+// A container that has taken its link down has no routes by that: a start leaves it so.
+func TestLinkDownInside(t *testing.T) {
+	s := newSite(t, "/run/down")
+	k := s.start(t)
+	const inside = "nsenter --net=/run/down/netns/c1 "
+	sh(t, inside+"ip link set eth0 down")
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	k = s.open(t, nil)
+	if found, err := k.Recover(t.Context(), s.want, false); err != nil || len(found.Links) > 0 {
+		t.Errorf("a start found %v: %v", found, err)
+	}
+	sh(t, inside+"ip -o link show eth0 | grep -v '[<,]UP[,>]'")
+	s.away(t, k)
+}
+
+// Of several ports, be they others', the kernel gives a bridge the least MTU: that is right.
+func TestMTUOfOthers(t *testing.T) {
+	s := newSite(t, "/run/mtu")
+	s.bridge.MTU, s.veth.MTU = 1400, 1400
+	s.want[0], s.want[2] = s.bridge, s.veth
+	k := s.start(t)
+	for _, tt := range []struct {
+		do, mtu string
+		lost    []string
+	}{
+		{"ip link add ox mtu 1300 type veth peer name oy; ip link set oy up; ip link set ox up master brx", "1300", nil},
+		{"ip link set brx mtu 1290", "1300", []string{"brx"}},
+		{"ip link set brx mtu 9000", "1300", []string{"brx"}},
+		{"ip link del ox", "1400", []string{"brx"}}, // which the kernel leaves to who has given it one
+	} {
+		sh(t, tt.do)
+		if lost, err := k.Survey(t.Context(), s.want); err != nil || !slices.Equal(lost, tt.lost) {
+			t.Errorf("%s: found %q, %v", tt.do, lost, err)
+		}
+		if _, err := k.RepairLinks(t.Context(), s.want); err != nil {
+			t.Error(err)
+		}
+		sh(t, "ip -o link show brx; ip -o link show brx | grep ' mtu "+tt.mtu+" '")
+	}
+	s.away(t, k)
+
+	s = newSite(t, "/run/mtu")
+	s.want = s.want[:1]
+	k = s.start(t)
+	sh(t, "ip link add ox mtu 9500 type veth peer name oy; ip link set oy up; ip link set ox up master brx; ip -o link show brx | grep ' mtu 9500 '")
+	if lost, err := k.Survey(t.Context(), s.want); err != nil || len(lost) > 0 {
+		t.Errorf("a port of somebody else on a bridge without others: found %q, %v", lost, err)
+	}
+	sh(t, "ip link del ox")
 	s.away(t, k)
 }

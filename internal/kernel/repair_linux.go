@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -209,24 +210,28 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 	return differs, nil
 }
 
-// mtuOf is the MTU that a bridge should have. As long as nobody has given it one the kernel
-// gives it the least of those of its ports, which may be others' too, and without any its
-// default.
+// mtuOf is the MTU that a bridge should have: what it was given, or what the kernel gives it
+// as long as nobody has, the least of those of its ports, which may be others' too, and without
+// any its default.
 func (k *Kernel) mtuOf(ctx context.Context, b model.Bridge, l rtnl.Link) (int, error) {
-	want := rtnl.MTU(b.MTU)
-	if l.MTU == want || l.MTU == rtnl.MTU(0) && !l.Carrier {
+	given := rtnl.MTU(b.MTU)
+	if l.MTU == given || l.MTU == rtnl.MTU(0) && !l.Carrier {
 		return l.MTU, nil
 	}
 	links, err := k.rt.Links(ctx)
 	if err != nil {
 		return l.MTU, err
 	}
+	least := 0
 	for _, port := range links {
-		if port.Master == l.Index {
-			want = min(want, port.MTU)
+		if port.Master == l.Index && (least == 0 || port.MTU < least) {
+			least = port.MTU
 		}
 	}
-	return want, nil
+	if l.MTU == least {
+		return least, nil
+	}
+	return min(given, cmp.Or(least, given)), nil
 }
 
 // A setting is a value of a file below /proc/sys.
