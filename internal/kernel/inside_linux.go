@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 )
@@ -32,8 +34,9 @@ func far(v6 bool) netip.Addr {
 }
 
 // repairInside puts right what an operation that was cut short has left or taken
-// inside of namespaces. Other routes and links of the container stay.
-func (k *Kernel) repairInside(ctx context.Context, want []model.Object) error {
+// inside of namespaces. Other routes and links of the container stay, and so does what it has
+// done to ends of ours whose other ends are settled: none was cut short there.
+func (k *Kernel) repairInside(ctx context.Context, want []model.Object, settled map[string]bool) error {
 	spaces := make(map[string]*inside)
 	for _, o := range want {
 		if n, ok := o.(model.Namespace); ok && !n.Host {
@@ -74,7 +77,7 @@ func (k *Kernel) repairInside(ctx context.Context, want []model.Object) error {
 		turns <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-turns }()
-			err := k.repairOne(ctx, in)
+			err := k.repairOne(ctx, in, settled)
 			for _, v := range in.veths {
 				k.noteHalf(v, err != nil) // the next repair looks again
 			}
@@ -107,7 +110,7 @@ func (k *Kernel) isHalf(o model.Object) bool {
 	return k.half[o.Key()]
 }
 
-func (k *Kernel) repairOne(ctx context.Context, in *inside) error {
+func (k *Kernel) repairOne(ctx context.Context, in *inside, settled map[string]bool) error {
 	ns, err := k.space(in.path)
 	if err != nil {
 		return err
@@ -116,31 +119,32 @@ func (k *Kernel) repairOne(ctx context.Context, in *inside) error {
 	if err != nil {
 		return err
 	}
-	errs := []error{k.repairVeths(ctx, rt, in.veths), k.repairMoved(ctx, rt, in.moved), k.repairStatic(ctx, rt, in.static)}
+	errs := []error{k.repairVeths(ctx, rt, in.veths, settled), k.repairMoved(ctx, rt, in.moved), k.repairStatic(ctx, rt, in.static)}
 	if in.redirect != nil {
 		errs = append(errs, k.createOne(ctx, *in.redirect))
 	} else {
 		errs = append(errs, k.deleteOne(ctx, model.Redirect{Netns: in.path}))
 	}
 	for _, r := range in.routes {
-		// A route that is there may be the container's own, as may be that there is none
-		// since it has taken the link down.
+		// A route that is there may be the container's own.
 		if rt.Routed(ctx, far(r.Via.Is6())) == nil {
 			continue
 		}
-		if l, err := rt.Link(ctx, r.Dev); err == nil && !l.Up {
-			k.log.Warn("a container has taken its link down: it has no default route by that", "netns", in.path, "link", r.Dev)
-			continue
+		switch err := rt.ReplaceDefaultRoute(ctx, r); {
+		case err == nil:
+			k.log.Info("missing in the kernel, made again", "object", r.Key())
+		case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.EHOSTUNREACH):
+			k.log.Warn("a container has taken its link down, or an address from it: there is no way to the gateway of its network", "netns", in.path, "err", err)
+		default:
+			errs = append(errs, err)
 		}
-		k.log.Info("missing in the kernel, made again", "object", r.Key())
-		errs = append(errs, rt.ReplaceDefaultRoute(ctx, r))
 	}
 	return errors.Join(errs...)
 }
 
 // repairVeths makes those links again that are not in the namespace or lack an
-// address.
-func (k *Kernel) repairVeths(ctx context.Context, rt *rtnl.Socket, veths []model.Veth) error {
+// address, unless the container has taken that away.
+func (k *Kernel) repairVeths(ctx context.Context, rt *rtnl.Socket, veths []model.Veth, settled map[string]bool) error {
 	if len(veths) == 0 {
 		return nil
 	}
@@ -152,15 +156,23 @@ func (k *Kernel) repairVeths(ctx context.Context, rt *rtnl.Socket, veths []model
 	if err != nil {
 		return err
 	}
-	index := make(map[string]int, len(links))
+	byName := make(map[string]rtnl.Link, len(links))
 	for _, l := range links {
-		index[l.Name] = l.Index
+		byName[l.Name] = l
 	}
 	right := func(v model.Veth) bool {
-		i, ok := index[v.Name]
-		return ok && !slices.ContainsFunc(v.Addrs, func(p netip.Prefix) bool {
-			return !slices.Contains(addrs, rtnl.Address{Index: i, Prefix: p})
-		})
+		l, ok := byName[v.Name]
+		if !ok {
+			return false
+		}
+		has := 0
+		for _, p := range v.Addrs {
+			if slices.Contains(addrs, rtnl.Address{Index: l.Index, Prefix: p}) {
+				has++
+			}
+		}
+		// One that was never furnished is down and has none.
+		return has == len(v.Addrs) || settled[v.Key()] && (l.Up || has > 0)
 	}
 	var errs []error
 	for _, v := range veths {

@@ -87,12 +87,13 @@ func (k *Kernel) Recover(ctx context.Context, want []model.Object, keep bool) (r
 		}
 		errs = append(errs, err)
 	}
+	settled := k.settled(byName, want)
 	if ruled {
 		put, err := k.reattach(ctx, byName, reclaimed, want)
 		r.Links = append(r.Links, put...)
 		errs = append(errs, err)
 	}
-	errs = append(errs, k.repairInside(ctx, want))
+	errs = append(errs, k.repairInside(ctx, want, settled))
 	if ruled && len(r.Kept) == 0 {
 		errs = append(errs, k.retireOthers(ctx))
 	}

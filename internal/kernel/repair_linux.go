@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -75,6 +76,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 		byName[l.Name] = l
 	}
 	k.disown(byName, want)
+	settled := k.settled(byName, want)
 	want = slices.Clone(want)
 	slices.SortStableFunc(want, func(a, b model.Object) int { return int(a.Order()) - int(b.Order()) })
 	var errs []error
@@ -121,7 +123,7 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 		}
 	}
 	if len(made) > 0 {
-		errs = append(errs, k.repairInside(ctx, want))
+		errs = append(errs, k.repairInside(ctx, want, settled))
 	}
 	for _, v := range made {
 		if !k.isHalf(v) && !slices.Contains(repaired, v.Key()) {
@@ -192,7 +194,13 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 	})
 	fix(b.IPv6 && l.LinkLocal, func() error { return k.rt.NoLinkLocal(ctx, l) })
 	lacks := lacking(b, l, addrs)
-	fix(len(lacks) > 0, func() error { return k.rt.AddAddresses(ctx, b.Name, lacks...) })
+	fix(len(lacks) > 0, func() error {
+		err := k.rt.AddAddresses(ctx, b.Name, lacks...)
+		if err != nil && l.MTU < rtnl.MinMTUv6 {
+			err = fmt.Errorf("bridge %s has an MTU of %d, be it that of a port of somebody else, and IPv6 needs %d: %w", b.Name, l.MTU, rtnl.MinMTUv6, err)
+		}
+		return err
+	})
 	fix(!l.Up || l.NoARP, func() error { return k.rt.SetLinkUp(ctx, b.Name) })
 	for _, s := range unset(b, l) {
 		fix(true, func() error { return k.write(s) })

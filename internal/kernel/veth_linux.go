@@ -76,6 +76,17 @@ func (k *Kernel) repairPort(ctx context.Context, v model.Veth, l, bridge rtnl.Li
 	return true, k.rt.SetPort(ctx, v, l, bridge)
 }
 
+// settled are the keys of veths that have their place at their bridges, and were furnished.
+func (k *Kernel) settled(links map[string]rtnl.Link, want []model.Object) map[string]bool {
+	list := make(map[string]bool)
+	for _, o := range want {
+		if v, ok := o.(model.Veth); ok && attached(links[v.Host], links[v.Bridge]) && !k.isHalf(v) {
+			list[v.Key()] = true
+		}
+	}
+	return list
+}
+
 // attached says whether a veth is a port of its bridge, and up.
 func attached(veth, bridge rtnl.Link) bool {
 	return veth.Master != 0 && veth.Master == bridge.Index && veth.Up

@@ -11,6 +11,9 @@ import (
 // together. Whoever finds a link in it may delete it.
 const DyingGroup = 0x6c6e6478
 
+// MinMTUv6 is the least MTU of a link with IPv6 (RFC 8200, 5).
+const MinMTUv6 = 1280
+
 // Config says how a [Socket] is opened. The zero value is valid.
 type Config struct {
 	// Enter runs a function in the socket's namespace. Nil stands for the
