@@ -34,6 +34,7 @@ func TestGoldenSettings(t *testing.T) {
 		{Name: "MEMBER", Says: "between members", Depends: fwtest.ICC},
 		{Name: "ENTER", Says: "what comes from outside", Depends: fwtest.Outsiders},
 		{Name: "LEAVE", Says: "what goes outside", Depends: fwtest.Hidden},
+		{Name: "ACCEPT", Says: "what is accepted when all data directories have been asked", Depends: fwtest.Inside},
 		{Name: "INPUT", Says: "what goes to the host", Depends: fwtest.All(fwtest.Isolated, fwtest.Inside)},
 		{Name: "OUTPUT", Says: "what the host has to say", Depends: fwtest.Isolated},
 		{Name: "SCOPED", Says: "connections to link-local addresses of the host", Depends: fwtest.Always},

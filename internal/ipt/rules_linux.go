@@ -209,7 +209,6 @@ func (f *family) base(guarded bool) rules {
 		f.rule(chainPass, "", "-j MARK --set-xmark "+mark),
 		f.rule(chainPass, "", "-j ACCEPT"),
 		f.rule(chainTake, "", "-j MARK --set-xmark "+mark),
-		f.rule(chainAccept, "", "-j ACCEPT"),
 	)
 	if guarded {
 		filter.add(f.guardRule())
@@ -318,6 +317,9 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 			}
 		}
 		add(chainLeave, in, f.take())
+		// Others may use the bit of the mark for something else.
+		add(chainAccept, in, "-j ACCEPT")
+		add(chainAccept, out, "-j ACCEPT")
 	}
 	if c.Internal && f.v6 {
 		add(chainInput, in, f.to(chainKept))
