@@ -76,6 +76,8 @@ func (b batch) hooks(name string, old, now []hook, from listing) {
 	}
 	for _, h := range missing {
 		switch {
+		case h.chain == userChain:
+			b.add(name, "-I %s %d %s", h.chain, from.ask, h.text)
 		case !h.first:
 			b.add(name, "-A %s %s", h.chain, h.text)
 		case name == tableFilter && h.chain == chainForward && h.accepts:

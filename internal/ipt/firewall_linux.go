@@ -280,7 +280,7 @@ func (f *Firewall) apply(ctx context.Context, add, del model.FirewallChange, g m
 			next[i] = nothing()
 			batches[i] = replace(have, next[i])
 		case have.rules.empty():
-			next[i] = fam.build(add, g.Of(fam.v6))
+			next[i] = fam.asked(fam.build(add, g.Of(fam.v6)), have)
 			batches[i] = replace(have, next[i])
 		default:
 			if err := fam.intact(have.rules, del); err != nil {
@@ -444,7 +444,7 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 		var next [2]rules
 		var batches [2]batch
 		for i, fam := range f.fams {
-			next[i] = fam.build(want, g.Of(fam.v6))
+			next[i] = fam.asked(fam.build(want, g.Of(fam.v6)), f.have[i])
 			batches[i] = replace(f.have[i], next[i])
 			switch {
 			case len(batches[i]) == 0:

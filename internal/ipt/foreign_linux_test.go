@@ -199,6 +199,54 @@ func TestAllAreAsked(t *testing.T) {
 	})
 }
 
+// Where DOCKER-USER accepts what another data directory has let out, it asks us first, as long
+// as it does.
+func TestUserChainAsks(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		prog, guard := "iptables-"+string(v), model.FirewallGuard{}
+		run := func(line string) {
+			t.Helper()
+			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(line)...)...)
+		}
+		is := func(when string, want ...string) {
+			t.Helper()
+			got := []string{}
+			for line := range strings.Lines(nstest.Command(t, prog, "-w", "-S", "DOCKER-USER")) {
+				if words := strings.Fields(line); words[0] == "-A" {
+					got = append(got, words[len(words)-1])
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		const other = "DOCKER-USER -m mark --mark 0x2000000/0x2000000 -m comment --comment libnetwork-2 -j ACCEPT"
+		run("-N DOCKER-USER")
+		run("-A DOCKER-USER -s 203.0.113.1 -j DROP")
+		run("-A " + other)
+		f := open(t, ipt.Config{Variant: v})
+		apply(t, f, fwtest.Some(), model.FirewallChange{})
+		is("at first", "DROP", "LIBNETWORK-FORWARD", "ACCEPT")
+		reconcile(t, f, fwtest.Some(), guard, false)
+		run("-D " + other)
+		reconcile(t, f, fwtest.Some(), guard, true)
+		is("without the other", "DROP")
+		run("-I " + other)
+		reconcile(t, f, fwtest.Some(), guard, true)
+		is("it comes back", "LIBNETWORK-FORWARD", "ACCEPT", "DROP")
+		run("-D " + other)
+		run("-I " + other)
+		reconcile(t, f, fwtest.Some(), guard, true)
+		is("before ours", "LIBNETWORK-FORWARD", "ACCEPT", "DROP")
+		apply(t, f, model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(7)}}, model.FirewallChange{})
+		reconcile(t, f, model.FirewallChange{}, guard, true)
+		is("without a network", "ACCEPT", "DROP")
+		apply(t, f, fwtest.Some(), model.FirewallChange{})
+		apply(t, f, model.FirewallChange{}, fwtest.Some())
+		is("when the last one goes", "ACCEPT", "DROP")
+	})
+}
+
 // commentOf is the comment of the rule of FORWARD that leads to a chain.
 func commentOf(t *testing.T, prog, chain string) string {
 	t.Helper()

@@ -3,6 +3,7 @@ package ipt
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ type listing struct {
 	// place is where the rule that leads to our forward chain belongs among those of others,
 	// from 1, and accept that where what it lets pass is accepted.
 	place, accept int
+	// ask is the place of the first rule of DOCKER-USER that accepts what another of our data
+	// directories has let out, 0 without one.
+	ask int
 	// dnat are the rules of others that lead ports elsewhere.
 	dnat []dnatRule
 }
@@ -63,8 +67,12 @@ func (f *family) parse(out []byte) listing {
 					l.dnat = append(l.dnat, r)
 				}
 			}
-			if name == tableFilter && c == chainForward {
+			switch {
+			case name != tableFilter:
+			case c == chainForward:
 				way.pass(f, t, text, len(t.hooks) > hooks)
+			case c == userChain:
+				way.user(f, t, line, len(t.hooks) > hooks)
 			}
 		}
 	}
@@ -84,6 +92,7 @@ type walk struct {
 	apart     bool        // rules of others stand behind ours
 	ours      []int       // hooks so far
 	accepts   map[int]int // of these, those that accept, and their places
+	users     int         // rules of others in DOCKER-USER so far
 }
 
 // pass takes the next rule. If it is of ours, it is the last hook of the table.
@@ -131,6 +140,20 @@ func (w *walk) own(f *family, t *table, target string) {
 		w.accepts[last] = w.before + 1
 	}
 	w.table, w.ours = t, append(w.ours, last)
+}
+
+// user takes the next rule of DOCKER-USER.
+func (w *walk) user(f *family, t *table, line string, ours bool) {
+	if ours {
+		if w.ask > 0 {
+			w.misplace(t, []int{len(t.hooks) - 1})
+		}
+		return
+	}
+	w.users++
+	if other := nft.AcceptsFor(line); w.ask == 0 && strings.HasPrefix(other, nft.DefaultTable) && other != strings.ToLower(f.name) {
+		w.ask = w.users
+	}
 }
 
 // end looks at those that accept, when all that are asked are known.
@@ -257,10 +280,21 @@ func (f *family) guarded(rs rules) bool {
 	return slices.ContainsFunc(rs[tableFilter].chains[guard.chain][""], func(e entry) bool { return e.comment == guard.comment })
 }
 
-// whole says whether the tables have all the chains and hooks that belong to them.
+// asked adds the rule by which DOCKER-USER asks us before it accepts what another data directory
+// has let out, if there is anything of ours.
+func (f *family) asked(want rules, have listing) rules {
+	if t := want[tableFilter]; have.ask > 0 && len(t.chains) > 0 {
+		t.hook(f, true, userChain, fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark), f.to(chainForward))
+	}
+	return want
+}
+
+// whole says whether the tables have all the chains and hooks that belong to them. That of
+// DOCKER-USER comes and goes with what others have there.
 func (f *family) whole(rs rules) bool {
 	for name, t := range f.base(false) {
-		if !sameHooks(t.hooks, rs[name].hooks) || len(t.chains) != len(rs[name].chains) {
+		hooks := slices.DeleteFunc(slices.Clone(rs[name].hooks), func(h hook) bool { return h.chain == userChain })
+		if !sameHooks(t.hooks, hooks) || len(t.chains) != len(rs[name].chains) {
 			return false
 		}
 	}

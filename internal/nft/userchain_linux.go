@@ -22,7 +22,7 @@ func markMatch() string { return fmt.Sprintf("--mark %#x/%#x", MarkBit, MarkBit)
 func UserChainChange(rules []string, table string, want bool) (lines []string) {
 	returns, overtaken := 0, false // returns is a place, from 1
 	for i, r := range rules {
-		comment := acceptsFor(r)
+		comment := AcceptsFor(r)
 		switch {
 		case comment == table:
 			// By its text: places may be others when the line is read.
@@ -46,9 +46,9 @@ func UserChainChange(rules []string, table string, want bool) (lines []string) {
 	return append(lines, "-A "+foreignChain+" "+acceptOf(table))
 }
 
-// acceptsFor returns for which table of ours a rule accepts what has our mark, by its
+// AcceptsFor returns for which table of ours a rule accepts what has our mark, by its
 // comment, and nothing for other rules.
-func acceptsFor(rule string) string {
+func AcceptsFor(rule string) string {
 	_, comment, ok := strings.Cut(rule, "--comment ")
 	if !ok || !strings.Contains(rule, " "+markMatch()+" ") || !strings.HasSuffix(rule, " -j ACCEPT") {
 		return ""

@@ -2,6 +2,7 @@ package scenario_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/libnetwork/libnetwork/config"
 	"github.com/libnetwork/libnetwork/internal/nstest"
@@ -11,10 +12,22 @@ import (
 // guards the host, and is in nobody's way.
 func TestSharedHost(t *testing.T) {
 	for _, pair := range [][2]backend{
-		{nftables, nftables}, {iptablesNFT, iptablesNFT}, {iptablesLegacy, iptablesLegacy}, {nftables, iptablesNFT}, {iptablesLegacy, nftables},
+		{nftables, nftables},
+		{iptablesNFT, iptablesNFT},
+		{iptablesLegacy, iptablesLegacy},
+		{nftables, iptablesNFT},
+		{iptablesLegacy, nftables},
+		{nftables + "+docker", iptablesNFT},
+		{iptablesNFT + "+docker", nftables},
+		{iptablesLegacy + "+docker", nftables},
+		{iptablesNFT + "+docker", iptablesNFT},
+		{nftables + "+docker", nftables},
 	} {
 		t.Run("two data directories do not touch each other: "+string(pair[0])+" and "+string(pair[1]), func(t *testing.T) {
-			nstest.Require(t, backends()[pair[0]], backends()[pair[1]])
+			nstest.Require(t, backends()[pair[0].alone()], backends()[pair[1]])
+			if pair[0] != pair[0].alone() {
+				nstest.Require(t, nstest.BrNetfilter)
+			}
 			testSharedHost(t, pair)
 		})
 	}
@@ -57,6 +70,12 @@ func testSharedHost(t *testing.T, pair [2]backend) {
 	forwards("1")
 	reach(c, 7001)
 	reach(other, 7002)
+	// What one has put into Docker's chain the other has to hear of.
+	wait := soon
+	if pair[0].alone() == iptablesLegacy {
+		wait += poll
+	}
+	<-time.After(wait)
 	apart(t, h, o, c, other)
 	h.remove(c)
 	h.drop(n)
