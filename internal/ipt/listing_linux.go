@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/model"
-	"github.com/libnetwork/libnetwork/internal/nft"
 )
 
 // userChain is where Docker lets administrators put rules that come first. Its own
@@ -19,9 +18,6 @@ const (
 	userChain = "DOCKER-USER"
 	docker    = "DOCKER"
 )
-
-// allChains is how the names of the chains of all data directories begin.
-var allChains = strings.ToUpper(nft.DefaultTable) + "-"
 
 // misplaced is the group of entries that stand where none of ours would be put.
 const misplaced = " misplaced"
@@ -78,103 +74,6 @@ func (f *family) parse(out []byte) listing {
 	}
 	way.end()
 	return l
-}
-
-// A walk goes through the rules of FORWARD, in their order, for the places of ours. All data
-// directories are asked before any accepts: what one lets out another may not let in.
-type walk struct {
-	*listing
-	table     *table
-	before    int         // rules of others so far
-	overtaken bool        // one of them is Docker's
-	closed    bool        // whoever comes behind them is not asked of all
-	barred    bool        // nor is who comes behind those since the place of ours
-	apart     bool        // rules of others stand behind ours
-	ours      []int       // hooks so far
-	accepts   map[int]int // of these, those that accept, and their places
-	users     int         // rules of others in DOCKER-USER so far
-}
-
-// pass takes the next rule. If it is of ours, it is the last hook of the table.
-func (w *walk) pass(f *family, t *table, text string, ours bool) {
-	target := targetOf(text)
-	if ours {
-		w.own(f, t, target)
-		return
-	}
-	w.before++
-	switch {
-	case text == "-j "+userChain && w.place == 1 && !w.closed && !w.apart:
-		// Ours stand directly before it, or nowhere yet.
-		w.place, w.accept, w.barred = w.before+1, w.before+1, false
-		w.misplace(t, w.ours)
-		return
-	case target == userChain:
-	case strings.HasPrefix(target, allChains) && strings.HasSuffix(target, "-"+chainGuard):
-		w.closed, w.barred = true, true
-	case strings.HasPrefix(target, allChains):
-		if strings.HasSuffix(target, "-"+chainForward) && !w.barred {
-			w.accept = w.before + 1
-		}
-		return
-	case target == "ACCEPT", isLast(text):
-		w.closed, w.barred = true, true // of what it accepts or refuses we would not be asked
-	case strings.HasPrefix(target, docker):
-		w.overtaken, w.closed, w.barred = true, true, true
-	}
-	w.apart = w.apart || len(w.ours) > 0
-}
-
-// own takes a rule of ours.
-func (w *walk) own(f *family, t *table, target string) {
-	last := len(t.hooks) - 1
-	switch {
-	case target == f.chain(chainGuard):
-		w.barred = true
-	case w.overtaken:
-		w.misplace(t, []int{last})
-	case target == f.chain(chainForward):
-		w.misplace(t, w.ours) // the others come behind it
-		w.accept, w.barred = w.before+1, false
-	case target == f.chain(chainAccept):
-		w.accepts[last] = w.before + 1
-	}
-	w.table, w.ours = t, append(w.ours, last)
-}
-
-// user takes the next rule of DOCKER-USER.
-func (w *walk) user(f *family, t *table, line string, ours bool) {
-	if ours {
-		if w.ask > 0 {
-			w.misplace(t, []int{len(t.hooks) - 1})
-		}
-		return
-	}
-	w.users++
-	if other := nft.AcceptsFor(line); w.ask == 0 && strings.HasPrefix(other, nft.DefaultTable) && other != strings.ToLower(f.name) {
-		w.ask = w.users
-	}
-}
-
-// end looks at those that accept, when all that are asked are known.
-func (w *walk) end() {
-	for i, place := range w.accepts {
-		if place < w.accept {
-			w.misplace(w.table, []int{i})
-		}
-	}
-}
-
-func (*walk) misplace(t *table, hooks []int) {
-	for _, i := range hooks {
-		t.hooks[i].comment = misplaced
-	}
-}
-
-// isLast says whether no packet gets behind a rule.
-func isLast(text string) bool {
-	words := strings.Fields(text)
-	return len(words) > 1 && words[0] == "-j" && slices.Contains([]string{"DROP", "REJECT", "RETURN"}, words[1])
 }
 
 // found enters a rule of a listing, if it is of ours.
