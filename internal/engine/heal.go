@@ -31,6 +31,10 @@ const (
 	surveyPeriod = 10 * time.Second
 	// longest is the longest pause between two repairs of the same thing.
 	longest = time.Minute
+	// tolerance is how often rules are moved without a pause of breath: nobody has changed
+	// ours, and until they are moved they may be asked too late.
+	tolerance = 50
+	breath    = time.Second
 )
 
 // What stands for the firewall, and for the forwarding of packets, among the names of
@@ -54,8 +58,10 @@ type healer struct {
 	repairs map[string]uint64
 
 	// What follows belongs to the healer's goroutine: feuds is by what is repaired again
-	// and again, behind says that the last repair of the firewall has failed.
+	// and again, moves that of rules that others put theirs before, behind says that the last
+	// repair of the firewall has failed.
 	feuds  map[string]*feud
+	moves  feud
 	behind bool
 }
 
@@ -115,6 +121,9 @@ func (h *healer) take(now time.Time) (links []string, rules, all bool) {
 		if f := h.feuds[name]; f != nil && f.until.After(now) && (!f.failed || !others) {
 			continue
 		}
+		if name == rulesLost && h.moves.until.After(now) {
+			continue
+		}
 		delete(h.lost, name)
 		if name == rulesLost {
 			rules = true
@@ -131,11 +140,32 @@ func (h *healer) due() (next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name := range h.lost {
-		if f := h.feuds[name]; f != nil && (next.IsZero() || f.until.Before(next)) {
-			next = f.until
+		var until time.Time
+		if f := h.feuds[name]; f != nil {
+			until = f.until
+		}
+		if name == rulesLost && h.moves.until.After(until) {
+			until = h.moves.until
+		}
+		if !until.IsZero() && (next.IsZero() || until.Before(next)) {
+			next = until
 		}
 	}
 	return next
+}
+
+// moved enters that rules were put where they belong among those of others. When that has
+// been too often, it says how long they are left where they are from now on.
+func (h *healer) moved(now time.Time) (pause time.Duration) {
+	if now.Sub(h.moves.last) > calm {
+		h.moves = feud{}
+	}
+	h.moves.last = now
+	if h.moves.count++; h.moves.count > tolerance {
+		pause = breath
+	}
+	h.moves.until = now.Add(pause)
+	return pause
 }
 
 // again enters a repair that has failed: it is tried again after a pause, also if
@@ -260,7 +290,7 @@ func (e *Engine) survey() {
 }
 
 func (e *Engine) healRules() {
-	repaired, err := e.kernel.RepairRules(e.ctx)
+	found, err := e.kernel.RepairRules(e.ctx)
 	if e.ctx.Err() != nil {
 		return
 	}
@@ -275,9 +305,22 @@ func (e *Engine) healRules() {
 		delete(e.healer.feuds, rulesLost)
 		e.healer.tell("", false)
 	}
-	if repaired && err == nil {
+	switch {
+	case err != nil, found == model.FoundRight:
+	case found == model.FoundMoved:
+		e.noteMoved()
+	default:
 		e.noteRepair(rulesLost, "firewall", Event{Type: "firewall", Action: "repair", Scope: "local"})
 	}
+}
+
+// noteMoved tells of rules that stand where they belong again. It is no repair.
+func (e *Engine) noteMoved() {
+	if pause := e.healer.moved(time.Now()); pause > 0 {
+		e.log.Warn("another program puts rules before those of networks again and again: they are left there for a moment", "pause", pause)
+		return
+	}
+	e.log.Info("others have put rules beside those of networks: they stand where they belong again")
 }
 
 // noteRepair counts a repair and tells of it, and of what is given up for a while.

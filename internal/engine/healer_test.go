@@ -40,3 +40,40 @@ func TestHealerRests(t *testing.T) {
 		})
 	}
 }
+
+// That others put rules beside ours does not have the firewall rest, but for a moment when it
+// does not end; repairs have.
+func TestHealerMoves(t *testing.T) {
+	h, now := newHealer(), time.Now()
+	takes := func() bool {
+		h.tellRules()
+		_, rules, _ := h.take(now)
+		return rules
+	}
+	for i := range tolerance {
+		if pause := h.moved(now); pause != 0 || !takes() {
+			t.Fatalf("after %d moves: a pause of %v", i+1, pause)
+		}
+	}
+	if pause := h.moved(now); pause != breath || takes() {
+		t.Errorf("after %d moves: a pause of %v", tolerance+1, pause)
+	}
+	if due := h.due(); !due.Equal(now.Add(breath)) {
+		t.Errorf("they are looked at in %v", due.Sub(now))
+	}
+	now = now.Add(breath)
+	if !takes() || len(h.repairs) > 0 {
+		t.Errorf("at rest after the pause, or counted: %v", h.repairs)
+	}
+	now = now.Add(calm + 1)
+	if pause := h.moved(now); pause != 0 {
+		t.Errorf("when it has been calm: a pause of %v", pause)
+	}
+	h.moved(now)
+	for range patience + 1 {
+		h.repaired(rulesLost, "firewall", now)
+	}
+	if takes() {
+		t.Error("what is undone again and again is not left alone")
+	}
+}

@@ -79,8 +79,8 @@ type Kernel interface {
 	// Survey returns the names of links among the wanted objects about which RepairLinks
 	// has something to do that Watch does not tell of; the empty one if RepairRules has.
 	Survey(ctx context.Context, want []model.Object) (lost []string, err error)
-	// RepairRules makes the firewall right, and says whether it was not.
-	RepairRules(ctx context.Context) (repaired bool, err error)
+	// RepairRules makes the firewall right, and says how it was.
+	RepairRules(ctx context.Context) (found model.Finding, err error)
 	// Firewall says with which backend the firewall is kept, and what its tables or
 	// chains are called by.
 	Firewall() (backend, table string)

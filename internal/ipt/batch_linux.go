@@ -67,7 +67,7 @@ func replace(from listing, to rules) batch {
 func (b batch) hooks(name string, old, now []hook, from listing) {
 	missing := slices.Clone(now)
 	for _, h := range old {
-		i := slices.IndexFunc(missing, func(m hook) bool { return m.chain == h.chain && m.comment == h.comment })
+		i := slices.IndexFunc(missing, func(m hook) bool { return m.chain == h.chain && m.comment == h.comment && !h.misplaced })
 		if i >= 0 {
 			missing = slices.Delete(missing, i, i+1)
 			continue

@@ -41,6 +41,7 @@ type Firewall struct {
 	// loaded says that have is known.
 	loaded bool
 	have   [2]listing
+	users  nft.UserChains
 }
 
 // Open finds the programs. It changes nothing. The error is of class NoService
@@ -49,7 +50,7 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	if cfg.Name == "" {
 		cfg.Name = DefaultName
 	}
-	f := &Firewall{cfg: cfg, log: cfg.Logger, turn: make(chan struct{}, 1)}
+	f := &Firewall{cfg: cfg, log: cfg.Logger, turn: make(chan struct{}, 1), users: nft.UserChains{}}
 	if f.log == nil {
 		f.log = slog.Default()
 	}
@@ -437,6 +438,7 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 		return found, err
 	}
 	err = f.do(ctx, "reconciling", func() error {
+		had := f.have
 		f.loaded = false
 		if err := f.load(ctx); err != nil {
 			return err
@@ -450,6 +452,8 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 			case len(batches[i]) == 0:
 			case leftover(f.have[i].rules, next[i]):
 				found = max(found, model.FoundLeftover)
+			case leftover(f.have[i].moved(had[i].rules, next[i]), next[i]):
+				found = max(found, model.FoundMoved)
 			default:
 				found = model.FoundWrong
 			}

@@ -127,7 +127,7 @@ func TestUserChainBehindOthers(t *testing.T) {
 		f := open(t, ipt.Config{Variant: v})
 		reconcile(t, f, fwtest.Some(), guard, true)
 		run("-N DOCKER-USER", "-A FORWARD -i eth0 -j ACCEPT", "-A FORWARD -j DOCKER-USER")
-		reconcile(t, f, fwtest.Some(), guard, false)
+		reconcile(t, f, fwtest.Some(), guard, true) // the chain has our rule
 		first("when it comes")
 		run("-D FORWARD 1") // ours
 		reconcile(t, f, fwtest.Some(), guard, true)
@@ -189,8 +189,8 @@ func TestAllAreAsked(t *testing.T) {
 		run("-N DOCKER-USER")
 		run("-I FORWARD -j DOCKER-USER")
 		run("-I FORWARD 3 -i eth9 -j ACCEPT")
-		reconcile(t, a, fwtest.Some(), guard, false)
-		reconcile(t, b, fwtest.Some(), guard, false)
+		reconcile(t, a, fwtest.Some(), guard, true) // the chain has our rule
+		reconcile(t, b, fwtest.Some(), guard, true)
 		reconcile(t, b, model.FirewallChange{}, guard, true)
 		reconcile(t, b, fwtest.Some(), guard, true)
 		// Not behind what accepts.
@@ -199,8 +199,8 @@ func TestAllAreAsked(t *testing.T) {
 	})
 }
 
-// Where DOCKER-USER accepts what another data directory has let out, it asks us first, as long
-// as it does.
+// DOCKER-USER asks us behind the rules of its users, and before it accepts what another data
+// directory has let out, whenever that comes.
 func TestUserChainAsks(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
 		prog, guard := "iptables-"+string(v), model.FirewallGuard{}
@@ -227,23 +227,45 @@ func TestUserChainAsks(t *testing.T) {
 		f := open(t, ipt.Config{Variant: v})
 		apply(t, f, fwtest.Some(), model.FirewallChange{})
 		is("at first", "DROP", "LIBNETWORK-FORWARD", "ACCEPT")
+		for range 2 {
+			reconcile(t, f, fwtest.Some(), guard, false)
+			run("-D " + other)
+			reconcile(t, f, fwtest.Some(), guard, false)
+			is("without the other", "DROP", "LIBNETWORK-FORWARD")
+			run("-A " + other)
+		}
+		run("-D " + other)
+		run("-I " + other)
+		reconcile(t, f, fwtest.Some(), guard, true)
+		is("before ours", "LIBNETWORK-FORWARD", "ACCEPT", "DROP") // as it accepts by itself
+		run("-D " + other)
+		reconcile(t, f, fwtest.Some(), guard, true)
+		is("behind the users", "DROP", "LIBNETWORK-FORWARD")
+		run("-A DOCKER-USER -j RETURN")
 		reconcile(t, f, fwtest.Some(), guard, false)
-		run("-D " + other)
+		run("-A DOCKER-USER -s 203.0.113.2 -j DROP") // never asked
+		reconcile(t, f, fwtest.Some(), guard, false)
+		run("-I DOCKER-USER -j RETURN")
 		reconcile(t, f, fwtest.Some(), guard, true)
-		is("without the other", "DROP")
-		run("-I " + other)
+		is("before a RETURN", "LIBNETWORK-FORWARD", "RETURN", "DROP", "RETURN", "DROP")
+		run("-D DOCKER-USER -j RETURN")
+		run("-D DOCKER-USER -j RETURN")
+		run("-D DOCKER-USER 3")
 		reconcile(t, f, fwtest.Some(), guard, true)
-		is("it comes back", "LIBNETWORK-FORWARD", "ACCEPT", "DROP")
-		run("-D " + other)
-		run("-I " + other)
-		reconcile(t, f, fwtest.Some(), guard, true)
-		is("before ours", "LIBNETWORK-FORWARD", "ACCEPT", "DROP")
+		is("without a RETURN", "DROP", "LIBNETWORK-FORWARD")
+		second := open(t, ipt.Config{Variant: v, Name: "libnetwork-3"})
+		apply(t, second, fwtest.Some(), model.FirewallChange{})
+		is("two", "DROP", "LIBNETWORK-FORWARD", "LIBNETWORK-3-FORWARD")
+		run("-A " + other)
+		reconcile(t, f, fwtest.Some(), guard, false)
+		reconcile(t, second, fwtest.Some(), guard, false)
+		apply(t, second, model.FirewallChange{}, fwtest.Some())
 		apply(t, f, model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(7)}}, model.FirewallChange{})
 		reconcile(t, f, model.FirewallChange{}, guard, true)
-		is("without a network", "ACCEPT", "DROP")
+		is("without a network", "DROP", "ACCEPT")
 		apply(t, f, fwtest.Some(), model.FirewallChange{})
 		apply(t, f, model.FirewallChange{}, fwtest.Some())
-		is("when the last one goes", "ACCEPT", "DROP")
+		is("when the last one goes", "DROP", "ACCEPT")
 	})
 }
 
@@ -332,7 +354,7 @@ func TestRuleBesideIsLast(t *testing.T) {
 				run(tt.do)
 			}
 			for range 2 {
-				if _, err := f.EnsureForeignAccept(t.Context()); err != nil {
+				if _, _, err := f.EnsureForeignAccept(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				var got []string

@@ -19,7 +19,8 @@ const (
 	docker    = "DOCKER"
 )
 
-// misplaced is the group of entries that stand where none of ours would be put.
+// misplaced is the group of entries that stand where none of ours would be put, and marks such
+// hooks.
 const misplaced = " misplaced"
 
 // A listing is what a family's tables hold.
@@ -28,9 +29,11 @@ type listing struct {
 	// place is where the rule that leads to our forward chain belongs among those of others,
 	// from 1, and accept that where what it lets pass is accepted.
 	place, accept int
-	// ask is the place of the first rule of DOCKER-USER that accepts what another of our data
-	// directories has let out, 0 without one.
-	ask int
+	// ask is the place in DOCKER-USER of the rule by which that chain asks us, 0 where there is no
+	// such chain: behind the rules of its users, before what another of our data directories
+	// accepts there, if it does.
+	ask   int
+	opens bool
 	// dnat are the rules of others that lead ports elsewhere.
 	dnat []dnatRule
 }
@@ -51,9 +54,11 @@ func (f *family) parse(out []byte) listing {
 			t = l.rules[name]
 		case t == nil:
 		case strings.HasPrefix(line, ":"):
-			if c, _, _ := strings.Cut(line[1:], " "); f.owns(c) {
+			c, _, _ := strings.Cut(line[1:], " ")
+			if f.owns(c) {
 				t.chains[c] = map[string][]entry{}
 			}
+			way.users = way.users || name == tableFilter && c == userChain
 		case strings.HasPrefix(line, "-A "):
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
 			hooks := len(t.hooks)
@@ -180,7 +185,8 @@ func (f *family) guarded(rs rules) bool {
 }
 
 // asked adds the rule by which DOCKER-USER asks us before it accepts what another data directory
-// has let out, if there is anything of ours.
+// has let out, if there is anything of ours. It is there before the other one is: nothing gets
+// by in between, or while nobody looks.
 func (f *family) asked(want rules, have listing) rules {
 	if t := want[tableFilter]; have.ask > 0 && len(t.chains) > 0 {
 		t.hook(f, true, userChain, fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark), f.to(chainForward))
@@ -192,7 +198,7 @@ func (f *family) asked(want rules, have listing) rules {
 // DOCKER-USER comes and goes with what others have there.
 func (f *family) whole(rs rules) bool {
 	for name, t := range f.base(false) {
-		hooks := slices.DeleteFunc(slices.Clone(rs[name].hooks), func(h hook) bool { return h.chain == userChain })
+		hooks := slices.DeleteFunc(slices.Clone(rs[name].hooks), hook.ofUsers)
 		if !sameHooks(t.hooks, hooks) || len(t.chains) != len(rs[name].chains) {
 			return false
 		}
@@ -222,6 +228,33 @@ func leftover(have, want rules) bool {
 	return true
 }
 
+// moved returns what the tables would hold if the hooks stood where they belong, and if DOCKER-USER
+// asked us as is wanted: who empties that chain for his own rules does no harm. That our rule is
+// missed says that somebody has taken it away and has left what it is to come before.
+func (l listing) moved(had, want rules) rules {
+	hooks := slices.Clone(l.rules[tableFilter].hooks)
+	for i := range hooks {
+		hooks[i].misplaced = false
+	}
+	if len(l.rules.ofUsers()) > 0 || len(had.ofUsers()) == 0 || !l.opens {
+		hooks = append(slices.DeleteFunc(hooks, hook.ofUsers), want.ofUsers()...)
+	}
+	now := maps.Clone(l.rules)
+	now[tableFilter] = &table{chains: l.rules[tableFilter].chains, hooks: hooks}
+	return now
+}
+
+// ofUsers are the hooks in DOCKER-USER.
+func (rs rules) ofUsers() []hook {
+	t := rs[tableFilter]
+	if t == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(t.hooks), func(h hook) bool { return !h.ofUsers() })
+}
+
+func (h hook) ofUsers() bool { return h.chain == userChain }
+
 // equal says whether two tables hold the same. The order of groups does not count.
 func (t *table) equal(o *table) bool {
 	return maps.EqualFunc(t.chains, o.chains, sameChain) && sameHooks(t.hooks, o.hooks)
@@ -240,7 +273,11 @@ func sameHooks(a, b []hook) bool {
 func hookKeys(list []hook) []string {
 	keys := make([]string, 0, len(list))
 	for _, h := range list {
-		keys = append(keys, h.chain+" "+h.comment)
+		key := h.chain + " " + h.comment
+		if h.misplaced {
+			key += misplaced
+		}
+		keys = append(keys, key)
 	}
 	slices.Sort(keys)
 	return keys

@@ -76,6 +76,8 @@ type hook struct {
 	// first says that it comes before the rules that are there, accepts that it comes behind
 	// those that are asked.
 	first, accepts bool
+	// misplaced says that it stands where it does not belong any more.
+	misplaced bool
 }
 
 // rules are what the tables hold of ours.

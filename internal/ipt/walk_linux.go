@@ -22,7 +22,10 @@ type walk struct {
 	apart     bool        // rules of others stand behind ours
 	ours      []int       // hooks so far
 	accepts   map[int]int // of these, those that accept, and their places
-	users     int         // rules of others in DOCKER-USER so far
+
+	users  bool // there is a DOCKER-USER
+	others int  // rules of others in it so far
+	asks   int  // the last hook of ours there, from 1
 }
 
 // pass takes the next rule. If it is of ours, it is the last hook of the table.
@@ -72,17 +75,26 @@ func (w *walk) own(f *family, t *table, target string) {
 	w.table, w.ours = t, append(w.ours, last)
 }
 
-// user takes the next rule of DOCKER-USER.
+// user takes the next rule of DOCKER-USER. What the users of the chain have there comes first,
+// of whatever mark: others may use its bit.
 func (w *walk) user(f *family, t *table, line string, ours bool) {
 	if ours {
+		w.asks = len(t.hooks)
 		if w.ask > 0 {
-			w.misplace(t, []int{len(t.hooks) - 1})
+			w.misplace(t, []int{w.asks - 1})
 		}
 		return
 	}
-	w.users++
-	if other := nft.AcceptsFor(line); w.ask == 0 && strings.HasPrefix(other, nft.DefaultTable) && other != strings.ToLower(f.name) {
-		w.ask = w.users
+	w.others++
+	other := nft.AcceptsFor(line)
+	switch {
+	case w.ask > 0:
+	case line == "-A "+userChain+" -j RETURN":
+		w.ask = w.others
+	case strings.HasPrefix(other, nft.DefaultTable) && other != strings.ToLower(f.name):
+		w.ask, w.opens = w.others, true
+	case !strings.HasPrefix(targetOf(line), allChains) && w.asks > 0:
+		w.misplace(t, []int{w.asks - 1})
 	}
 }
 
@@ -93,11 +105,14 @@ func (w *walk) end() {
 			w.misplace(w.table, []int{i})
 		}
 	}
+	if w.users && w.ask == 0 {
+		w.ask = w.others + 1
+	}
 }
 
 func (*walk) misplace(t *table, hooks []int) {
 	for _, i := range hooks {
-		t.hooks[i].comment = misplaced
+		t.hooks[i].misplaced = true
 	}
 }
 

@@ -409,12 +409,14 @@ func (k *Kernel) tellRepaired() {
 }
 
 // takeRepaired says whether an operation has told so since this was last asked.
-func (k *Kernel) takeRepaired() bool {
+func (k *Kernel) takeRepaired() (found model.Finding) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	repaired := k.repairedRules
+	if k.repairedRules {
+		found = model.FoundWrong
+	}
 	k.repairedRules = false
-	return repaired
+	return found
 }
 
 // repairTries bounds how often a repair begins anew because somebody else has changed

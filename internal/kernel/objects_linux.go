@@ -231,16 +231,17 @@ func (k *Kernel) uncount(ctx context.Context, list []model.Tracked) ([]netip.Add
 	return used, nil
 }
 
-// acceptedByOthers sees to it that a foreign forward chain lets through what
-// ours has accepted, and says whether anything was to be done.
-func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (changed bool) {
-	set := k.firewall.EnsureForeignAccept
-	if !want {
-		set = k.firewall.RemoveForeignAccept
-	}
+// acceptedByOthers sees to it that a foreign forward chain lets through what ours has accepted,
+// where that is wanted, and says how it was.
+func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) model.Finding {
 	var lines []string
+	var lost bool
 	err := k.host.Do(func() (err error) { // programs are run, and they look where the thread is
-		lines, err = set(ctx)
+		if want {
+			lines, lost, err = k.firewall.EnsureForeignAccept(ctx)
+		} else {
+			lines, err = k.firewall.RemoveForeignAccept(ctx)
+		}
 		return err
 	})
 	if err != nil {
@@ -256,7 +257,13 @@ func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (changed bool)
 		}
 		k.log.Info(what, "rule", l)
 	}
-	return len(lines) > 0
+	switch {
+	case lost:
+		return model.FoundWrong
+	case len(lines) > 0:
+		return model.FoundMoved
+	}
+	return model.FoundRight
 }
 
 // warnDrops tells of chains of others in which what we accept is dropped, of each once.

@@ -55,8 +55,8 @@ func TestRepairByOperation(t *testing.T) {
 		}
 		look := func(when string, want bool) {
 			t.Helper()
-			if repaired, err := k.RepairRules(t.Context()); err != nil || repaired != want {
-				t.Errorf("%s: repaired %t, %v, want %t", when, repaired, err, want)
+			if found, err := k.RepairRules(t.Context()); err != nil || found == model.FoundWrong != want {
+				t.Errorf("%s: found %v, %v, want a repair: %t", when, found, err, want)
 			}
 		}
 		look("at first", false)
@@ -80,8 +80,8 @@ func TestRepairByOperation(t *testing.T) {
 		sh(t, flush)
 		refuses.Store(true)
 		for range 2 {
-			if repaired, err := k.RepairRules(t.Context()); !errors.Is(err, step.ErrInjected) || repaired {
-				t.Errorf("a repair that fails: repaired %t, %v", repaired, err)
+			if found, err := k.RepairRules(t.Context()); !errors.Is(err, step.ErrInjected) || found != model.FoundRight {
+				t.Errorf("a repair that fails: found %v, %v", found, err)
 			}
 		}
 		refuses.Store(false)

@@ -158,12 +158,15 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 	case found == model.FoundRight || !there:
 	case found == model.FoundLeftover:
 		k.log.Info("rules of what is not there any more have been removed: an operation was cut short")
+	case found == model.FoundMoved:
+		k.log.Info("others have put rules beside those of networks: they stand where they belong again")
 	case k.switched:
 		k.log.Info("the rules of networks are kept with another firewall backend from now on", "backend", k.backend)
 	default:
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
-	differed = k.acceptedByOthers(ctx, there) || found == model.FoundWrong
+	differed = found == model.FoundWrong
+	k.acceptedByOthers(ctx, there) // when there is no saying what was there
 	if there {
 		k.warnDrops(ctx)
 	}

@@ -16,13 +16,14 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-// RepairRules makes the firewall what it shall be. It says whether it was not.
-func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
+// RepairRules makes the firewall what it shall be. It says how it was, as an operation has
+// found it since it was last asked, or now.
+func (k *Kernel) RepairRules(ctx context.Context) (found model.Finding, err error) {
 	k.zone.idle(ctx)
 	// What a change is about to make is not undone by what was wanted before it.
 	done, err := k.rule(ctx)
 	if err != nil {
-		return false, err
+		return found, err
 	}
 	defer done()
 	want, g := k.wanted()
@@ -30,26 +31,24 @@ func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
 	if !late && idle(want, g) && len(k.others) == 0 {
 		return k.takeRepaired(), nil
 	}
-	found, err := k.reconcile(ctx, want, g)
-	if err == nil {
-		repaired = k.takeRepaired() || found != model.FoundRight
+	if found, err = k.reconcile(ctx, want, g); err != nil {
+		return model.FoundRight, err
 	}
-	if err == nil && len(want.Networks) > 0 {
-		repaired = k.acceptedByOthers(ctx, true) || repaired
+	found = max(found, k.takeRepaired())
+	if len(want.Networks) > 0 {
+		found = max(found, k.acceptedByOthers(ctx, true))
 		k.warnDrops(ctx)
 	}
-	if err == nil {
-		stuck := k.retireOthers(ctx)
-		if late {
-			return repaired, stuck
-		}
-		// Our own are right. Survey has it tried again, and it is said once.
-		if stuck != nil && stuck.Error() != k.stuck {
-			k.stuck = stuck.Error()
-			k.log.Error("rules of another firewall backend are still there", "err", stuck)
-		}
+	stuck := k.retireOthers(ctx)
+	if late {
+		return found, stuck
 	}
-	return repaired, err
+	// Our own are right. Survey has it tried again, and it is said once.
+	if stuck != nil && stuck.Error() != k.stuck {
+		k.stuck = stuck.Error()
+		k.log.Error("rules of another firewall backend are still there", "err", stuck)
+	}
+	return found, nil
 }
 
 // RepairLinks makes bridges and veths of the host what they shall be, with the

@@ -68,8 +68,8 @@ func repairBesideChanges(t *testing.T, backend kernel.Backend) {
 		}
 	})
 	for range 30 {
-		if repaired, err := k.RepairRules(t.Context()); err != nil || repaired {
-			t.Errorf("repaired: %t, %v", repaired, err)
+		if repaired, err := k.RepairRules(t.Context()); err != nil || repaired != model.FoundRight {
+			t.Errorf("repaired: %v, %v", repaired, err)
 		}
 	}
 	wg.Wait()

@@ -78,8 +78,8 @@ func noLinksWithoutRules(t *testing.T, backend kernel.Backend) {
 	if keys, err := k.RepairLinks(ctx, want); err != nil || len(keys) != 1 || !there("br9") {
 		t.Errorf("repairing links: %v, %v", keys, err)
 	}
-	if repaired, err := k.RepairRules(ctx); err != nil || repaired {
-		t.Errorf("the rules were not complete: %t, %v", repaired, err)
+	if repaired, err := k.RepairRules(ctx); err != nil || repaired != model.FoundRight {
+		t.Errorf("the rules were not complete: %v, %v", repaired, err)
 	}
 	if err := k.Create(ctx, []model.Object{veth}); err != nil {
 		t.Error(err)

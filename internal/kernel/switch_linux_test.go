@@ -444,8 +444,8 @@ func TestSwitchHeld(t *testing.T) {
 		if got, err := k.Survey(t.Context(), nil); err != nil || !slices.Equal(got, lost) {
 			t.Errorf("%s: found %q, %v", when, got, err)
 		}
-		if repaired, err := k.RepairRules(t.Context()); err != nil || repaired {
-			t.Errorf("%s: repaired %t, %v", when, repaired, err)
+		if found, err := k.RepairRules(t.Context()); err != nil || found != model.FoundRight {
+			t.Errorf("%s: found %v, %v", when, found, err)
 		}
 	}
 	again("held", "")

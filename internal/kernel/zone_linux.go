@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/firewalld"
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
 	"github.com/libnetwork/libnetwork/internal/step"
@@ -64,7 +65,7 @@ type zoneKeeper struct {
 	// bridges are those that shall be in the zone.
 	bridges func() []string
 	// repairRules puts our rules right, when firewalld has flushed all there are.
-	repairRules func(context.Context) (bool, error)
+	repairRules func(context.Context) (model.Finding, error)
 	wake        chan struct{}
 
 	mu sync.Mutex // guards the following; before that of the kernel

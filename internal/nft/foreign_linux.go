@@ -28,60 +28,61 @@ const (
 // there. A RETURN at the end, as Docker puts there, and such rules of other data
 // directories stay behind it. It looks at both
 // families, and at both iptables backends. The rule carries the table's name as
-// comment. It returns a line for each rule that it added or took away.
-func (f *Firewall) EnsureForeignAccept(ctx context.Context) ([]string, error) {
+// comment. It returns a line for each rule that it added or took away, and whether one
+// was there that somebody has taken away.
+func (f *Firewall) EnsureForeignAccept(ctx context.Context) (lines []string, lost bool, err error) {
 	return f.foreign(ctx, true)
 }
 
 // RemoveForeignAccept deletes the rules that EnsureForeignAccept added, by this
 // process or an earlier one, and nothing else. It returns a line for each.
 func (f *Firewall) RemoveForeignAccept(ctx context.Context) ([]string, error) {
-	return f.foreign(ctx, false)
+	lines, _, err := f.foreign(ctx, false)
+	return lines, err
 }
 
-func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, err error) {
+func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, lost bool, err error) {
 	if err := f.acquire(ctx); err != nil {
-		return nil, fmt.Errorf("chain %s: %w", foreignChain, err)
+		return nil, false, fmt.Errorf("chain %s: %w", foreignChain, err)
 	}
 	defer f.release()
 	for _, fam := range f.fams {
 		if fam.num == unix.NFPROTO_BRIDGE {
 			continue // is not iptables'
 		}
-		line, ferr := f.foreignNative(ctx, fam, want)
-		if ferr != nil {
-			err = errors.Join(err, fmt.Errorf("chain %s %s %s: %w", fam.keyword, foreignTable, foreignChain, ferr))
+		for _, set := range []func(context.Context, *family, bool) ([]string, bool, error){f.foreignNative, f.foreignLegacy} {
+			more, missed, ferr := set(ctx, fam, want)
+			lines, lost, err = append(lines, more...), lost || missed, errors.Join(err, ferr)
 		}
-		lines = append(lines, line...)
-		line, ferr = f.foreignLegacy(ctx, fam, want)
-		if ferr != nil {
-			err = errors.Join(err, fmt.Errorf("legacy chain %s %s: %w", fam.keyword, foreignChain, ferr))
-		}
-		lines = append(lines, line...)
 	}
-	return lines, err
+	if err != nil {
+		err = fmt.Errorf("chain %s: %w", foreignChain, err)
+	}
+	return lines, lost, err
 }
 
 // foreignNative works on the chain of the nf_tables backend of iptables.
-func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([]string, error) {
+func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) (lines []string, lost bool, err error) {
+	program := iptables(fam, "nft")
 	u, err := f.c.userRules(ctx, fam.num, f.table)
 	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
+		delete(f.users, program)
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
+	lost = f.users.Lost(program, len(u.handles) > 0, want)
 	if want == (len(u.handles) > 0) && !(want && u.overtaken) {
-		return nil, nil
+		return nil, lost, nil
 	}
 	b := f.c.newBatch()
-	var lines []string
 	say := func(verb string) {
-		lines = append(lines, iptables(fam, "nft")+" "+verb+" "+foreignChain+" "+acceptOf(f.table))
+		lines = append(lines, program+" "+verb+" "+foreignChain+" "+acceptOf(f.table))
 	}
 	if want {
 		if err := b.newRule(fam.num, foreignTable, foreignChain, "", foreignExprs(f.table), u.last); err != nil {
-			return nil, err
+			return nil, lost, err
 		}
 		say("-A")
 	}
@@ -96,12 +97,12 @@ func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([
 		say("-D")
 	}
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
-		return nil, err
+		return nil, lost, err
 	}
 	if err := f.c.commit(b); err != nil {
-		return nil, err
+		return nil, lost, err
 	}
-	return lines, nil
+	return lines, lost, nil
 }
 
 func iptables(fam *family, kind string) string {
@@ -242,33 +243,37 @@ func (f *family) hasLegacy() bool {
 
 // foreignLegacy works on the chain of the legacy backend, which only its own
 // program can change. It is run only where that backend has a filter table.
-func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (lines []string, err error) {
+func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (lines []string, lost bool, err error) {
 	if !fam.hasLegacy() {
-		return nil, nil
+		return nil, false, nil
 	}
-	program, err := exec.LookPath(iptables(fam, "legacy"))
+	name := iptables(fam, "legacy")
+	program, err := exec.LookPath(name)
 	if err != nil {
-		return nil, fmt.Errorf("the kernel has legacy rules: %w", err)
+		return nil, false, fmt.Errorf("the kernel has legacy rules: %w", err)
 	}
 	listed, err := exec.CommandContext(ctx, program, "-w", "-S", foreignChain).Output()
 	if err != nil {
-		return nil, ctx.Err() // no such chain
+		delete(f.users, name)
+		return nil, false, ctx.Err() // no such chain
 	}
-	lines = UserChainChange(listedRules(listed), f.table, want)
+	rules := listedRules(listed)
+	lost = f.users.Lost(name, slices.ContainsFunc(rules, func(r string) bool { return AcceptsFor(r) == f.table }), want)
+	lines = UserChainChange(rules, f.table, want)
 	if len(lines) == 0 {
-		return nil, nil
+		return nil, lost, nil
 	}
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
-		return nil, err
+		return nil, lost, err
 	}
 	// All at once, by text: places may be others by now.
 	cmd := exec.CommandContext(ctx, program+"-restore", "-w", "--noflush")
 	cmd.Stdin = strings.NewReader("*" + foreignTable + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(out)))
+		return nil, lost, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(out)))
 	}
 	for i, l := range lines {
-		lines[i] = iptables(fam, "legacy") + " " + l
+		lines[i] = name + " " + l
 	}
-	return lines, nil
+	return lines, lost, nil
 }

@@ -281,7 +281,10 @@ func TestForeignAccept(t *testing.T) {
 					t.Fatalf("got %q, %v, want %d lines", lines, err, want)
 				}
 			}
-			ensure := func() ([]string, error) { return f.EnsureForeignAccept(t.Context()) }
+			ensure := func() ([]string, error) {
+				lines, _, err := f.EnsureForeignAccept(t.Context())
+				return lines, err
+			}
 			remove := func() ([]string, error) { return f.RemoveForeignAccept(t.Context()) }
 			do(ensure, 2)
 			do(ensure, 0)

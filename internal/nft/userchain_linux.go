@@ -61,3 +61,15 @@ func AcceptsFor(rule string) string {
 func listedRules(listed []byte) []string {
 	return strings.Split(strings.TrimSpace(string(listed)), "\n")[1:]
 }
+
+// UserChains remembers which chains DOCKER-USER have our rule, by the program that they are
+// changed with.
+type UserChains map[string]bool
+
+// Lost says whether the rule is not there any more though it was and shall be, and takes down
+// whether it will be.
+func (u UserChains) Lost(program string, there, want bool) bool {
+	lost := u[program] && !there && want
+	u[program] = want
+	return lost
+}

@@ -1,10 +1,16 @@
 package scenario_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/libnetwork/libnetwork/config"
+	"github.com/libnetwork/libnetwork/internal/engine"
+	assemble "github.com/libnetwork/libnetwork/internal/host"
+	"github.com/libnetwork/libnetwork/internal/kernel"
+	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
@@ -70,12 +76,6 @@ func testSharedHost(t *testing.T, pair [2]backend) {
 	forwards("1")
 	reach(c, 7001)
 	reach(other, 7002)
-	// What one has put into Docker's chain the other has to hear of.
-	wait := soon
-	if pair[0].alone() == iptablesLegacy {
-		wait += poll
-	}
-	<-time.After(wait)
 	apart(t, h, o, c, other)
 	h.remove(c)
 	h.drop(n)
@@ -132,4 +132,98 @@ func apart(t *testing.T, h, o *host, c, other *container) {
 			)
 		}
 	}
+}
+
+// TestSharedHostAtPeace has another data directory make and lose its first network again and
+// again, and Docker start again: nothing of ours is taken for damaged, and what is damaged then
+// is put right at once.
+func TestSharedHostAtPeace(t *testing.T) {
+	for _, pair := range [][2]backend{
+		{iptablesNFT, nftables},
+		{iptablesNFT, iptablesNFT},
+		{iptablesLegacy, nftables},
+		{nftables, iptablesNFT},
+	} {
+		t.Run(string(pair[0])+" and "+string(pair[1]), func(t *testing.T) {
+			nstest.Require(t, backends()[pair[0]], backends()[pair[1]], nstest.BrNetfilter)
+			testSharedHostAtPeace(t, pair)
+		})
+	}
+}
+
+func testSharedHostAtPeace(t *testing.T, pair [2]backend) {
+	t.Helper()
+	h := bareHost(t, (pair[0] + "+docker").option())
+	h.sysctl("ipv4/ip_forward", "1")
+	h.sysctl("ipv6/conf/all/forwarding", "1")
+	o := &host{t: t, data: h.data + "2", run: h.run + "2", own: h.own, lan: h.lan}
+	e, other := h.engine(assemble.Options{Firewall: kernel.Backend(pair[0]), NoTableOwner: true}), o.engine(assemble.Options{Firewall: kernel.Backend(pair[1])})
+	n, err := e.CreateNetwork(t.Context(), engine.NetworkRequest{
+		Driver: "bridge", Name: "vault", Internal: true, IPAM: model.IPAM{Conf4: []model.IPAMConf{{Pool: "10.99.1.0/24"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.wide(e, n, "c1", []uint16{port})
+	closed := func(when string) {
+		t.Helper()
+		_, ns := o.wide(other, o.wideNetwork(other, 2), "c2", nil)
+		if _, err := ask(ns, "tcp", at("10.99.1.2", port), impatience); err == nil {
+			t.Fatalf("%s: the other directory's container reaches an internal network", when)
+		}
+	}
+	lose := func() {
+		t.Helper()
+		for _, s := range other.Sandboxes() {
+			if err := s.Delete(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, n := range other.Networks() {
+			if err := n.Delete(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range 8 {
+		closed(fmt.Sprint("network ", i+1))
+		if i < 7 {
+			lose()
+		}
+	}
+	kind, _ := strings.CutPrefix(string(pair[0].alone()), "iptables-")
+	if pair[0] == nftables {
+		kind = "nft"
+	}
+	docker := strings.ReplaceAll(`
+iptables-KIND -w -D FORWARD -j DOCKER-USER
+iptables-KIND -w -I FORWARD -j DOCKER-USER
+ip6tables-KIND -w -D FORWARD -j DOCKER-USER
+ip6tables-KIND -w -I FORWARD -j DOCKER-USER`, "KIND", kind)
+	for range 7 {
+		h.sh("sh", "-e", "-c", docker)
+		<-time.After(soon / 2)
+	}
+	limit := soon
+	if pair[0] == iptablesLegacy {
+		limit += poll
+	}
+	<-time.After(limit)
+	for _, of := range []*hostEngine{e, other} {
+		if got := of.Repairs()["firewall"]; got != 0 {
+			t.Errorf("%s has counted %d repairs", of.opts.Firewall, got)
+		}
+	}
+	if pair[0] == nftables {
+		h.sh("nft", "delete table ip "+kernel.Table(h.data))
+	} else {
+		h.sh("iptables-"+kind, "-w", "-F", "LIBNETWORK-"+strings.ToUpper(strings.TrimPrefix(kernel.Table(h.data), "libnetwork-"))+"-CLOSED")
+	}
+	begun := time.Now()
+	eventually(t, "what was damaged is put right", func() bool { return e.Repairs()["firewall"] == 1 })
+	if took := time.Since(begun); took > limit {
+		t.Errorf("what was damaged was put right after %v", took)
+	}
+	lose()
+	closed("at the end")
 }

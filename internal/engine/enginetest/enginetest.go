@@ -392,12 +392,15 @@ func (k *Kernel) RepairLinks(ctx context.Context, want []model.Object) (repaired
 func (k *Kernel) Survey(context.Context, []model.Object) (lost []string, err error) { return nil, nil }
 
 // RepairRules makes the rules again that Lose has taken.
-func (k *Kernel) RepairRules(ctx context.Context) (repaired bool, err error) {
+func (k *Kernel) RepairRules(ctx context.Context) (found model.Finding, err error) {
 	k.mu.Lock()
 	objs := k.lostRules
 	k.lostRules = nil
 	k.mu.Unlock()
-	return len(objs) > 0, k.Create(ctx, objs)
+	if len(objs) > 0 {
+		found = model.FoundWrong
+	}
+	return found, k.Create(ctx, objs)
 }
 
 // Close does nothing.
