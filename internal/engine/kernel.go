@@ -89,8 +89,8 @@ type Kernel interface {
 	ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error)
 	// Addresses returns those that the host has; none if that cannot be told.
 	Addresses(ctx context.Context) ([]netip.Addr, error)
-	// ForeignDrops returns the chains of others that drop what nothing in them accepts,
-	// and in which nothing has what we accept accepted.
+	// ForeignDrops returns the chains of others that drop what nothing in them accepts, if
+	// they may drop what we accept.
 	ForeignDrops(ctx context.Context) ([]model.ForeignDrop, error)
 	// Close gives back what the process holds. What is in the kernel stays.
 	Close() error

@@ -147,7 +147,11 @@ func (r *Row) warnDrops(drops []model.ForeignDrop) {
 			passes = d.Input
 		}
 		if passes && d.Bridged() == bridged && d.Of(r.Addr.Is6()) {
-			r.Warnings = append(slices.Clip(r.Warnings), "may be dropped: "+d.String()+" of somebody else drops what it does not accept")
+			what := "drops what it does not accept"
+			if d.Marked {
+				what = "drops what our rules have not let pass before, and may be asked first"
+			}
+			r.Warnings = append(slices.Clip(r.Warnings), "may be dropped: "+d.String()+" of somebody else "+what)
 		}
 	}
 }

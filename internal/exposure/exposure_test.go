@@ -249,6 +249,7 @@ func TestReport(t *testing.T) {
 			w.host.Drops = []model.ForeignDrop{
 				{Family: "inet", Table: "strict", Chain: "in", Input: true},
 				{Family: "ip", Table: "filter", Chain: "FORWARD", Forward: true},
+				{Family: "ip", Table: "filter (legacy)", Chain: "FORWARD", Forward: true, Marked: true},
 				{Family: "ip6", Table: "filter", Chain: "FORWARD", Forward: true},
 				{Family: "ip", Table: "raw", Chain: "PREROUTING", Forward: true, Input: true},
 				{Family: "inet", Table: "early", Chain: "all", Forward: true, Input: true},

@@ -132,15 +132,15 @@ func (k *Kernel) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.F
 // iptablesTables are those that iptables-nft has, and that its programs have read.
 var iptablesTables = []string{"filter", "mangle", "nat", "raw", "security"}
 
-// ForeignDrops returns the chains of others that drop what nothing in them accepts,
-// where nothing has what we accept accepted in them.
+// ForeignDrops returns the chains of others that drop what nothing in them accepts, also where a
+// rule of ours has what we accept accepted in them, if they may be asked before ours.
 func (k *Kernel) ForeignDrops(ctx context.Context) (list []model.ForeignDrop, err error) {
 	err = k.host.Do(func() error { // programs are run, and they look where the thread is
 		list, err = nft.Drops(ctx, Table(k.cfg.DataDir))
 		return err
 	})
 	return slices.DeleteFunc(list, func(d model.ForeignDrop) bool {
-		return !d.Input && !d.Bridged() && (k.comesFirst(d) || d.Firewalld && k.zone.accepts())
+		return !d.Input && !d.Bridged() && (k.comesFirst(d) || d.Marked && k.backend == NFTables || d.Firewalld && k.zone.accepts())
 	}), err
 }
 

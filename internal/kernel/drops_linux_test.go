@@ -64,6 +64,76 @@ func foreignDropsAreTold(t *testing.T, backend kernel.Backend) {
 	}
 }
 
+// Of Docker's FORWARD, in which our rule accepts what our rules have let pass, nothing is to be
+// told but where it may be asked before those: at each start then, and with the first network.
+func TestMarkedDropsAreTold(t *testing.T) {
+	for _, variant := range []kernel.Backend{kernel.IPTablesNFT, kernel.IPTablesLegacy} {
+		t.Run("beside "+string(variant), func(t *testing.T) {
+			onBackends(t, func(t *testing.T, backend kernel.Backend) { markedDropsAreTold(t, backend, variant) },
+				nstest.NFTables, nstest.IPTablesNFT, nstest.IPTablesLegacy)
+		})
+	}
+}
+
+func markedDropsAreTold(t *testing.T, backend, variant kernel.Backend) {
+	t.Helper()
+	var log bytes.Buffer
+	cfg := kernel.Config{
+		DataDir: t.TempDir(), RunDir: "/run/drops", Firewall: backend, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	}
+	iptables := func(lines ...string) {
+		for _, l := range lines {
+			sh(t, string(variant)+" -w "+l)
+		}
+	}
+	iptables("-N DOCKER-USER", "-A FORWARD -j DOCKER-USER", "-P FORWARD DROP")
+	network := []model.Object{model.FirewallNetwork{ID: "n1", Bridge: "br1", V4: &model.FirewallFamily{
+		Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.1.0/24")},
+	}}}
+	var k *kernel.Kernel
+	told := func(when string) {
+		t.Helper()
+		want := 0
+		if backend != kernel.NFTables && backend != variant {
+			want = 1
+		}
+		if got := strings.Count(log.String(), "level=WARN"); got != want || got != strings.Count(log.String(), "chain FORWARD") {
+			t.Errorf("%s: told %d times, want %d:\n%s", when, got, want, &log)
+		}
+		log.Reset()
+		list, err := k.ForeignDrops(t.Context())
+		if err != nil || len(list) != want || want > 0 && !list[0].Marked {
+			t.Errorf("%s: chains of others: %v, %v, want %d", when, list, err, want)
+		}
+	}
+	for i, had := range [][]model.Object{nil, network} {
+		var err error
+		if k, err = kernel.New(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Recover(t.Context(), had, false); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			if err := k.Create(t.Context(), network); err != nil {
+				t.Fatal(err)
+			}
+			told("the first network")
+			if err := k.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	told("a start")
+	if err := k.Delete(context.WithoutCancel(t.Context()), network); err != nil {
+		t.Error(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	iptables("-P FORWARD ACCEPT", "-F FORWARD", "-X DOCKER-USER")
+}
+
 // Which chains of others drop is seen by where they hang, their policy, and the first of
 // their rules that ends every packet, also where that stands in another chain.
 func TestForeignDropsAreFound(t *testing.T) {

@@ -283,6 +283,9 @@ func (k *Kernel) warnDrops(ctx context.Context) {
 		case told[d], d.Firewalld: // whose keeper tells what there is to be told
 		case !d.Forward:
 			k.log.Debug("a chain of somebody else drops what comes into the host and is not accepted there", "chain", d.String())
+		case d.Marked:
+			k.log.Warn("a chain of somebody else drops packets from and for containers if it is asked before our rules, as it is if its table, of the two of iptables-nft and iptables-legacy, was made last: choose the firewall backend that it has, or nftables",
+				"chain", d.String(), "backend", k.backend)
 		default:
 			k.log.Warn("a chain of somebody else drops packets from and for containers that it does not accept", "chain", d.String())
 		}

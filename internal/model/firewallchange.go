@@ -99,6 +99,9 @@ type ForeignDrop struct {
 	Forward, Input bool
 	// Firewalld says that it is one of firewalld's.
 	Firewalld bool
+	// Marked says that our rule in it accepts what ours have let pass, so that nothing is
+	// dropped if it is asked after them.
+	Marked bool
 }
 
 // Of says whether packets of a family pass the chain.

@@ -27,8 +27,7 @@ const (
 // Drops returns the chains that all that comes into the host, or is forwarded, by it or by
 // its bridges, passes beside ours, and that drop what nothing in them accepts: by their
 // policy, or by a last rule without a condition, which may stand in a chain that such a
-// rule leads to. Left out are tables of that name and dormant ones, and a chain FORWARD
-// that accepts what ours does, by our rule in DOCKER-USER. It looks in the namespace of
+// rule leads to. Left out are tables of that name and dormant ones. It looks in the namespace of
 // the calling thread, at both backends of iptables, of the legacy one at the table filter.
 func Drops(ctx context.Context, table string) ([]model.ForeignDrop, error) {
 	var list []model.ForeignDrop
@@ -86,7 +85,7 @@ func nativeDrops(ctx context.Context, table string) (list []model.ForeignDrop, e
 			if err != nil && !errors.Is(err, unix.ENOENT) {
 				return nil, err
 			}
-			drops = len(u.handles) == 0
+			d.Marked = len(u.handles) > 0
 		}
 		d.Firewalld = d.Table == wallTable || d.Table == foreignTable && walled[d.num]
 		if drops {
@@ -271,13 +270,13 @@ func (f *family) legacyDrops(ctx context.Context, table string) (list []model.Fo
 		seen := make(map[string]bool)
 		end, _ := follow(chain, seen, func(chain string) ([]ending, error) { return rules[chain], nil })
 		drops := end == endsDropped || end == endsSome && slices.Contains(lines, "-P "+chain+" DROP")
-		accepted := chain == "FORWARD" && seen[foreignChain] && slices.ContainsFunc(lines, func(l string) bool {
+		marked := chain == "FORWARD" && seen[foreignChain] && slices.ContainsFunc(lines, func(l string) bool {
 			return strings.HasPrefix(l, "-A "+foreignChain+" ") && strings.Contains(l, "--comment "+table+" ") && strings.HasSuffix(l, " -j ACCEPT")
 		})
-		if drops && !accepted {
+		if drops {
 			list = append(list, model.ForeignDrop{
 				Family: f.keyword, Table: LegacyFilter, Chain: chain, Forward: chain == "FORWARD", Input: chain == "INPUT",
-				Firewalld: slices.Contains(lines, "-N "+wallChain),
+				Firewalld: slices.Contains(lines, "-N "+wallChain), Marked: marked,
 			})
 		}
 	}

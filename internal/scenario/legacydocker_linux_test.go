@@ -37,7 +37,7 @@ func TestLegacyDockerComes(t *testing.T) {
 				return true
 			}
 			eventually(t, "no rule of ours comes to the chain of Docker", accepted)
-			if on == nftables { // of two backends of iptables the older table is asked first
+			if on == nftables { // of two backends of iptables the younger table is asked first, see TestMarkedDropsAreTold
 				h.visit(visits...)
 			}
 			h.sh("ip6tables-legacy", "-w", "-F", "DOCKER-USER")
