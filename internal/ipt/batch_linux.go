@@ -166,7 +166,9 @@ func (c change) batch(have rules) batch {
 	for _, p := range todo {
 		if len(b[p.table]) == 0 {
 			for _, h := range have[p.table].hooks {
-				b.add(p.table, "-C %s %s", h.chain, h.text)
+				if !h.ofUsers() { // that goes when they fill their chain anew
+					b.add(p.table, "-C %s %s", h.chain, h.text)
+				}
 			}
 		}
 		if refilled(p) {

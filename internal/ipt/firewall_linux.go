@@ -263,9 +263,9 @@ func (f *Firewall) apply(ctx context.Context, add, del model.FirewallChange, g m
 	var next [2]rules
 	var batches [2]batch
 	for i, fam := range f.fams {
-		if f.have[i].rules.empty() && fam.needed(f.have[i].rules, add, del, g) {
-			// The chains are to be made: where their hooks belong, and whether there is
-			// anything after all, is looked up.
+		if f.have[i].rules.empty() == fam.needed(f.have[i].rules, add, del, g) {
+			// The chains are to be made or removed: where their hooks belong, or are, and
+			// whether there is anything after all, is looked up.
 			have, err := f.read(ctx)
 			if err != nil {
 				return err

@@ -210,7 +210,7 @@ func TestUserChainAsks(t *testing.T) {
 		}
 		is := func(when string, want ...string) {
 			t.Helper()
-			got := []string{}
+			var got []string
 			for line := range strings.Lines(nstest.Command(t, prog, "-w", "-S", "DOCKER-USER")) {
 				if words := strings.Fields(line); words[0] == "-A" {
 					got = append(got, words[len(words)-1])
@@ -256,6 +256,16 @@ func TestUserChainAsks(t *testing.T) {
 		second := open(t, ipt.Config{Variant: v, Name: "libnetwork-3"})
 		apply(t, second, fwtest.Some(), model.FirewallChange{})
 		is("two", "DROP", "LIBNETWORK-FORWARD", "LIBNETWORK-3-FORWARD")
+		// Its users fill the chain anew, and at that moment networks come and go.
+		run("-F DOCKER-USER")
+		apply(t, f, model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(7)}}, model.FirewallChange{})
+		apply(t, f, model.FirewallChange{}, model.FirewallChange{Networks: []model.FirewallNetwork{fwtest.Network(7)}})
+		apply(t, second, model.FirewallChange{}, fwtest.Some())
+		is("emptied")
+		run("-A DOCKER-USER -s 203.0.113.1 -j DROP")
+		reconcile(t, f, fwtest.Some(), guard, true)
+		apply(t, second, fwtest.Some(), model.FirewallChange{})
+		is("two again", "DROP", "LIBNETWORK-FORWARD", "LIBNETWORK-3-FORWARD")
 		run("-A " + other)
 		reconcile(t, f, fwtest.Some(), guard, false)
 		reconcile(t, second, fwtest.Some(), guard, false)
