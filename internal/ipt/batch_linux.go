@@ -35,7 +35,11 @@ func replace(from listing, to rules) batch {
 	b := batch{}
 	for _, name := range tableNames() {
 		old, now := from.rules[name], to[name]
-		if old.equal(now) {
+		var late []string
+		if name == tableFilter && len(now.hooks) > 0 {
+			late = from.late
+		}
+		if old.equal(now) && len(late) == 0 {
 			continue
 		}
 		var differ []string
@@ -46,6 +50,11 @@ func replace(from listing, to rules) batch {
 			}
 		}
 		b.hooks(name, old.hooks, now.hooks, from)
+		// All are asked before any accepts, also those that nobody moves.
+		for _, text := range late {
+			b.add(name, "-D %s %s", chainForward, text)
+			b.add(name, "-I %s %d %s", chainForward, from.place, text)
+		}
 		for _, chain := range differ {
 			for _, e := range inOrder(now.chains[chain]) {
 				b.add(name, "-A %s %s", chain, e.text)

@@ -41,7 +41,6 @@ type Firewall struct {
 	// loaded says that have is known.
 	loaded bool
 	have   [2]listing
-	users  nft.UserChains
 }
 
 // Open finds the programs. It changes nothing. The error is of class NoService
@@ -50,7 +49,7 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	if cfg.Name == "" {
 		cfg.Name = DefaultName
 	}
-	f := &Firewall{cfg: cfg, log: cfg.Logger, turn: make(chan struct{}, 1), users: nft.UserChains{}}
+	f := &Firewall{cfg: cfg, log: cfg.Logger, turn: make(chan struct{}, 1)}
 	if f.log == nil {
 		f.log = slog.Default()
 	}
@@ -345,7 +344,7 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 		return f.undo(ctx, next, err)
 	}
 	for i := range f.have {
-		f.have[i].rules = next[i]
+		f.have[i].rules, f.have[i].late = next[i], nil
 	}
 	return nil
 }
@@ -438,7 +437,6 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 		return found, err
 	}
 	err = f.do(ctx, "reconciling", func() error {
-		had := f.have
 		f.loaded = false
 		if err := f.load(ctx); err != nil {
 			return err
@@ -450,9 +448,9 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 			batches[i] = replace(f.have[i], next[i])
 			switch {
 			case len(batches[i]) == 0:
-			case leftover(f.have[i].rules, next[i]):
+			case len(f.have[i].late) == 0 && leftover(f.have[i].rules, next[i]):
 				found = max(found, model.FoundLeftover)
-			case leftover(f.have[i].moved(had[i].rules, next[i]), next[i]):
+			case leftover(f.have[i].rules.moved(next[i]), next[i]):
 				found = max(found, model.FoundMoved)
 			default:
 				found = model.FoundWrong

@@ -44,8 +44,8 @@ func legacyLoaded(v6 bool) bool {
 // other variant, a rule to its end (before a RETURN there) that accepts what our forward chain accepted,
 // unless it is there. In the tables of this variant our own chain comes first and
 // accepts for good, so it takes such a rule away there. It returns a line for each
-// rule that it added or deleted, and whether one was there that somebody has taken away.
-func (f *Firewall) EnsureForeignAccept(ctx context.Context) (lines []string, lost bool, err error) {
+// rule that it added or deleted.
+func (f *Firewall) EnsureForeignAccept(ctx context.Context) ([]string, error) {
 	return f.foreign(ctx, true)
 }
 
@@ -53,11 +53,10 @@ func (f *Firewall) EnsureForeignAccept(ctx context.Context) (lines []string, los
 // process or an earlier one, of whatever backend, and nothing else. It returns a
 // line for each.
 func (f *Firewall) RemoveForeignAccept(ctx context.Context) ([]string, error) {
-	lines, _, err := f.foreign(ctx, false)
-	return lines, err
+	return f.foreign(ctx, false)
 }
 
-func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, lost bool, err error) {
+func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, err error) {
 	err = f.do(ctx, "rules of others beside", func() error {
 		var errs []error
 		for _, v := range []Variant{NFT, Legacy} {
@@ -71,63 +70,48 @@ func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, lost
 						continue
 					}
 				}
-				line, missed, err := f.foreignOne(ctx, v, i, want && v != f.variant)
+				line, err := f.foreignOne(ctx, v, i, want && v != f.variant)
 				if line != "" {
 					lines = append(lines, line)
 				}
-				lost, errs = lost || missed, append(errs, err)
+				errs = append(errs, err)
 			}
 		}
 		return errors.Join(errs...)
 	})
-	return lines, lost, err
+	return lines, err
 }
 
 // foreignOne changes the chain of one variant and family.
-func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) (line string, lost bool, err error) {
+func (f *Firewall) foreignOne(ctx context.Context, v Variant, i int, want bool) (string, error) {
 	progs := f.progs[i]
 	if v != f.variant {
 		var err error
 		if progs, err = find(v, f.fams[i].v6, f.cfg.Dirs); err != nil {
 			if v == NFT {
-				return "", lost, nil // Docker needs them as well
+				return "", nil // Docker needs them as well
 			}
-			return "", lost, err
+			return "", err
 		}
 	}
 	out, err := f.run(ctx, "", progs.save)
 	if err != nil {
 		if v != f.variant && v == NFT {
 			f.log.Debug("the other variant of iptables cannot be asked", "err", err)
-			return "", lost, nil
+			return "", nil
 		}
-		return "", lost, err
+		return "", err
 	}
-	exists := false
-	var rules []string
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSpace(line)
-		exists = exists || strings.HasPrefix(line, ":"+userChain+" ")
-		if strings.HasPrefix(line, "-A "+userChain+" ") {
-			rules = append(rules, line)
-		}
-	}
-	table, program := strings.ToLower(f.cfg.Name), filepath.Base(strings.TrimSuffix(progs.restore, "-restore"))
-	if !exists {
-		delete(f.users, program)
-		return "", false, nil
-	}
-	lost = f.users.Lost(program, slices.ContainsFunc(rules, func(r string) bool { return nft.AcceptsFor(r) == table }), want)
-	changes := nft.UserChainChange(rules, table, want)
+	changes := nft.UserChainChange(out, strings.ToLower(f.cfg.Name), want)
 	if len(changes) == 0 {
-		return "", lost, nil
+		return "", nil
 	}
 	if err := f.cfg.Steps.Next("ipt: foreign accept"); err != nil {
-		return "", lost, err
+		return "", err
 	}
 	input := "*" + tableFilter + "\n" + strings.Join(changes, "\n") + "\nCOMMIT\n"
 	if _, err := f.run(ctx, input, progs.restore, "--noflush", "-w"); err != nil {
-		return "", lost, fmt.Errorf("chain %s: %w", userChain, err)
+		return "", fmt.Errorf("chain %s: %w", userChain, err)
 	}
-	return program + " " + strings.Join(changes, "; "), lost, nil
+	return filepath.Base(strings.TrimSuffix(progs.restore, "-restore")) + " " + strings.Join(changes, "; "), nil
 }

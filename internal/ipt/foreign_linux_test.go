@@ -12,6 +12,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/fwtest"
 	"github.com/libnetwork/libnetwork/internal/ipt"
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
 	"github.com/libnetwork/libnetwork/internal/nstest"
 )
 
@@ -193,6 +194,33 @@ func TestAllAreAsked(t *testing.T) {
 		reconcile(t, b, fwtest.Some(), guard, true)
 		reconcile(t, b, model.FirewallChange{}, guard, true)
 		reconcile(t, b, fwtest.Some(), guard, true)
+		// Docker starts again, and one of them does not run.
+		for _, running := range []*ipt.Firewall{a, b} {
+			run("-N DOCKER-FORWARD")
+			run("-I FORWARD -j DOCKER-FORWARD")
+			run("-D FORWARD -j DOCKER-USER")
+			run("-I FORWARD -j DOCKER-USER")
+			if found, err := running.Reconcile(t.Context(), fwtest.Some(), guard); err != nil || found != model.FoundMoved {
+				t.Errorf("Docker starts again: found %v, %v", found, err)
+			}
+			targets := strings.Join(order(), " ")
+			for _, first := range []string{"FORWARD", "2-FORWARD"} {
+				for _, then := range []string{"ACCEPT", "2-ACCEPT", "DOCKER-FORWARD"} {
+					if at := slices.Index(order(), then); slices.Index(order(), first) > at && (then == "DOCKER-FORWARD" || at < slices.Index(order(), "DOCKER-FORWARD")) {
+						t.Errorf("%s is asked behind %s: %s", first, then, targets)
+					}
+				}
+			}
+			reconcile(t, running, fwtest.Some(), guard, false)
+			run("-D FORWARD -j DOCKER-FORWARD")
+			run("-X DOCKER-FORWARD")
+			reconcile(t, b, model.FirewallChange{}, guard, true)
+			reconcile(t, b, fwtest.Some(), guard, true)
+			_, err := a.Reconcile(t.Context(), fwtest.Some(), guard)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
 		// Not behind what accepts.
 		is("an ACCEPT between", "DOCKER-USER", "2-FORWARD", "FORWARD", "2-ACCEPT", "ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
 		reconcile(t, a, fwtest.Some(), guard, false)
@@ -345,7 +373,24 @@ func TestRuleBesideIsLast(t *testing.T) {
 		f := open(t, ipt.Config{Variant: v})
 		const drop1, drop2 = "DOCKER-USER -s 203.0.113.1/32 -j DROP", "DOCKER-USER -s 203.0.113.2/32 -j DROP"
 		const another = "DOCKER-USER -m mark --mark 0x2000000/0x2000000 -m comment --comment libnetwork-2 -j ACCEPT"
+		const marked, ends = "-m mark --mark 0x2000000/0x2000000", "DOCKER-USER -m comment --comment end -j RETURN"
+		asks := "DOCKER-USER " + marked + " -m comment --comment " + nft.RuleComment("libnetwork-3", "DOCKER-USER", marked+" -j LIBNETWORK-3-FORWARD") + " -j LIBNETWORK-3-FORWARD"
 		const ours, returns = "DOCKER-USER -m mark --mark 0x2000000/0x2000000 -m comment --comment libnetwork -j ACCEPT", "DOCKER-USER -j RETURN"
+		right := func(after string, want ...string) {
+			t.Helper()
+			if _, err := f.EnsureForeignAccept(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for line := range strings.Lines(nstest.Command(t, "iptables-"+string(other), "-w", "-S", "DOCKER-USER")) {
+				if text, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "); ok {
+					got = append(got, strings.ReplaceAll(text, `"`, ""))
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("after %q (-want +got):\n%s", after, diff)
+			}
+		}
 		for _, tt := range []struct {
 			do   string
 			want []string
@@ -359,25 +404,34 @@ func TestRuleBesideIsLast(t *testing.T) {
 			{"-I " + returns, []string{ours, returns, drop1, another, drop2}},
 			{"-A " + ours, []string{ours, returns, drop1, another, drop2}}, // twice
 			{"-I " + ours, []string{ours, returns, drop1, another, drop2}},
+			{"-D " + returns, []string{drop1, another, drop2, ours}},
+			{"-A " + ends, []string{drop1, another, drop2, ours, ends}},
+			{"-D " + ours, []string{drop1, another, drop2, ours, ends}},
+			// Chains of other data directories are asked first.
+			{"-N LIBNETWORK-3-FORWARD", []string{drop1, another, drop2, asks, ours, ends}},
+			{"-D " + asks, []string{drop1, another, drop2, asks, ours, ends}},
+			{"-A " + asks, []string{drop1, another, drop2, asks, ours, ends, asks}}, // its owner takes it away
+			{"-F DOCKER-USER", []string{asks, ours}},
+			{"-D " + ours, []string{asks, ours}},
+			{"-I DOCKER-USER " + ours[len("DOCKER-USER "):], []string{asks, ours}},
 		} {
 			if tt.do != "" {
 				run(tt.do)
 			}
 			for range 2 {
-				if _, _, err := f.EnsureForeignAccept(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				var got []string
-				for line := range strings.Lines(nstest.Command(t, "iptables-"+string(other), "-w", "-S", "DOCKER-USER")) {
-					if text, ok := strings.CutPrefix(strings.TrimSpace(line), "-A "); ok {
-						got = append(got, text)
-					}
-				}
-				if diff := cmp.Diff(tt.want, got); diff != "" {
-					t.Errorf("after %q (-want +got):\n%s", tt.do, diff)
-				}
+				right(tt.do, tt.want...)
 			}
 		}
+		// The owner knows the question for his own.
+		run("-F DOCKER-USER")
+		run("-X LIBNETWORK-3-FORWARD")
+		owner := open(t, ipt.Config{Variant: other, Name: "libnetwork-3"})
+		apply(t, owner, fwtest.Some(), model.FirewallChange{})
+		run("-F DOCKER-USER")
+		right("another data directory", asks, ours)
+		reconcile(t, owner, fwtest.Some(), model.FirewallGuard{}, false)
+		apply(t, owner, model.FirewallChange{}, fwtest.Some())
+		right("without it", ours)
 		if _, err := f.RemoveForeignAccept(t.Context()); err != nil {
 			t.Fatal(err)
 		}

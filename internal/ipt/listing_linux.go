@@ -31,9 +31,11 @@ type listing struct {
 	place, accept int
 	// ask is the place in DOCKER-USER of the rule by which that chain asks us, 0 where there is no
 	// such chain: behind the rules of its users, before what another of our data directories
-	// accepts there, if it does.
-	ask   int
-	opens bool
+	// accepts there.
+	ask int
+	// late are the rules that lead to the forward chains of other data directories and stand
+	// where not all is asked of them.
+	late []string
 	// dnat are the rules of others that lead ports elsewhere.
 	dnat []dnatRule
 }
@@ -229,28 +231,20 @@ func leftover(have, want rules) bool {
 }
 
 // moved returns what the tables would hold if the hooks stood where they belong, and if DOCKER-USER
-// asked us as is wanted: who empties that chain for his own rules does no harm. That our rule is
-// missed says that somebody has taken it away and has left what it is to come before.
-func (l listing) moved(had, want rules) rules {
-	hooks := slices.Clone(l.rules[tableFilter].hooks)
+// asked us as is wanted: its users fill it anew as they like.
+func (rs rules) moved(want rules) rules {
+	hooks := slices.DeleteFunc(slices.Clone(rs[tableFilter].hooks), hook.ofUsers)
 	for i := range hooks {
 		hooks[i].misplaced = false
 	}
-	if len(l.rules.ofUsers()) > 0 || len(had.ofUsers()) == 0 || !l.opens {
-		hooks = append(slices.DeleteFunc(hooks, hook.ofUsers), want.ofUsers()...)
+	for _, h := range want[tableFilter].hooks {
+		if h.ofUsers() {
+			hooks = append(hooks, h)
+		}
 	}
-	now := maps.Clone(l.rules)
-	now[tableFilter] = &table{chains: l.rules[tableFilter].chains, hooks: hooks}
+	now := maps.Clone(rs)
+	now[tableFilter] = &table{chains: rs[tableFilter].chains, hooks: hooks}
 	return now
-}
-
-// ofUsers are the hooks in DOCKER-USER.
-func (rs rules) ofUsers() []hook {
-	t := rs[tableFilter]
-	if t == nil {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(t.hooks), func(h hook) bool { return !h.ofUsers() })
 }
 
 func (h hook) ofUsers() bool { return h.chain == userChain }

@@ -2,7 +2,6 @@ package ipt
 
 import (
 	"fmt"
-	"hash/fnv"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
 )
 
 // Tables, in the order in which a batch goes through them: what drops comes first.
@@ -161,9 +161,7 @@ func (f *family) entry(chain, owner string, words []string) entry {
 	if owner == "" {
 		owner = strings.ToLower(f.name)
 	}
-	h := fnv.New32a()
-	h.Write([]byte(chain + " " + strings.Join(words, " ")))
-	comment := fmt.Sprintf("%s.%08x", owner, h.Sum32())
+	comment := nft.RuleComment(owner, chain, strings.Join(words, " "))
 	last := len(words) - 1 // the target
 	text := append(words[:last:last], "-m comment --comment "+comment, words[last])
 	return entry{chain: chain, comment: comment, text: strings.Join(text, " ")}

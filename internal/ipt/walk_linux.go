@@ -46,8 +46,13 @@ func (w *walk) pass(f *family, t *table, text string, ours bool) {
 	case strings.HasPrefix(target, allChains) && strings.HasSuffix(target, "-"+chainGuard):
 		w.closed, w.barred = true, true
 	case strings.HasPrefix(target, allChains):
-		if strings.HasSuffix(target, "-"+chainForward) && !w.barred {
-			w.accept = w.before + 1
+		if strings.HasSuffix(target, "-"+chainForward) {
+			switch {
+			case w.overtaken:
+				w.late = append(w.late, text) // of whoever does not run, or has not looked yet
+			case !w.barred:
+				w.accept = w.before + 1
+			}
 		}
 		return
 	case target == "ACCEPT", isLast(text):
@@ -89,10 +94,8 @@ func (w *walk) user(f *family, t *table, line string, ours bool) {
 	other := nft.AcceptsFor(line)
 	switch {
 	case w.ask > 0:
-	case line == "-A "+userChain+" -j RETURN":
+	case strings.HasPrefix(other, nft.DefaultTable) && other != strings.ToLower(f.name), nft.Returns(line):
 		w.ask = w.others
-	case strings.HasPrefix(other, nft.DefaultTable) && other != strings.ToLower(f.name):
-		w.ask, w.opens = w.others, true
 	case !strings.HasPrefix(targetOf(line), allChains) && w.asks > 0:
 		w.misplace(t, []int{w.asks - 1})
 	}

@@ -29,11 +29,10 @@ type firewall interface {
 	// SetGuard changes for which families the host passes nothing through.
 	SetGuard(ctx context.Context, g model.FirewallGuard) error
 	// EnsureForeignAccept makes a foreign forward chain accept what ours accepts,
-	// where it has a place for such a rule. It returns a line for each rule added, and
-	// whether one was there that somebody has taken away.
-	EnsureForeignAccept(ctx context.Context) (lines []string, lost bool, err error)
+	// where it has a place for such a rule. It returns a line for each rule added.
+	EnsureForeignAccept(ctx context.Context) ([]string, error)
 	// RemoveForeignAccept takes those rules away again.
-	RemoveForeignAccept(ctx context.Context) (lines []string, err error)
+	RemoveForeignAccept(ctx context.Context) ([]string, error)
 	// Untrack ends the counting for addresses that nothing leads to any more, and
 	// returns those of which the kernel may remember connections.
 	Untrack(ctx context.Context, list []model.Tracked) (used []netip.Addr, err error)

@@ -232,16 +232,16 @@ func (k *Kernel) uncount(ctx context.Context, list []model.Tracked) ([]netip.Add
 }
 
 // acceptedByOthers sees to it that a foreign forward chain lets through what ours has accepted,
-// where that is wanted, and says how it was.
-func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) model.Finding {
+// where that is wanted, and says how it was. That chain's users fill it anew as they like: it is
+// no damage that our rule has gone.
+func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) (found model.Finding) {
+	set := k.firewall.EnsureForeignAccept
+	if !want {
+		set = k.firewall.RemoveForeignAccept
+	}
 	var lines []string
-	var lost bool
 	err := k.host.Do(func() (err error) { // programs are run, and they look where the thread is
-		if want {
-			lines, lost, err = k.firewall.EnsureForeignAccept(ctx)
-		} else {
-			lines, err = k.firewall.RemoveForeignAccept(ctx)
-		}
+		lines, err = set(ctx)
 		return err
 	})
 	if err != nil {
@@ -256,14 +256,9 @@ func (k *Kernel) acceptedByOthers(ctx context.Context, want bool) model.Finding 
 			what = "removed our rule from the user hook of another firewall"
 		}
 		k.log.Info(what, "rule", l)
+		found = model.FoundMoved
 	}
-	switch {
-	case lost:
-		return model.FoundWrong
-	case len(lines) > 0:
-		return model.FoundMoved
-	}
-	return model.FoundRight
+	return found
 }
 
 // warnDrops tells of chains of others in which what we accept is dropped, of each once.

@@ -166,7 +166,7 @@ func (k *Kernel) recoverFirewall(ctx context.Context, want []model.Object, dead 
 		k.log.Info("firewall tables were not as wanted and have been replaced")
 	}
 	differed = found == model.FoundWrong
-	k.acceptedByOthers(ctx, there) // when there is no saying what was there
+	k.acceptedByOthers(ctx, there)
 	if there {
 		k.warnDrops(ctx)
 	}

@@ -28,7 +28,7 @@ const (
 	// a network, sandbox or endpoint. An operation that was cut short leaves that.
 	FoundLeftover
 	// FoundMoved: all that is wanted was there, but what others have put beside it, or taken
-	// away there, has made other places right, or a rule among theirs. That is no damage.
+	// away there, makes other places right, or wants a rule among theirs. That is no damage.
 	FoundMoved
 	// FoundWrong: something was missing, or other than wanted, or of somebody else.
 	FoundWrong

@@ -81,11 +81,11 @@ func nativeDrops(ctx context.Context, table string) (list []model.ForeignDrop, e
 			return nil, err
 		}
 		if drops && d.Table == foreignTable && d.Chain == "FORWARD" && seen[foreignChain] {
-			u, err := c.userRules(ctx, d.num, table)
+			u, err := c.userRules(ctx, d.num)
 			if err != nil && !errors.Is(err, unix.ENOENT) {
 				return nil, err
 			}
-			d.Marked = len(u.handles) > 0
+			d.Marked = slices.ContainsFunc(u.rules, func(r userRule) bool { return r.accepts == table })
 		}
 		d.Firewalld = d.Table == wallTable || d.Table == foreignTable && walled[d.num]
 		if drops {

@@ -44,7 +44,6 @@ type Firewall struct {
 	foreignDNAT []dnatRule
 	foreignGen  uint32
 	foreignRead bool
-	users       UserChains
 	// texts are the rules seen so far by comment, for List.
 	texts map[string]string
 }
@@ -61,7 +60,6 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 		turn:  make(chan struct{}, 1),
 		nets:  map[string]netState{},
 		texts: map[string]string{},
-		users: UserChains{},
 	}
 	if f.table == "" {
 		f.table = DefaultTable

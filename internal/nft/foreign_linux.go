@@ -26,83 +26,96 @@ const (
 // the policy of the forward chain drop what it does not know. What the administrator
 // drops in the chain stays dropped, so a rule of ours that others have come behind moves
 // there. A RETURN at the end, as Docker puts there, and such rules of other data
-// directories stay behind it. It looks at both
+// directories stay behind it. Before it those of them are asked that have chains in that
+// table. It looks at both
 // families, and at both iptables backends. The rule carries the table's name as
-// comment. It returns a line for each rule that it added or took away, and whether one
-// was there that somebody has taken away.
-func (f *Firewall) EnsureForeignAccept(ctx context.Context) (lines []string, lost bool, err error) {
+// comment. It returns a line for each rule that it added or took away.
+func (f *Firewall) EnsureForeignAccept(ctx context.Context) ([]string, error) {
 	return f.foreign(ctx, true)
 }
 
 // RemoveForeignAccept deletes the rules that EnsureForeignAccept added, by this
 // process or an earlier one, and nothing else. It returns a line for each.
 func (f *Firewall) RemoveForeignAccept(ctx context.Context) ([]string, error) {
-	lines, _, err := f.foreign(ctx, false)
-	return lines, err
+	return f.foreign(ctx, false)
 }
 
-func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, lost bool, err error) {
+func (f *Firewall) foreign(ctx context.Context, want bool) (lines []string, err error) {
 	if err := f.acquire(ctx); err != nil {
-		return nil, false, fmt.Errorf("chain %s: %w", foreignChain, err)
+		return nil, fmt.Errorf("chain %s: %w", foreignChain, err)
 	}
 	defer f.release()
 	for _, fam := range f.fams {
 		if fam.num == unix.NFPROTO_BRIDGE {
 			continue // is not iptables'
 		}
-		for _, set := range []func(context.Context, *family, bool) ([]string, bool, error){f.foreignNative, f.foreignLegacy} {
-			more, missed, ferr := set(ctx, fam, want)
-			lines, lost, err = append(lines, more...), lost || missed, errors.Join(err, ferr)
+		line, ferr := f.foreignNative(ctx, fam, want)
+		if ferr != nil {
+			err = errors.Join(err, fmt.Errorf("chain %s %s %s: %w", fam.keyword, foreignTable, foreignChain, ferr))
 		}
+		lines = append(lines, line...)
+		line, ferr = f.foreignLegacy(ctx, fam, want)
+		if ferr != nil {
+			err = errors.Join(err, fmt.Errorf("legacy chain %s %s: %w", fam.keyword, foreignChain, ferr))
+		}
+		lines = append(lines, line...)
 	}
-	if err != nil {
-		err = fmt.Errorf("chain %s: %w", foreignChain, err)
-	}
-	return lines, lost, err
+	return lines, err
 }
 
 // foreignNative works on the chain of the nf_tables backend of iptables.
-func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) (lines []string, lost bool, err error) {
-	program := iptables(fam, "nft")
-	u, err := f.c.userRules(ctx, fam.num, f.table)
+func (f *Firewall) foreignNative(ctx context.Context, fam *family, want bool) ([]string, error) {
+	u, err := f.c.userRules(ctx, fam.num)
 	if errors.Is(err, unix.ENOENT) {
-		delete(f.users, program)
-		return nil, false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	lost = f.users.Lost(program, len(u.handles) > 0, want)
-	if want == (len(u.handles) > 0) && !(want && u.overtaken) {
-		return nil, lost, nil
+	c, right := changeOf(u.rules, f.table, want, u.others(f.table))
+	if right {
+		return nil, nil
 	}
 	b := f.c.newBatch()
-	say := func(verb string) {
-		lines = append(lines, program+" "+verb+" "+foreignChain+" "+acceptOf(f.table))
+	var lines []string
+	say := func(verb, rule string) {
+		lines = append(lines, iptables(fam, "nft")+" "+verb+" "+foreignChain+" "+rule)
 	}
-	if want {
-		if err := b.newRule(fam.num, foreignTable, foreignChain, "", foreignExprs(f.table), u.last); err != nil {
-			return nil, lost, err
+	var before uint64
+	if c.before < len(u.rules) {
+		before = u.handles[c.before]
+	}
+	for _, chain := range c.asks {
+		asks := foreignExprs(questionComment(chain), &expr.Verdict{Kind: expr.VerdictJump, Chain: chain})
+		if err := b.newRule(fam.num, foreignTable, foreignChain, "", asks, before); err != nil {
+			return nil, err
 		}
-		say("-A")
+		say("-A", questionOf(chain))
 	}
-	for _, h := range u.handles {
+	if c.accept {
+		accepts := foreignExprs(f.table, &expr.Verdict{Kind: expr.VerdictAccept})
+		if err := b.newRule(fam.num, foreignTable, foreignChain, "", accepts, before); err != nil {
+			return nil, err
+		}
+		say("-A", acceptOf(f.table))
+	}
+	for _, i := range c.del {
 		b.begin(unix.NFT_MSG_DELRULE, 0, fam.num)
 		b.str(unix.NFTA_RULE_TABLE, foreignTable)
 		b.str(unix.NFTA_RULE_CHAIN, foreignChain)
-		b.u64(unix.NFTA_RULE_HANDLE, h)
+		b.u64(unix.NFTA_RULE_HANDLE, u.handles[i])
 		b.end()
-	}
-	if len(u.handles) > 0 {
-		say("-D")
+		if u.rules[i].accepts != "" {
+			say("-D", acceptOf(f.table))
+		}
 	}
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
-		return nil, lost, err
+		return nil, err
 	}
 	if err := f.c.commit(b); err != nil {
-		return nil, lost, err
+		return nil, err
 	}
-	return lines, lost, nil
+	return lines, nil
 }
 
 func iptables(fam *family, kind string) string {
@@ -112,9 +125,9 @@ func iptables(fam *family, kind string) string {
 	return "iptables-" + kind
 }
 
-// foreignExprs is the rule as iptables-nft itself writes it, so that its listings
-// show and its commands delete it.
-func foreignExprs(comment string) []expr.Any {
+// foreignExprs is a rule for what has our mark as iptables-nft itself writes it, so that its
+// listings show and its commands delete it.
+func foreignExprs(comment string, verdict *expr.Verdict) []expr.Any {
 	text := make([]byte, 256) // struct xt_comment_info
 	copy(text[:255], comment)
 	info := xt.Unknown(text)
@@ -127,52 +140,51 @@ func foreignExprs(comment string) []expr.Any {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: native32(MarkBit)},
 		&expr.Match{Name: "comment", Info: &info},
 		&expr.Counter{},
-		&expr.Verdict{Kind: expr.VerdictAccept},
+		verdict,
 	}
 }
 
-// userRules is what is to be known of the foreign chain.
-type userRules struct {
-	// handles are those of the rules of the firewall, last that of the first rule that
-	// returns every packet, or 0: what is behind is never asked.
-	handles []uint64
-	last    uint64
-	// overtaken says that rules of somebody else have come behind ours, or that ours are not
-	// asked.
-	overtaken bool
+// userChain is the foreign chain as the nf_tables backend of iptables has it.
+type userChain struct {
+	rules   []userRule
+	handles []uint64 // of the rules
+	chains  []string // those beside it
 }
 
-// userRules reads the foreign chain for the firewall called table. It returns ENOENT if there
-// is no such chain.
-func (c *conn) userRules(ctx context.Context, fam byte, table string) (u userRules, err error) {
-	b := &batch{seq: c.seq}
-	b.begin(unix.NFT_MSG_GETCHAIN, 0, fam)
-	b.str(unix.NFTA_CHAIN_TABLE, foreignTable)
-	b.str(unix.NFTA_CHAIN_NAME, foreignChain)
-	b.end()
-	if err := c.dump(ctx, b, func(message) error { return nil }); err != nil {
-		return u, err
+// others are the chains of other data directories.
+func (u userChain) others(table string) (list []string) {
+	for _, c := range u.chains {
+		if ofAnother(c, table) {
+			list = append(list, c)
+		}
 	}
+	return list
+}
+
+// userRules reads the foreign chain. It returns ENOENT if there is no such chain.
+func (c *conn) userRules(ctx context.Context, fam byte) (u userChain, err error) {
 	err = retry(func() error {
-		u = userRules{}
+		u = userChain{}
+		err := c.request(ctx, unix.NFT_MSG_GETCHAIN, fam, func(b *batch) { b.str(unix.NFTA_CHAIN_TABLE, foreignTable) }, func(m message) error {
+			if a := m.attrs(); cstring(a.get(unix.NFTA_CHAIN_TABLE)) == foreignTable {
+				u.chains = append(u.chains, cstring(a.get(unix.NFTA_CHAIN_NAME)))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(u.chains, foreignChain) {
+			return unix.ENOENT
+		}
 		return c.request(ctx, unix.NFT_MSG_GETRULE, fam, func(b *batch) {
 			b.str(unix.NFTA_RULE_TABLE, foreignTable)
 			b.str(unix.NFTA_RULE_CHAIN, foreignChain)
 		}, func(m message) error {
 			a := m.attrs()
-			if cstring(a.get(unix.NFTA_RULE_TABLE)) != foreignTable || cstring(a.get(unix.NFTA_RULE_CHAIN)) != foreignChain {
-				return nil
-			}
-			handle := be64(a.get(unix.NFTA_RULE_HANDLE))
-			switch {
-			case accepts(a) == table:
-				u.handles = append(u.handles, handle)
-				u.overtaken = u.last != 0
-			case u.last != 0:
-			case ends(a).end == endsReturned:
-				u.last = handle
-			case !strings.HasPrefix(accepts(a), DefaultTable):
-				u.overtaken = u.overtaken || len(u.handles) > 0
+			if cstring(a.get(unix.NFTA_RULE_TABLE)) == foreignTable && cstring(a.get(unix.NFTA_RULE_CHAIN)) == foreignChain {
+				u.rules = append(u.rules, foreignRule(a))
+				u.handles = append(u.handles, be64(a.get(unix.NFTA_RULE_HANDLE)))
 			}
 			return nil
 		})
@@ -180,13 +192,11 @@ func (c *conn) userRules(ctx context.Context, fam byte, table string) (u userRul
 	return u, err
 }
 
-// accepts returns whose rule it is that accepts packets with our mark, by its comment, and
-// nothing for other rules. It is recognised by all that it is made of: a comparison with the
-// mark, a comment, and accept. iptables may have rewritten it meanwhile, with its restore, so
-// the bytes are not compared.
-func accepts(rule attrs) (comment string) {
+// foreignRule reads a rule of the foreign chain. Ours are recognised by all that they are made
+// of: a comparison with the mark, a comment, and a verdict. iptables may have rewritten them
+// meanwhile, with its restore, so the bytes are not compared.
+func foreignRule(rule attrs) (r userRule) {
 	var mark, accept bool
-	comment = commentOf(rule)
 	for _, item := range attrs(rule.get(unix.NFTA_RULE_EXPRESSIONS)).all {
 		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
 		switch cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) {
@@ -200,10 +210,14 @@ func accepts(rule attrs) (comment string) {
 			accept = accept || v != nil && be32(v.get(unix.NFTA_VERDICT_CODE)) == 1 // NF_ACCEPT
 		}
 	}
-	if mark && accept {
-		return comment
+	r.returns = ends(rule).end == endsReturned
+	switch chain := leadsTo(rule); {
+	case mark && accept:
+		r.accepts = commentOf(rule)
+	case mark && ofAnother(chain, ""):
+		r.asks = chain
 	}
-	return ""
+	return r
 }
 
 // LegacyLacksAccept says whether the chain DOCKER-USER of the legacy backend of iptables, of
@@ -219,11 +233,8 @@ func LegacyLacksAccept(ctx context.Context, table string) bool {
 		if err != nil {
 			continue
 		}
-		listed, err := exec.CommandContext(ctx, program, "-w", "-S", foreignChain).Output()
-		if err != nil {
-			continue // no such chain
-		}
-		if len(UserChainChange(listedRules(listed), table, true)) > 0 {
+		listed, err := exec.CommandContext(ctx, program, "-w", "-S").Output()
+		if err == nil && len(UserChainChange(listed, table, true)) > 0 {
 			return true
 		}
 	}
@@ -243,37 +254,33 @@ func (f *family) hasLegacy() bool {
 
 // foreignLegacy works on the chain of the legacy backend, which only its own
 // program can change. It is run only where that backend has a filter table.
-func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (lines []string, lost bool, err error) {
+func (f *Firewall) foreignLegacy(ctx context.Context, fam *family, want bool) (lines []string, err error) {
 	if !fam.hasLegacy() {
-		return nil, false, nil
+		return nil, nil
 	}
-	name := iptables(fam, "legacy")
-	program, err := exec.LookPath(name)
+	program, err := exec.LookPath(iptables(fam, "legacy"))
 	if err != nil {
-		return nil, false, fmt.Errorf("the kernel has legacy rules: %w", err)
+		return nil, fmt.Errorf("the kernel has legacy rules: %w", err)
 	}
-	listed, err := exec.CommandContext(ctx, program, "-w", "-S", foreignChain).Output()
+	listed, err := exec.CommandContext(ctx, program, "-w", "-S").Output()
 	if err != nil {
-		delete(f.users, name)
-		return nil, false, ctx.Err() // no such chain
+		return nil, fmt.Errorf("%s -S: %w", program, err)
 	}
-	rules := listedRules(listed)
-	lost = f.users.Lost(name, slices.ContainsFunc(rules, func(r string) bool { return AcceptsFor(r) == f.table }), want)
-	lines = UserChainChange(rules, f.table, want)
+	lines = UserChainChange(listed, f.table, want)
 	if len(lines) == 0 {
-		return nil, lost, nil
+		return nil, nil
 	}
 	if err := f.cfg.Steps.Next("nft: foreign accept"); err != nil {
-		return nil, lost, err
+		return nil, err
 	}
 	// All at once, by text: places may be others by now.
 	cmd := exec.CommandContext(ctx, program+"-restore", "-w", "--noflush")
 	cmd.Stdin = strings.NewReader("*" + foreignTable + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, lost, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(out)))
+		return nil, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(out)))
 	}
 	for i, l := range lines {
-		lines[i] = name + " " + l
+		lines[i] = iptables(fam, "legacy") + " " + l
 	}
-	return lines, lost, nil
+	return lines, nil
 }

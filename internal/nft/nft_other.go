@@ -49,9 +49,7 @@ func (f *Firewall) Reconcile(context.Context, Change, Guard) (model.Finding, err
 func (f *Firewall) List(context.Context) (string, error) { return "", notHere() }
 
 // EnsureForeignAccept returns an error of class NotImplemented.
-func (f *Firewall) EnsureForeignAccept(context.Context) ([]string, bool, error) {
-	return nil, false, notHere()
-}
+func (f *Firewall) EnsureForeignAccept(context.Context) ([]string, error) { return nil, notHere() }
 
 // RemoveForeignAccept returns an error of class NotImplemented.
 func (f *Firewall) RemoveForeignAccept(context.Context) ([]string, error) { return nil, notHere() }

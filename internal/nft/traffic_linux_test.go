@@ -281,10 +281,7 @@ func TestForeignAccept(t *testing.T) {
 					t.Fatalf("got %q, %v, want %d lines", lines, err, want)
 				}
 			}
-			ensure := func() ([]string, error) {
-				lines, _, err := f.EnsureForeignAccept(t.Context())
-				return lines, err
-			}
+			ensure := func() ([]string, error) { return f.EnsureForeignAccept(t.Context()) }
 			remove := func() ([]string, error) { return f.RemoveForeignAccept(t.Context()) }
 			do(ensure, 2)
 			do(ensure, 0)

@@ -142,6 +142,7 @@ func TestSharedHostAtPeace(t *testing.T) {
 		{iptablesNFT, nftables},
 		{iptablesNFT, iptablesNFT},
 		{iptablesLegacy, nftables},
+		{iptablesLegacy, iptablesLegacy},
 		{nftables, iptablesNFT},
 	} {
 		t.Run(string(pair[0])+" and "+string(pair[1]), func(t *testing.T) {
@@ -199,7 +200,13 @@ func testSharedHostAtPeace(t *testing.T, pair [2]backend) {
 iptables-KIND -w -D FORWARD -j DOCKER-USER
 iptables-KIND -w -I FORWARD -j DOCKER-USER
 ip6tables-KIND -w -D FORWARD -j DOCKER-USER
-ip6tables-KIND -w -I FORWARD -j DOCKER-USER`, "KIND", kind)
+ip6tables-KIND -w -I FORWARD -j DOCKER-USER
+iptables-KIND -w -N DOCKER-FORWARD 2> /dev/null || iptables-KIND -w -D FORWARD -j DOCKER-FORWARD
+iptables-KIND -w -I FORWARD 2 -j DOCKER-FORWARD`, "KIND", kind)
+	t.Cleanup(func() {
+		h.sh("iptables-"+kind, "-w", "-D", "FORWARD", "-j", "DOCKER-FORWARD")
+		h.sh("iptables-"+kind, "-w", "-X", "DOCKER-FORWARD")
+	})
 	for range 7 {
 		h.sh("sh", "-e", "-c", docker)
 		<-time.After(soon / 2)
@@ -226,4 +233,17 @@ ip6tables-KIND -w -I FORWARD -j DOCKER-USER`, "KIND", kind)
 	}
 	lose()
 	closed("at the end")
+	// Who does not run is asked all the same.
+	e.close()
+	refill := strings.ReplaceAll("iptables-KIND -w -F DOCKER-USER; iptables-KIND -w -A DOCKER-USER -s 203.0.113.1 -j DROP", "KIND", kind)
+	for _, line := range []string{docker, refill, refill + "; iptables-" + kind + " -w -A DOCKER-USER -m comment --comment end -j RETURN"} {
+		h.sh("sh", "-e", "-c", line)
+		<-time.After(limit)
+		lose()
+		closed(line)
+	}
+	e.open()
+	if got := e.Repairs()["firewall"]; got != 0 {
+		t.Errorf("the start has counted %d repairs", got)
+	}
 }
