@@ -3,8 +3,10 @@ package engine
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"net"
 	"net/netip"
@@ -209,7 +211,8 @@ func checkMAC(endpoint string, mac net.HardwareAddr) error {
 
 // setMAC makes the MAC address from the IPv4 address, else from the IPv6 one: an
 // address that is used again keeps its MAC, so that no neighbour is left with a
-// wrong entry.
+// wrong entry. Of IPv6 addresses that their last four bytes do not tell apart in their
+// subnet, it is made from all bytes.
 func setMAC(rec *model.Endpoint) {
 	switch {
 	case rec.MAC != "":
@@ -218,6 +221,11 @@ func setMAC(rec *model.Endpoint) {
 		rec.MAC = net.HardwareAddr{0x02, 0x42, b[0], b[1], b[2], b[3]}.String()
 	case rec.V6.IsValid():
 		b := rec.V6.Addr().As16()
+		if first, _ := netip.AddrFrom16(b).Prefix(96); rec.V6.Bits() < 96 && first.Addr() != rec.V6.Masked().Addr() {
+			h := fnv.New32a()
+			h.Write(b[:])
+			binary.BigEndian.PutUint32(b[12:], h.Sum32())
+		}
 		rec.MAC = net.HardwareAddr{0x02, 0x42, b[12], b[13], b[14], b[15]}.String()
 	}
 }
