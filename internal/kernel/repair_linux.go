@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -208,6 +209,10 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 		return differs, err
 	}
 	for _, a := range rtnl.BridgeAddresses(b) {
+		back, err := k.localAgain(ctx, b.Name, a)
+		if differs = differs || back; err != nil {
+			return differs, err
+		}
 		missed, err := k.rt.AddConnected(ctx, l, a)
 		if err != nil {
 			return differs, err
@@ -215,6 +220,30 @@ func (k *Kernel) repairBridge(ctx context.Context, b model.Bridge, l rtnl.Link, 
 		differs = differs || missed
 	}
 	return differs, nil
+}
+
+// With an address of IPv6 the kernel makes the route to itself a moment later.
+const (
+	localTries = 5
+	localPause = 10 * time.Millisecond
+)
+
+// localAgain gives a bridge an address anew that the kernel does not take for the host's any
+// more, and says whether that was so.
+func (k *Kernel) localAgain(ctx context.Context, bridge string, a netip.Prefix) (back bool, err error) {
+	if a.Addr().IsLinkLocalUnicast() {
+		return false, nil // of many links, which one is asked for is not said
+	}
+	for range localTries {
+		if local, err := k.rt.Local(ctx, a.Addr()); err != nil || local {
+			return false, err
+		}
+		time.Sleep(localPause)
+	}
+	if err := k.rt.DeleteAddresses(ctx, bridge, a); err != nil {
+		return true, err
+	}
+	return true, k.rt.AddAddresses(ctx, bridge, a)
 }
 
 // mtuOf is the MTU that a bridge should have: what it was given, or what the kernel gives it

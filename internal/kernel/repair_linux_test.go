@@ -104,6 +104,36 @@ func TestRepairSettings(t *testing.T) {
 	s.away(t, k)
 }
 
+// An address of a bridge that the kernel does not take for the host's own any more, since
+// somebody has deleted the route that says so, is given to it anew, also at a start.
+func TestAddressNotLocal(t *testing.T) {
+	nstest.Require(t, nstest.IPv6)
+	s := newSite(t, "/run/local")
+	s.bridge.IPv6, s.bridge.Addrs = true, prefixes("10.99.1.1/24", "fd99:0:0:1::1/64")
+	s.want[0] = s.bridge
+	k := s.start(t)
+	state := func() string {
+		out := nstest.Command(t, "sh", "-c", "ip route show table all dev brx; ip -6 route show table all dev brx | sort")
+		return strings.ReplaceAll(out, " linkdown", "") // a carrier takes its time
+	}
+	before := state()
+	for _, repair := range []func() ([]string, error){
+		func() ([]string, error) { return k.RepairLinks(t.Context(), s.want) },
+		func() ([]string, error) { r, err := k.Recover(t.Context(), s.want, false); return r.Links, err },
+	} {
+		sh(t, "ip route del local 10.99.1.1 dev brx table local; ip route del 10.99.1.0/24 dev brx; ip -6 route del local fd99:0:0:1::1 dev brx table local")
+		for _, want := range [][]string{{"bridge/brx"}, nil} {
+			if got, err := repair(); err != nil || !slices.Equal(got, want) {
+				t.Errorf("repaired %q, %v, want %q", got, err, want)
+			}
+		}
+		if diff := cmp.Diff(before, state()); diff != "" {
+			t.Errorf("after a repair (-want +got):\n%s", diff)
+		}
+	}
+	s.away(t, k)
+}
+
 // What the kernel tells nobody of is found by a look: settings, and routes that have gone
 // after somebody had put others in their place. As long as these stand they are told of,
 // once, and left alone. On a host that does not forward no bridge has to.

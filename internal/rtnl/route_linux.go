@@ -213,6 +213,20 @@ func (s *Socket) Connected(ctx context.Context, addr netip.Prefix) (by Route, re
 	return by, false, classify(err)
 }
 
+// Local says whether the kernel takes an address for the host's own: it does not when
+// somebody has deleted the route of type local that it made with the address.
+func (s *Socket) Local(ctx context.Context, addr netip.Addr) (local bool, err error) {
+	r := request{op: "find", object: "route to " + addr.String()}
+	r.m = newMsg(unix.RTM_GETROUTE, 0, rtMsg(unix.RtMsg{Family: familyOf(addr), Dst_len: uint8(addr.BitLen())})...)
+	r.m.bytes(unix.RTA_DST, addr.AsSlice()...)
+	err = s.get(ctx, r, func(_ uint16, body []byte) { local = len(body) >= unix.SizeofRtMsg && body[7] == unix.RTN_LOCAL })
+	switch { // as Connected
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.EACCES), errors.Is(err, unix.EINVAL):
+		return false, nil
+	}
+	return local, classify(err)
+}
+
 // AddNeighbour adds a permanent entry, or replaces the one of that address.
 func (s *Socket) AddNeighbour(ctx context.Context, n Neighbour) error {
 	r, err := s.neighbour("add", unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, n)

@@ -86,9 +86,10 @@ var deletedConnected = func() []unix.SockFilter {
 	}
 }()
 
-// parseConnected reads from a message the link of a route to a subnet.
+// parseConnected reads from a message the link of a route to a subnet, or to an address of
+// the host's own.
 func parseConnected(body []byte) (index int, ok bool) {
-	if len(body) < unix.SizeofRtMsg || body[7] != unix.RTN_UNICAST {
+	if len(body) < unix.SizeofRtMsg || body[7] != unix.RTN_UNICAST && body[7] != unix.RTN_LOCAL {
 		return 0, false
 	}
 	for k, v := range attrs(body[unix.SizeofRtMsg:]) {

@@ -131,20 +131,24 @@ func older(t *testing.T, kind string) (restore string) {
 	return strings.Join(steps, " && ")
 }
 
+// refills is what users do with DOCKER-USER, which is theirs: our rule there comes back, and
+// nobody has damaged anything.
+func refills(t *testing.T, on backend) []string {
+	t.Helper()
+	if on != nftables+"+docker" {
+		return nil
+	}
+	empty := "iptables-nft -w -F DOCKER-USER && iptables-nft -w -A DOCKER-USER -j RETURN"
+	return []string{older(t, "nft"), empty + " && " + strings.ReplaceAll(empty, "iptables", "ip6tables")}
+}
+
 // tampering is what others do to our rules, as commands of a shell. Afterwards Docker's
 // are there again.
 func tampering(t *testing.T, on backend) []string {
 	t.Helper()
 	docker := on != on.alone()
 	if on.alone() == nftables {
-		restore := older(t, "nft")
-		list := []string{"nft flush ruleset; " + restore, "nft flush table ip $TABLE", "nft delete table ip6 $TABLE"}
-		if docker {
-			empty := "iptables-nft -w -F DOCKER-USER && iptables-nft -w -A DOCKER-USER -j RETURN"
-			list = append(list, restore, // without our rule in DOCKER-USER
-				empty+" && "+strings.ReplaceAll(empty, "iptables", "ip6tables"))
-		}
-		return list
+		return []string{"nft flush ruleset; " + older(t, "nft"), "nft flush table ip $TABLE", "nft delete table ip6 $TABLE"}
 	}
 	four := string(on.alone())
 	kind := strings.TrimPrefix(four, "iptables-")
@@ -188,7 +192,7 @@ func testHeal(t *testing.T, on backend) {
 	h := bareHost(t, on.option())
 	h.sysctl("ipv4/ip_forward", "1")
 	h.sysctl("ipv6/conf/all/forwarding", "1")
-	tampered, rules := tampering(t, on), kernel.Backend(on.alone())
+	tampered, refilled, rules := tampering(t, on), refills(t, on), kernel.Backend(on.alone())
 	t.Setenv("TABLE", kernel.Table(h.data))
 	t.Setenv("CHAINS", strings.ToUpper(kernel.Table(h.data)))
 	e := h.engine(assemble.Options{Firewall: rules, NoTableOwner: true})
@@ -255,6 +259,14 @@ func testHeal(t *testing.T, on backend) {
 	}
 	for _, command := range tampered {
 		tamper("firewall", command)
+	}
+	for _, command := range refilled {
+		before := repairs(t, shown, "firewall")
+		h.sh("sh", "-c", command)
+		whole(command)
+		if got := repairs(t, shown, "firewall"); got != before {
+			t.Errorf("%g repairs are counted after %s", got-before, command)
+		}
 	}
 	limit := soon
 	if rules == kernel.IPTablesLegacy {
@@ -380,6 +392,12 @@ func TestHealRoutes(t *testing.T) {
 	check("at first")
 	h.sh("sh", "-c", command)
 	check("after both have gone")
+	const own = "ip route show table local dev br1 10.99.1.1; ip -6 route show table local dev br1 fd99:0:0:1::1"
+	locals := func() string { return h.sh("sh", "-c", own) }
+	before := locals()
+	h.sh("sh", "-e", "-c", "ip route del local 10.99.1.1 dev br1 table local; ip -6 route del local fd99:0:0:1::1 dev br1 table local")
+	eventually(t, "its addresses are the host's own again", func() bool { return locals() == before })
+	check("after its addresses were not the host's own any more")
 	for _, family := range []string{"ipv4", "ipv6"} {
 		setting := "/proc/sys/net/" + family + "/conf/br1/forwarding"
 		h.sh("sh", "-c", "echo 0 > "+setting)
