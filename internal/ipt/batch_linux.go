@@ -65,7 +65,9 @@ func replace(from listing, to rules) batch {
 			b.add(name, "-F %s", chain)
 		}
 		for _, chain := range gone {
-			b.add(name, "-X %s", chain)
+			if !from.held[name][chain] {
+				b.add(name, "-X %s", chain)
+			}
 		}
 	}
 	return b

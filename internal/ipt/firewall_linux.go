@@ -41,6 +41,7 @@ type Firewall struct {
 	// loaded says that have is known.
 	loaded bool
 	have   [2]listing
+	told   map[string]bool // of which chains has been told
 }
 
 // Open finds the programs. It changes nothing. The error is of class NoService
@@ -49,7 +50,7 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	if cfg.Name == "" {
 		cfg.Name = DefaultName
 	}
-	f := &Firewall{cfg: cfg, log: cfg.Logger, turn: make(chan struct{}, 1)}
+	f := &Firewall{cfg: cfg, log: cfg.Logger, turn: make(chan struct{}, 1), told: map[string]bool{}}
 	if f.log == nil {
 		f.log = slog.Default()
 	}
@@ -246,8 +247,22 @@ func (f *Firewall) read(ctx context.Context) ([2]listing, error) {
 			}
 		}
 		have[i] = fam.parse(out)
+		f.warnHeld(fam, have[i])
 	}
 	return have, nil
+}
+
+// warnHeld tells once of chains with names of ours that we do not make, and cannot remove.
+func (f *Firewall) warnHeld(fam *family, l listing) {
+	for table, chains := range l.held {
+		for c := range chains {
+			if key := fam.String() + table + c; !fam.knows(table, c) && !f.told[key] {
+				f.told[key] = true
+				f.log.Warn("a chain with a name of ours is not ours, and stays, empty, as a rule of somebody else leads to it: delete that rule",
+					"family", fam.String(), "table", table, "chain", c)
+			}
+		}
+	}
 }
 
 // hasIPv6 says whether the kernel has the family at all; it may have been left out

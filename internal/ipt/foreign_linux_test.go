@@ -307,6 +307,62 @@ func TestUserChainAsks(t *testing.T) {
 	})
 }
 
+// Rules of others that lead to chains of ours, or chains of others with names of ours, do not
+// keep us from putting right what is damaged, nor from changes.
+func TestHeldChains(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		prog, guard := "iptables-"+string(v), model.FirewallGuard{}
+		run := func(line string) {
+			t.Helper()
+			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(line)...)...)
+		}
+		f := open(t, ipt.Config{Variant: v})
+		whole := func(when string) {
+			t.Helper()
+			found, err := f.Reconcile(t.Context(), fwtest.Some(), guard)
+			if err != nil || found != model.FoundWrong {
+				t.Errorf("%s: found %v, %v", when, found, err)
+			}
+			reconcile(t, f, fwtest.Some(), guard, false)
+			for _, p := range []model.FirewallChange{{Networks: []model.FirewallNetwork{fwtest.Network(7)}}} {
+				apply(t, f, p, model.FirewallChange{})
+				apply(t, f, model.FirewallChange{}, p)
+			}
+		}
+		apply(t, f, fwtest.Some(), model.FirewallChange{})
+		before := lists(t, f)
+		for _, tt := range []struct {
+			name  string
+			lines []string
+		}{
+			{"a chain of somebody else", []string{"-N LIBNETWORK-MINE", "-A INPUT -j LIBNETWORK-MINE", "-D FORWARD 1", "-t nat -F PREROUTING"}},
+			{"with a rule", []string{"-A LIBNETWORK-MINE -s 203.0.113.1 -j DROP", "-D FORWARD 2"}},
+			{"other names", []string{"-E LIBNETWORK-TAKE LIBNETWORK-YY", "-E LIBNETWORK-FORWARD LIBNETWORK-ZZ", "-t nat -E LIBNETWORK-ANY LIBNETWORK-YY"}},
+			{"a rule that leads to ours", []string{"-A INPUT -j LIBNETWORK-PASS", "-A OUTPUT -g LIBNETWORK-ENTER", "-D FORWARD 1"}},
+		} {
+			for _, l := range tt.lines {
+				run(l)
+			}
+			whole(tt.name)
+			if diff := cmp.Diff(before, lists(t, f)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+			}
+		}
+		apply(t, f, model.FirewallChange{}, fwtest.Some())
+		reconcile(t, f, model.FirewallChange{}, guard, false)
+		apply(t, f, fwtest.Some(), model.FirewallChange{})
+		reconcile(t, f, fwtest.Some(), guard, false)
+		for _, l := range []string{"-D INPUT -j LIBNETWORK-MINE", "-D INPUT -j LIBNETWORK-PASS", "-D OUTPUT -g LIBNETWORK-ENTER"} {
+			run(l)
+		}
+		reconcile(t, f, fwtest.Some(), guard, true) // the chain can go now
+		apply(t, f, model.FirewallChange{}, fwtest.Some())
+		if left := ours(t, v); left != "" {
+			t.Errorf("left:\n%s", left)
+		}
+	})
+}
+
 // commentOf is the comment of the rule of FORWARD that leads to a chain.
 func commentOf(t *testing.T, prog, chain string) string {
 	t.Helper()

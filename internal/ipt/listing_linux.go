@@ -36,13 +36,16 @@ type listing struct {
 	// late are the rules that lead to the forward chains of other data directories and stand
 	// where not all is asked of them.
 	late []string
+	// held are our chains, by table, to which rules of others lead: they can be emptied and
+	// not removed.
+	held map[string]map[string]bool
 	// dnat are the rules of others that lead ports elsewhere.
 	dnat []dnatRule
 }
 
 // parse reads the output of iptables-save.
 func (f *family) parse(out []byte) listing {
-	l := listing{rules: nothing(), place: 1, accept: 1}
+	l := listing{rules: nothing(), place: 1, accept: 1, held: map[string]map[string]bool{}}
 	var t *table
 	var name string
 	way := walk{listing: &l, accepts: make(map[int]int)}
@@ -65,6 +68,12 @@ func (f *family) parse(out []byte) listing {
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
 			hooks := len(t.hooks)
 			t.found(f, c, text)
+			if target := targetOf(text); !f.owns(c) && f.owns(target) && len(t.hooks) == hooks {
+				if l.held[name] == nil {
+					l.held[name] = map[string]bool{}
+				}
+				l.held[name][target] = true
+			}
 			if name == tableNAT && !f.owns(c) {
 				if r, ok := parseDNAT(c, text); ok {
 					l.dnat = append(l.dnat, r)
@@ -80,7 +89,26 @@ func (f *family) parse(out []byte) listing {
 		}
 	}
 	way.end()
+	// Of what had to stay nothing more is to be done.
+	for name, chains := range l.held {
+		t := l.rules[name]
+		maps.DeleteFunc(t.chains, func(c string, groups map[string][]entry) bool {
+			return chains[c] && len(groups) == 0 && (!f.knows(name, c) || len(t.hooks) == 0)
+		})
+	}
 	return l
+}
+
+// knows says whether a chain is one of those that we make in a table.
+func (f *family) knows(table, chain string) bool {
+	return slices.ContainsFunc(f.chains[table], func(c string) bool { return f.chain(c) == chain })
+}
+
+// astray says whether a rule of ours leads to a chain that we do not make: somebody has given it
+// another name.
+func (f *family) astray(text string) bool {
+	target := targetOf(text)
+	return f.owns(target) && !slices.ContainsFunc(tableNames(), func(table string) bool { return f.knows(table, target) })
 }
 
 // found enters a rule of a listing, if it is of ours.
@@ -94,11 +122,14 @@ func (t *table) found(f *family, chain, text string) {
 		if others := len(t.chains[chain]) - min(len(t.chains[chain][""]), 1); e.group == "" && others > 0 {
 			e.group = misplaced // behind those that it should come before
 		}
+		if f.astray(text) {
+			e.group = misplaced
+		}
 		t.add(e)
 		return
 	}
 	if owner, _, _ := cutLast(e.comment); owner == strings.ToLower(f.name) && f.owns(targetOf(text)) {
-		t.hooks = append(t.hooks, hook{entry: e})
+		t.hooks = append(t.hooks, hook{entry: e, misplaced: f.astray(text)})
 	}
 }
 
