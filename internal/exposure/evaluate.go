@@ -25,8 +25,8 @@ type network struct {
 	ipv6   bool
 	addrs  []netip.Prefix // of the bridge
 	v4, v6 *model.FirewallFamily
-	// filtered says that there are rules for it.
-	filtered bool
+	// filtered says that there are rules for it, adopted that the bridge is somebody else's.
+	filtered, adopted bool
 }
 
 // dials says whether its containers reach the host's addresses of a family.
@@ -89,7 +89,7 @@ func (ev *evaluator) read(h Host) {
 		for _, o := range n.Objects {
 			switch o := o.(type) {
 			case model.Bridge:
-				net.bridge, net.ipv6, net.addrs = o.Name, o.IPv6, o.Addrs
+				net.bridge, net.ipv6, net.addrs, net.adopted = o.Name, o.IPv6, o.Addrs, o.Adopted
 			case model.FirewallNetwork:
 				net.v4, net.v6, net.filtered = o.V4, o.V6, true
 			}
@@ -223,6 +223,11 @@ func (ev *evaluator) direct(c *Container, p place) {
 			rules = append(rules, w.members(v6, p.net))
 		}
 		ev.add(c, p, whole(p, Neighbour, "containers of "+p.net.Name+" reach each other", rules...))
+	}
+	if p.net.adopted {
+		r := whole(p, Neighbour, "what is at ports of "+p.net.bridge+" that are not ours is a neighbour")
+		r.Warnings = []string{"a bridge of somebody else: which machines are behind its other ports is not known, and what the bridge forwards from there no rule of ours is asked about, unless br_netfilter shows it"}
+		ev.add(c, p, r)
 	}
 	if f == nil {
 		ev.add(c, p, whole(p, ThisHost, whyHost))

@@ -256,6 +256,11 @@ func TestReport(t *testing.T) {
 				{Family: "bridge", Table: "frames", Chain: "between", Forward: true},
 			}
 		}},
+		{"a bridge of somebody else", "adopted", func(w *world) {
+			adopted := func(n *model.Network) { n.Bridge.Adopted = true }
+			w.joined("c1", 2, w.network(adopted), "tcp 0.0.0.0 8080 8080 80")
+			w.joined("c2", 2, w.network(adopted, internal, func(n *model.Network) { n.Bridge.ICC = false }))
+		}},
 		{"a host that does not forward one family", "no_forwarding", func(w *world) {
 			w.network()
 			w.joined("c1", 2, w.network(), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
