@@ -68,11 +68,8 @@ func (f *family) parse(out []byte) listing {
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
 			hooks := len(t.hooks)
 			t.found(f, c, text)
-			if target := targetOf(text); !f.owns(c) && f.owns(target) && len(t.hooks) == hooks {
-				if l.held[name] == nil {
-					l.held[name] = map[string]bool{}
-				}
-				l.held[name][target] = true
+			if len(t.hooks) == hooks && !f.owns(c) && strings.Contains(text, f.name) { // of thousands, hardly one
+				l.hold(f, name, targetOf(text))
 			}
 			if name == tableNAT && !f.owns(c) {
 				if r, ok := parseDNAT(c, text); ok {
@@ -97,6 +94,17 @@ func (f *family) parse(out []byte) listing {
 		})
 	}
 	return l
+}
+
+// hold takes down that a rule of somebody else leads to a chain.
+func (l *listing) hold(f *family, table, chain string) {
+	if !f.owns(chain) {
+		return
+	}
+	if l.held[table] == nil {
+		l.held[table] = map[string]bool{}
+	}
+	l.held[table][chain] = true
 }
 
 // knows says whether a chain is one of those that we make in a table.
