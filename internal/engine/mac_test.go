@@ -7,7 +7,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 )
 
-// Members of a network never have one MAC address because of how their addresses were chosen.
+// Members of a network do not get one MAC address because the ends of their addresses are alike.
 func TestMACOfAddress(t *testing.T) {
 	seen := make(map[string]string)
 	for _, tt := range []struct{ addr, want string }{

@@ -2,7 +2,6 @@ package kernel_test
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -27,9 +26,7 @@ func rulesOfOthers(t *testing.T, backend, variant kernel.Backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network := []model.Object{model.FirewallNetwork{ID: "n1", Bridge: "br9", V4: &model.FirewallFamily{
-		Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.1.0/24")}, Masquerade: true, ICC: true,
-	}}}
+	network := oneNetwork()
 	if _, err := k.Recover(t.Context(), nil, false); err != nil {
 		t.Fatal(err)
 	}

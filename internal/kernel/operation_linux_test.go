@@ -35,9 +35,7 @@ func TestRepairByOperation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		network := []model.Object{model.FirewallNetwork{ID: "n1", Bridge: "br9", V4: &model.FirewallFamily{
-			Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.1.0/24")}, Masquerade: true, ICC: true,
-		}}}
+		network := oneNetwork()
 		if _, err := k.Recover(t.Context(), network, false); err != nil {
 			t.Fatal(err)
 		}

@@ -234,11 +234,17 @@ func (k *Kernel) localAgain(ctx context.Context, bridge string, a netip.Prefix) 
 	if a.Addr().IsLinkLocalUnicast() {
 		return false, nil // of many links, which one is asked for is not said
 	}
-	for range localTries {
+	tries := 1
+	if a.Addr().Is6() {
+		tries = localTries
+	}
+	for i := range tries {
+		if i > 0 {
+			time.Sleep(localPause)
+		}
 		if local, err := k.rt.Local(ctx, a.Addr()); err != nil || local {
 			return false, err
 		}
-		time.Sleep(localPause)
 	}
 	if err := k.rt.DeleteAddresses(ctx, bridge, a); err != nil {
 		return true, err

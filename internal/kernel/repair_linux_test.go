@@ -41,15 +41,20 @@ func onBackends(t *testing.T, test func(*testing.T, kernel.Backend), features ..
 	}
 }
 
+// oneNetwork is a network that has rules, and no link.
+func oneNetwork() []model.Object {
+	return []model.Object{model.FirewallNetwork{ID: "n1", Bridge: "br9", V4: &model.FirewallFamily{
+		Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.1.0/24")}, Masquerade: true, ICC: true,
+	}}}
+}
+
 func repairBesideChanges(t *testing.T, backend kernel.Backend) {
 	t.Helper()
 	k, err := kernel.New(t.Context(), kernel.Config{DataDir: t.TempDir(), RunDir: "/run/beside", Firewall: backend})
 	if err != nil {
 		t.Fatal(err)
 	}
-	network := []model.Object{model.FirewallNetwork{ID: "n1", Bridge: "br9", V4: &model.FirewallFamily{
-		Subnets: []netip.Prefix{netip.MustParsePrefix("10.99.1.0/24")}, Masquerade: true, ICC: true,
-	}}}
+	network := oneNetwork()
 	if _, err := k.Recover(t.Context(), network, false); err != nil {
 		t.Fatal(err)
 	}
