@@ -85,6 +85,7 @@ func (b batch) hooks(name string, old, now []hook, from listing) {
 		}
 		b.add(name, "-D %s %s", h.chain, h.text)
 	}
+	forward := cmp.Or(from.stays, from.place)
 	for _, h := range missing {
 		switch {
 		case h.chain == userChain:
@@ -92,9 +93,9 @@ func (b batch) hooks(name string, old, now []hook, from listing) {
 		case !h.first:
 			b.add(name, "-A %s %s", h.chain, h.text)
 		case name == tableFilter && h.chain == chainForward && h.accepts:
-			b.add(name, "-I %s %d %s", h.chain, max(from.place, from.accept)+1, h.text) // behind ours
+			b.add(name, "-I %s %d %s", h.chain, forward+1, h.text) // directly behind ours
 		case name == tableFilter && h.chain == chainForward:
-			b.add(name, "-I %s %d %s", h.chain, from.place, h.text)
+			b.add(name, "-I %s %d %s", h.chain, forward, h.text)
 		default:
 			b.add(name, "-I %s 1 %s", h.chain, h.text)
 		}
@@ -177,7 +178,7 @@ func (c change) batch(have rules) batch {
 	for _, p := range todo {
 		if len(b[p.table]) == 0 {
 			for _, h := range have[p.table].hooks {
-				if !h.ofUsers() { // that goes when they fill their chain anew
+				if !h.ofOthers() { // that goes when they fill their chains anew
 					b.add(p.table, "-C %s %s", h.chain, h.text)
 				}
 			}

@@ -8,7 +8,8 @@
 // one, else first; first in INPUT, in raw's PREROUTING and in mangle's POSTROUTING; last
 // in the chains of nat. An administrator may move it; Docker's own chains, which it puts to the top when
 // it starts, are overtaken again by the next repair or start. No foreign policy, chain or rule is ever
-// changed, and nothing is flushed but chains of our own.
+// changed, and nothing is flushed but chains of our own. Into the chains by which other data
+// directories accept goes a rule that asks ours before.
 //
 // A change is one batch for each family that it concerns. A batch is atomic for
 // each of its tables, filter, nat, raw and mangle; when one fails, what was done is undone,

@@ -358,10 +358,35 @@ func (f *Firewall) commit(ctx context.Context, what string, batches [2]batch, ne
 	if err := links(); err != nil {
 		return f.undo(ctx, next, err)
 	}
+	made := false
 	for i := range f.have {
+		made = made || f.have[i].rules.empty() && !next[i].empty()
 		f.have[i].rules, f.have[i].late = next[i], nil
 	}
+	if made {
+		f.meet(ctx)
+	}
 	return nil
+}
+
+// meet looks again when chains have been made: another data directory that made its own at the
+// same time, as when a host starts, has not seen them, nor have we seen its.
+func (f *Firewall) meet(ctx context.Context) {
+	now, err := f.read(ctx)
+	if err == nil {
+		var next [2]rules
+		var batches [2]batch
+		for i, fam := range f.fams {
+			next[i] = fam.asked(now[i].rules.unasked(fam), now[i])
+			batches[i] = replace(now[i], next[i])
+		}
+		f.have = now
+		err = f.commit(ctx, "meet", batches, next, func() error { return nil })
+	}
+	if err != nil {
+		f.loaded = false
+		f.log.Warn("what other data directories have made at the same time is not known", "err", err)
+	}
 }
 
 // outdated says whether a batch has failed because chains or rules are not there that were
@@ -424,7 +449,7 @@ func (f *Firewall) undo(ctx context.Context, next [2]rules, cause error) error {
 		return errors.Join(cause, err)
 	}
 	for i := range now {
-		if now[i].place != f.have[i].place || now[i].accept != f.have[i].accept {
+		if now[i].place != f.have[i].place {
 			return fmt.Errorf("%w: %w", model.ErrFirewallTampered, cause)
 		}
 		for _, name := range tableNames() {

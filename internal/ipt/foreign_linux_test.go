@@ -3,7 +3,6 @@ package ipt_test
 import (
 	"bytes"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 
@@ -147,86 +146,6 @@ func TestUserChainBehindOthers(t *testing.T) {
 	})
 }
 
-// All data directories are asked before one accepts, in whatever order they come.
-func TestAllAreAsked(t *testing.T) {
-	onEach(t, func(t *testing.T, v ipt.Variant) {
-		prog := "iptables-" + string(v)
-		run := func(line string) {
-			t.Helper()
-			nstest.Command(t, append([]string{prog, "-w"}, strings.Fields(line)...)...)
-		}
-		order := func() (targets []string) {
-			for line := range strings.Lines(nstest.Command(t, prog, "-w", "-S", "FORWARD")) {
-				if words := strings.Fields(line); words[0] == "-A" {
-					targets = append(targets, strings.TrimPrefix(words[len(words)-1], "LIBNETWORK-"))
-				}
-			}
-			return targets
-		}
-		is := func(when string, want ...string) {
-			t.Helper()
-			if diff := cmp.Diff(want, order()); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", when, diff)
-			}
-		}
-		guard := model.FirewallGuard{}
-		a, b := open(t, ipt.Config{Variant: v}), open(t, ipt.Config{Variant: v, Name: "libnetwork-2"})
-		reconcile(t, a, fwtest.Some(), guard, true)
-		is("one", "FORWARD", "ACCEPT", "GUARD")
-		reconcile(t, b, fwtest.Some(), guard, true)
-		is("two", "2-FORWARD", "FORWARD", "2-ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
-		reconcile(t, a, fwtest.Some(), guard, false)
-		run("-D FORWARD 2")
-		reconcile(t, a, fwtest.Some(), guard, true)
-		is("one comes back", "FORWARD", "2-FORWARD", "2-ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
-		reconcile(t, b, fwtest.Some(), guard, false)
-		run("-D FORWARD 3")
-		run("-I FORWARD 2 -m mark --mark 0x2000000/0x2000000 -m comment --comment " + commentOf(t, prog, "LIBNETWORK-ACCEPT") + " -j LIBNETWORK-ACCEPT")
-		run("-D FORWARD 4")
-		is("one accepts too early", "FORWARD", "ACCEPT", "2-FORWARD", "GUARD", "2-GUARD")
-		reconcile(t, a, fwtest.Some(), guard, true)
-		reconcile(t, b, fwtest.Some(), guard, true)
-		is("put right", "FORWARD", "2-FORWARD", "2-ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
-		run("-N DOCKER-USER")
-		run("-I FORWARD -j DOCKER-USER")
-		run("-I FORWARD 3 -i eth9 -j ACCEPT")
-		reconcile(t, a, fwtest.Some(), guard, true) // the chain has our rule
-		reconcile(t, b, fwtest.Some(), guard, true)
-		reconcile(t, b, model.FirewallChange{}, guard, true)
-		reconcile(t, b, fwtest.Some(), guard, true)
-		// Docker starts again, and one of them does not run.
-		for _, running := range []*ipt.Firewall{a, b} {
-			run("-N DOCKER-FORWARD")
-			run("-I FORWARD -j DOCKER-FORWARD")
-			run("-D FORWARD -j DOCKER-USER")
-			run("-I FORWARD -j DOCKER-USER")
-			if found, err := running.Reconcile(t.Context(), fwtest.Some(), guard); err != nil || found != model.FoundMoved {
-				t.Errorf("Docker starts again: found %v, %v", found, err)
-			}
-			targets := strings.Join(order(), " ")
-			for _, first := range []string{"FORWARD", "2-FORWARD"} {
-				for _, then := range []string{"ACCEPT", "2-ACCEPT", "DOCKER-FORWARD"} {
-					if at := slices.Index(order(), then); slices.Index(order(), first) > at && (then == "DOCKER-FORWARD" || at < slices.Index(order(), "DOCKER-FORWARD")) {
-						t.Errorf("%s is asked behind %s: %s", first, then, targets)
-					}
-				}
-			}
-			reconcile(t, running, fwtest.Some(), guard, false)
-			run("-D FORWARD -j DOCKER-FORWARD")
-			run("-X DOCKER-FORWARD")
-			reconcile(t, b, model.FirewallChange{}, guard, true)
-			reconcile(t, b, fwtest.Some(), guard, true)
-			_, err := a.Reconcile(t.Context(), fwtest.Some(), guard)
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		// Not behind what accepts.
-		is("an ACCEPT between", "DOCKER-USER", "2-FORWARD", "FORWARD", "2-ACCEPT", "ACCEPT", "ACCEPT", "GUARD", "2-GUARD")
-		reconcile(t, a, fwtest.Some(), guard, false)
-	})
-}
-
 // DOCKER-USER asks us behind the rules of its users, and before it accepts what another data
 // directory has let out, whenever that comes.
 func TestUserChainAsks(t *testing.T) {
@@ -361,18 +280,6 @@ func TestHeldChains(t *testing.T) {
 			t.Errorf("left:\n%s", left)
 		}
 	})
-}
-
-// commentOf is the comment of the rule of FORWARD that leads to a chain.
-func commentOf(t *testing.T, prog, chain string) string {
-	t.Helper()
-	for line := range strings.Lines(nstest.Command(t, prog, "-w", "-S", "FORWARD")) {
-		if words := strings.Fields(line); words[len(words)-1] == chain {
-			return strings.Trim(words[slices.Index(words, "--comment")+1], `"`)
-		}
-	}
-	t.Fatalf("nothing leads to %s", chain)
-	return ""
 }
 
 // A jump to the chain for users that comes directly behind our rules is asked before them.

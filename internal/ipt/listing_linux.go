@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
 )
 
 // userChain is where Docker lets administrators put rules that come first. Its own
@@ -27,12 +28,16 @@ const misplaced = " misplaced"
 type listing struct {
 	rules rules
 	// place is where the rule that leads to our forward chain belongs among those of others,
-	// from 1, and accept that where what it lets pass is accepted.
-	place, accept int
+	// from 1. What it lets pass is accepted directly behind it. If only that is to be moved, stays is
+	// where the rule stands, and stays.
+	place, stays int
 	// ask is the place in DOCKER-USER of the rule by which that chain asks us, 0 where there is no
 	// such chain: behind the rules of its users, before what another of our data directories
 	// accepts there.
 	ask int
+	// others are the names of the other data directories that have a forward chain there, as chains
+	// begin with them; of each it says whether it has a chain that accepts.
+	others map[string]bool
 	// late are the rules that lead to the forward chains of other data directories and stand
 	// where not all is asked of them.
 	late []string
@@ -45,10 +50,11 @@ type listing struct {
 
 // parse reads the output of iptables-save.
 func (f *family) parse(out []byte) listing {
-	l := listing{rules: nothing(), place: 1, accept: 1, held: map[string]map[string]bool{}}
+	l := listing{rules: nothing(), place: 1, others: map[string]bool{}, held: map[string]map[string]bool{}}
 	var t *table
 	var name string
-	way := walk{listing: &l, accepts: make(map[int]int)}
+	way := walk{listing: &l}
+	declared := map[string]bool{} // chains of the table filter
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
 	for lines.Scan() {
@@ -63,7 +69,9 @@ func (f *family) parse(out []byte) listing {
 			if f.owns(c) {
 				t.chains[c] = map[string][]entry{}
 			}
-			way.users = way.users || name == tableFilter && c == userChain
+			if name == tableFilter {
+				declared[c] = true
+			}
 		case strings.HasPrefix(line, "-A "):
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
 			hooks := len(t.hooks)
@@ -85,7 +93,13 @@ func (f *family) parse(out []byte) listing {
 			}
 		}
 	}
-	way.end()
+	way.users = declared[userChain]
+	way.end(l.rules[tableFilter])
+	for c := range declared {
+		if other, ok := nft.OtherOf(c, f.name); ok {
+			l.others[other] = declared[other+"-"+chainAccept]
+		}
+	}
 	// Of what had to stay nothing more is to be done.
 	for name, chains := range l.held {
 		t := l.rules[name]
@@ -127,8 +141,13 @@ func (t *table) found(f *family, chain, text string) {
 			t.chains[chain] = map[string][]entry{}
 		}
 		e.group = f.groupOf(chain, e.comment)
-		if others := len(t.chains[chain]) - min(len(t.chains[chain][""]), 1); e.group == "" && others > 0 {
-			e.group = misplaced // behind those that it should come before
+		if chain == f.chain(chainAccept) {
+			if other, ok := nft.OtherOf(targetOf(text), f.name); ok {
+				e.group = asksFirst + other
+			}
+		}
+		if t.late(e) {
+			e.group = misplaced
 		}
 		if f.astray(text) {
 			e.group = misplaced
@@ -139,6 +158,19 @@ func (t *table) found(f *family, chain, text string) {
 	if owner, _, _ := cutLast(e.comment); owner == strings.ToLower(f.name) && f.owns(targetOf(text)) {
 		t.hooks = append(t.hooks, hook{entry: e, misplaced: f.astray(text)})
 	}
+}
+
+// late says whether an entry comes behind those that it should come before.
+func (t *table) late(e entry) bool {
+	if e.group != "" && !strings.HasPrefix(e.group, asksFirst) {
+		return false
+	}
+	for group := range t.chains[e.chain] {
+		if group != "" && (e.group == "" || !strings.HasPrefix(group, asksFirst)) {
+			return true
+		}
+	}
+	return false
 }
 
 // owns says whether a chain is one of ours, be it of another version. Those of
@@ -225,21 +257,52 @@ func (f *family) guarded(rs rules) bool {
 	return slices.ContainsFunc(rs[tableFilter].chains[guard.chain][""], func(e entry) bool { return e.comment == guard.comment })
 }
 
-// asked adds the rule by which DOCKER-USER asks us before it accepts what another data directory
-// has let out, if there is anything of ours. It is there before the other one is: nothing gets
-// by in between, or while nobody looks.
+// asksFirst is how groups begin whose entries ask another data directory: before ours, and behind
+// those for all.
+const asksFirst = " "
+
+// asked adds what has all data directories asked before any accepts, if there is anything of
+// ours: what one lets out another may not let in. Whoever comes later has the earlier ones ask
+// him, in the transaction that makes his chains, so nothing gets by in between or while nobody
+// looks. In FORWARD itself the order may be any, and changes with each start of Docker.
+//
+// The rule of DOCKER-USER is for those who accept there, and keep their own rules elsewhere.
 func (f *family) asked(want rules, have listing) rules {
-	if t := want[tableFilter]; have.ask > 0 && len(t.chains) > 0 {
+	t := want[tableFilter]
+	if len(t.chains) == 0 {
+		return want
+	}
+	if have.ask > 0 {
 		t.hook(f, true, userChain, fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark), f.to(chainForward))
+	}
+	for other, accepts := range have.others {
+		e := f.entry(f.chain(chainAccept), strings.ToLower(other), []string{"-j " + other + "-" + chainForward})
+		e.group = asksFirst + other
+		t.add(e)
+		if accepts {
+			t.hook(f, true, other+"-"+chainAccept, f.to(chainForward))
+		}
 	}
 	return want
 }
 
-// whole says whether the tables have all the chains and hooks that belong to them. That of
-// DOCKER-USER comes and goes with what others have there.
+// unasked returns the tables without what asked adds.
+func (rs rules) unasked(f *family) rules {
+	now := maps.Clone(rs)
+	t := &table{chains: maps.Clone(rs[tableFilter].chains), hooks: slices.DeleteFunc(slices.Clone(rs[tableFilter].hooks), hook.ofOthers)}
+	if groups := maps.Clone(t.chains[f.chain(chainAccept)]); groups != nil {
+		maps.DeleteFunc(groups, func(group string, _ []entry) bool { return strings.HasPrefix(group, asksFirst) })
+		t.chains[f.chain(chainAccept)] = groups
+	}
+	now[tableFilter] = t
+	return now
+}
+
+// whole says whether the tables have all the chains and hooks that belong to them. Those in chains
+// of others come and go with what these have there.
 func (f *family) whole(rs rules) bool {
 	for name, t := range f.base(false) {
-		hooks := slices.DeleteFunc(slices.Clone(rs[name].hooks), hook.ofUsers)
+		hooks := slices.DeleteFunc(slices.Clone(rs[name].hooks), hook.ofOthers)
 		if !sameHooks(t.hooks, hooks) || len(t.chains) != len(rs[name].chains) {
 			return false
 		}
@@ -269,15 +332,15 @@ func leftover(have, want rules) bool {
 	return true
 }
 
-// moved returns what the tables would hold if the hooks stood where they belong, and if DOCKER-USER
-// asked us as is wanted: its users fill it anew as they like.
+// moved returns what the tables would hold if the hooks stood where they belong, and if the chains
+// of others asked us as is wanted: these fill them anew as they like.
 func (rs rules) moved(want rules) rules {
-	hooks := slices.DeleteFunc(slices.Clone(rs[tableFilter].hooks), hook.ofUsers)
+	hooks := slices.DeleteFunc(slices.Clone(rs[tableFilter].hooks), hook.ofOthers)
 	for i := range hooks {
 		hooks[i].misplaced = false
 	}
 	for _, h := range want[tableFilter].hooks {
-		if h.ofUsers() {
+		if h.ofOthers() {
 			hooks = append(hooks, h)
 		}
 	}
@@ -286,7 +349,10 @@ func (rs rules) moved(want rules) rules {
 	return now
 }
 
-func (h hook) ofUsers() bool { return h.chain == userChain }
+// ofOthers says whether a hook stands in a chain of users or of another data directory.
+func (h hook) ofOthers() bool {
+	return h.chain == userChain || strings.HasPrefix(h.chain, allChains)
+}
 
 // equal says whether two tables hold the same. The order of groups does not count.
 func (t *table) equal(o *table) bool {

@@ -73,8 +73,8 @@ type entry struct {
 // A hook is the rule of a chain of the kernel's that leads to a chain of ours.
 type hook struct {
 	entry
-	// first says that it comes before the rules that are there, accepts that it comes behind
-	// those that are asked.
+	// first says that it comes before the rules that are there, accepts that it is the one behind
+	// that.
 	first, accepts bool
 	// misplaced says that it stands where it does not belong any more.
 	misplaced bool

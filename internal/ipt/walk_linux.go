@@ -10,18 +10,17 @@ import (
 // allChains is how the names of the chains of all data directories begin.
 var allChains = strings.ToUpper(nft.DefaultTable) + "-"
 
-// A walk goes through the rules of FORWARD, in their order, for the places of ours. All data
-// directories are asked before any accepts: what one lets out another may not let in.
+// A walk goes through the rules of FORWARD, in their order, for the place of ours.
 type walk struct {
 	*listing
-	table     *table
-	before    int         // rules of others so far
-	overtaken bool        // one of them is Docker's
-	closed    bool        // whoever comes behind them is not asked of all
-	barred    bool        // nor is who comes behind those since the place of ours
-	apart     bool        // rules of others stand behind ours
-	ours      []int       // hooks so far
-	accepts   map[int]int // of these, those that accept, and their places
+	before    int   // rules of others so far
+	overtaken bool  // one of them is Docker's
+	closed    bool  // whoever comes behind them is not asked of all
+	apart     bool  // rules of others stand behind ours
+	ours      []int // hooks so far
+	forward   int   // of these, from 1, what leads to the forward chain,
+	leads     int   // its place,
+	accept    int   // and what leads to the chain that accepts
 
 	users  bool // there is a DOCKER-USER
 	others int  // rules of others in it so far
@@ -39,26 +38,21 @@ func (w *walk) pass(f *family, t *table, text string, ours bool) {
 	switch {
 	case text == "-j "+userChain && w.place == 1 && !w.closed && !w.apart:
 		// Ours stand directly before it, or nowhere yet.
-		w.place, w.accept, w.barred = w.before+1, w.before+1, false
+		w.place = w.before + 1
 		w.misplace(t, w.ours)
 		return
 	case target == userChain:
 	case strings.HasPrefix(target, allChains) && strings.HasSuffix(target, "-"+chainGuard):
-		w.closed, w.barred = true, true
+		w.closed = true
 	case strings.HasPrefix(target, allChains):
-		if strings.HasSuffix(target, "-"+chainForward) {
-			switch {
-			case w.overtaken:
-				w.late = append(w.late, text) // of whoever does not run, or has not looked yet
-			case !w.barred:
-				w.accept = w.before + 1
-			}
+		if w.overtaken && strings.HasSuffix(target, "-"+chainForward) {
+			w.late = append(w.late, text) // of whoever does not run, or has not looked yet
 		}
 		return
 	case target == "ACCEPT", isLast(text):
-		w.closed, w.barred = true, true // of what it accepts or refuses we would not be asked
+		w.closed = true // of what it accepts or refuses we would not be asked
 	case strings.HasPrefix(target, docker):
-		w.overtaken, w.closed, w.barred = true, true, true
+		w.overtaken, w.closed = true, true
 	}
 	w.apart = w.apart || len(w.ours) > 0
 }
@@ -66,18 +60,17 @@ func (w *walk) pass(f *family, t *table, text string, ours bool) {
 // own takes a rule of ours.
 func (w *walk) own(f *family, t *table, target string) {
 	last := len(t.hooks) - 1
-	switch {
-	case target == f.chain(chainGuard):
-		w.barred = true
-	case w.overtaken:
-		w.misplace(t, []int{last})
-	case target == f.chain(chainForward):
+	switch target {
+	case f.chain(chainForward):
 		w.misplace(t, w.ours) // the others come behind it
-		w.accept, w.barred = w.before+1, false
-	case target == f.chain(chainAccept):
-		w.accepts[last] = w.before + 1
+		w.forward, w.leads = last+1, w.before+1
+	case f.chain(chainAccept):
+		w.accept = last + 1
 	}
-	w.table, w.ours = t, append(w.ours, last)
+	if w.overtaken && target != f.chain(chainGuard) {
+		w.misplace(t, []int{last})
+	}
+	w.ours = append(w.ours, last)
 }
 
 // user takes the next rule of DOCKER-USER. What the users of the chain have there comes first,
@@ -101,11 +94,18 @@ func (w *walk) user(f *family, t *table, line string, ours bool) {
 	}
 }
 
-// end looks at those that accept, when all that are asked are known.
-func (w *walk) end() {
-	for i, place := range w.accepts {
-		if place < w.accept {
-			w.misplace(w.table, []int{i})
+// end looks at the two of FORWARD. They are moved together, the second directly behind the first:
+// where they get to may be another place by then.
+func (w *walk) end(t *table) {
+	wrong := func(hook int) bool { return hook == 0 || t.hooks[hook-1].misplaced }
+	if wrong(w.forward) != wrong(w.accept) {
+		if !wrong(w.forward) {
+			w.stays = w.leads
+		}
+		for _, hook := range []int{w.forward, w.accept} {
+			if hook > 0 {
+				t.hooks[hook-1].misplaced = true
+			}
 		}
 	}
 	if w.users && w.ask == 0 {

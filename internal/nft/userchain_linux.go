@@ -43,9 +43,16 @@ const forwardChain = "-FORWARD"
 
 // ofAnother says whether a chain is one of those, and not of that table.
 func ofAnother(chain, table string) bool {
-	owner, ok := strings.CutSuffix(chain, forwardChain)
+	_, ok := OtherOf(chain, table)
+	return ok
+}
+
+// OtherOf returns how the chains of another data directory than that of a table begin, if a
+// chain of iptables is that which it has for what is forwarded.
+func OtherOf(chain, table string) (name string, ok bool) {
+	name, ok = strings.CutSuffix(chain, forwardChain)
 	prefix := strings.ToUpper(DefaultTable)
-	return ok && (owner == prefix || strings.HasPrefix(owner, prefix+"-")) && owner != strings.ToUpper(table)
+	return name, ok && (name == prefix || strings.HasPrefix(name, prefix+"-")) && name != strings.ToUpper(table)
 }
 
 // A userRule is what is to be known of a rule of DOCKER-USER.
