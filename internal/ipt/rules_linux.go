@@ -414,12 +414,17 @@ func (f *family) enter(id, out string, c *model.FirewallFamily) []entry {
 
 // post returns what translates sources.
 func (f *family) post(id, out string, c *model.FirewallFamily) []entry {
-	if c.Mode == model.ModeRouted {
-		return nil
-	}
 	var list []entry
 	add := func(words ...string) { list = append(list, f.rule(chainPost, id, words...)) }
 	const masquerade = "-j MASQUERADE"
+	for _, s := range c.Subnets {
+		// The host connects to a port by its address here: the container may be at this
+		// bridge too, and would answer here.
+		add("-s "+s.Masked().String(), "! "+out, "-m addrtype --src-type LOCAL", "-m conntrack --ctstate DNAT", masquerade)
+	}
+	if c.Mode == model.ModeRouted {
+		return list
+	}
 	if !f.v6 {
 		// The host connects to a port by 127.0.0.1; the container could not answer to
 		// that source.

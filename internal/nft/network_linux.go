@@ -183,11 +183,12 @@ func (f *family) icmpType(first, last byte) stmt {
 // of its addresses: from a member, which reaches another one, or itself. The answer
 // must come back here to be translated, not straight by the bridge. Frames that stay on
 // the bridge (br_netfilter) come to this hook without the link that they came in by. So
-// does what the host itself sends, from the address of a bridge, which is answered here.
+// does what the host itself sends, from the address of a bridge: the container may be at
+// that bridge too, and would answer there.
 func hairpinRules() []rule {
 	return []rule{
 		newRule("", ifaces("iifname . oifname", setWithin), masquerade()),
-		newRule("", ours("iifname", false), fibForeign(), masquerade()),
+		newRule("", ours("iifname", false), masquerade()),
 	}
 }
 

@@ -181,14 +181,6 @@ func fibType(word string, kind uint32) stmt {
 	}}
 }
 
-// fibForeign asks for a source that is no address of the host.
-func fibForeign() stmt {
-	return stmt{"fib saddr type != local", []expr.Any{
-		&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagSADDR: true},
-		compare(expr.CmpOpNeq, native32(unix.RTN_LOCAL)),
-	}}
-}
-
 // toAll asks for frames to everybody: broadcast, 1, and multicast, 2 (linux/if_packet.h).
 func toAll() stmt {
 	return stmt{"meta pkttype broadcast-multicast", []expr.Any{

@@ -22,12 +22,15 @@ func TestClientAddresses(t *testing.T) {
 
 func testClientAddresses(t *testing.T, on backend) {
 	h := newHost(t, on.option())
-	n1, n2 := h.network(1), h.network(2)
+	n1, n2, n3 := h.network(1), h.network(2), h.network(3, inside)
 	c := h.container("c1", both(nil, 7001, 0), n1)
+	h.container("c2", both(nil, 7002, 0), n1, n2) // it could answer by its other link
+	h.container("c3", both(nil, 7003, 0), n1, n3)
 	sibling, stranger := h.container("sibling", nil, n1), h.container("stranger", nil, n2)
 	var list []visit
-	for _, f := range []struct{ host, lan, gw, other, loop string }{
-		{hostV4, lanV4, "10.99.1.1", "10.99.2.1", "127.0.0.1"}, {hostV6, lanV6, "fd99:0:0:1::1", "fd99:0:0:2::1", ""},
+	for _, f := range []struct{ host, lan, gw, other, inner, loop string }{
+		{hostV4, lanV4, "10.99.1.1", "10.99.2.1", "10.99.3.1", "127.0.0.1"},
+		{hostV6, lanV6, "fd99:0:0:1::1", "fd99:0:0:2::1", "fd99:0:0:3::1", ""},
 	} {
 		list = append(
 			list,
@@ -39,7 +42,10 @@ func testClientAddresses(t *testing.T, on backend) {
 			visit{"stranger", stranger.ns, at(f.host, 7001), "c1", f.gw},
 			visit{"stranger by its gateway", stranger.ns, at(f.other, 7001), "c1", f.gw},
 			visit{"host by a gateway", h.own, at(f.gw, 7001), "c1", f.gw},
-			visit{"host by the gateway of another network", h.own, at(f.other, 7001), "c1", f.other},
+			visit{"host by the gateway of another network", h.own, at(f.other, 7001), "c1", f.gw},
+			visit{"host by the gateway of a network of the container's", h.own, at(f.other, 7002), "c2", f.gw},
+			visit{"host by the gateway of an internal network", h.own, at(f.inner, 7001), "c1", f.gw},
+			visit{"host by the gateway of an internal network of the container's", h.own, at(f.inner, 7003), "c3", f.gw},
 		)
 		if f.loop != "" {
 			list = append(list, visit{"host by loopback", h.own, at(f.loop, 7001), "c1", f.gw})

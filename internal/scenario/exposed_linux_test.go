@@ -135,6 +135,7 @@ func newMatrix(t *testing.T, opt config.Option) *matrix {
 		outsiders: []outsider{{name: "host", ns: h.own}, {name: "lan", ns: h.lan, link: "eth0"}, {name: "other", ns: other, link: "eth3"}},
 		dials: []netip.Addr{
 			netip.MustParseAddr(hostV4), netip.MustParseAddr(hostV6), netip.MustParseAddr("10.99.1.1"), netip.MustParseAddr("fd99:0:0:1::1"),
+			netip.MustParseAddr("10.99.5.1"), netip.MustParseAddr("fd99:0:0:5::1"), // of an internal network
 		},
 	}
 	var nets []libnetwork.Network
@@ -156,6 +157,10 @@ func newMatrix(t *testing.T, opt config.Option) *matrix {
 	two := m.add("two", publish(bound(20)...), nets[0], nets[2])
 	iface := two.eps[1].Info().Iface()
 	m.targets = append(m.targets, target{two, toAddr(iface.Address()), toAddr(iface.AddressIPv6())})
+	// On an internal network too, by which it could answer.
+	inner := m.add("inner", publish(bound(22)...), nets[0], nets[4])
+	iface = inner.eps[1].Info().Iface()
+	m.targets = append(m.targets, target{inner, toAddr(iface.Address()), toAddr(iface.AddressIPv6())})
 	// One address of a port that another container has all the others of.
 	m.add("special", publish(
 		types.PortBinding{Proto: types.TCP, Port: port, HostIP: net.ParseIP(hostV4), HostPort: 7100},
