@@ -61,6 +61,16 @@ test: test-deps ## run all tests; as root with the kernel ones
 	$(GO) test $$flags $$($(GO) list ./... | grep -v /internal/scenario$$) || status=1; \
 	exit $$status
 
+FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
+
+.PHONY: upgrade
+upgrade: test-deps ## connections over an upgrade from another version: make upgrade FROM=COMMIT (root)
+	@test -n '$(FROM)' || { echo 'from which version? make upgrade FROM=COMMIT' >&2; exit 2; }; \
+	dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	git archive '$(FROM)' | tar -x -C "$$dir"; \
+	(cd "$$dir" && $(GO) build -o dnet ./cmd/dnet); \
+	LIBNETWORK_REQUIRE_KERNEL=1 LIBNETWORK_UPGRADE_FROM="$$dir/dnet" $(GO) test -count=1 -v -run '^TestUpgrade$$' $(SCENARIO)
+
 # No package may start a service: firewalld would close the machine. Nor may it start
 # with the next boot.
 .PHONY: test-deps
