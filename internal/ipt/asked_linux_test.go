@@ -246,6 +246,53 @@ func TestBeginTogether(t *testing.T) {
 	})
 }
 
+// Two data directories stay closed to each other when somebody gives a chain of one another name,
+// though only the other one runs; and when it is made again, both are as before.
+func TestAskedByAnotherName(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		nstest.Require(t, nstest.Veth)
+		members := router(t)
+		a, b := open(t, ipt.Config{Variant: v}), open(t, ipt.Config{Variant: v, Name: "libnetwork-2"})
+		one, two, none := fwtest.Networks(fwtest.Network(1)), fwtest.Networks(fwtest.Network(2)), model.FirewallChange{}
+		for _, chain := range []string{"FORWARD", "ACCEPT"} {
+			apply(t, a, one, none)
+			apply(t, b, two, none)
+			closed := func(when string) {
+				t.Helper()
+				if reaches(t, members[0], members[1], 2) || reaches(t, members[1], members[0], 1) {
+					t.Errorf("%s %s: open to each other:\n%s", chain, when, nstest.Command(t, "iptables-"+string(v), "-w", "-S"))
+				}
+			}
+			look := func(f *ipt.Firewall, want model.FirewallChange) {
+				t.Helper()
+				if _, err := f.Reconcile(t.Context(), want, model.FirewallGuard{}); err != nil {
+					t.Error(err)
+				}
+			}
+			nstest.Command(t, "iptables-"+string(v), "-w", "-E", "LIBNETWORK-"+chain, "RENAMED")
+			closed("renamed")
+			look(b, two)
+			closed("seen by the other one")
+			look(b, two)
+			closed("seen again by the other one")
+			look(a, one)
+			closed("made again")
+			look(b, two)
+			look(a, one)
+			closed("at the end")
+			reconcile(t, a, one, model.FirewallGuard{}, false)
+			reconcile(t, b, two, model.FirewallGuard{}, false)
+			nstest.Command(t, "iptables-"+string(v), "-w", "-F", "RENAMED")
+			nstest.Command(t, "iptables-"+string(v), "-w", "-X", "RENAMED") // nothing leads there
+			apply(t, a, none, one)
+			apply(t, b, none, two)
+			if left := ours(t, v); left != "" {
+				t.Errorf("left behind:\n%s", left)
+			}
+		}
+	})
+}
+
 // router makes the host a router, and three members.
 func router(t *testing.T) (members [3]*nstest.NS) {
 	t.Helper()

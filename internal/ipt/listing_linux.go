@@ -35,9 +35,9 @@ type listing struct {
 	// such chain: behind the rules of its users, before what another of our data directories
 	// accepts there.
 	ask int
-	// others are the names of the other data directories that have a forward chain there, as chains
-	// begin with them; of each it says whether it has a chain that accepts.
-	others map[string]bool
+	// others are the chains of other data directories for what is forwarded, and accepting those
+	// by which they accept it.
+	others, accepting []string
 	// late are the rules that lead to the forward chains of other data directories and stand
 	// where not all is asked of them.
 	late []string
@@ -50,11 +50,10 @@ type listing struct {
 
 // parse reads the output of iptables-save.
 func (f *family) parse(out []byte) listing {
-	l := listing{rules: nothing(), place: 1, others: map[string]bool{}, held: map[string]map[string]bool{}}
+	l := listing{rules: nothing(), place: 1, held: map[string]map[string]bool{}}
 	var t *table
 	var name string
 	way := walk{listing: &l}
-	declared := map[string]bool{} // chains of the table filter
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
 	for lines.Scan() {
@@ -70,7 +69,8 @@ func (f *family) parse(out []byte) listing {
 				t.chains[c] = map[string][]entry{}
 			}
 			if name == tableFilter {
-				declared[c] = true
+				way.users = way.users || c == userChain
+				l.meets(f, c)
 			}
 		case strings.HasPrefix(line, "-A "):
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
@@ -93,13 +93,7 @@ func (f *family) parse(out []byte) listing {
 			}
 		}
 	}
-	way.users = declared[userChain]
 	way.end(l.rules[tableFilter])
-	for c := range declared {
-		if other, ok := nft.OtherOf(c, f.name); ok {
-			l.others[other] = declared[other+"-"+chainAccept]
-		}
-	}
 	// Of what had to stay nothing more is to be done.
 	for name, chains := range l.held {
 		t := l.rules[name]
@@ -108,6 +102,18 @@ func (f *family) parse(out []byte) listing {
 		})
 	}
 	return l
+}
+
+// meets takes down a chain of the table filter that another data directory has.
+func (l *listing) meets(f *family, chain string) {
+	if _, ok := nft.OtherOf(chain, f.name); ok {
+		l.others = append(l.others, chain)
+	}
+	if other, ok := strings.CutSuffix(chain, "-"+chainAccept); ok {
+		if _, ok := nft.OtherOf(other+"-"+chainForward, f.name); ok {
+			l.accepting = append(l.accepting, chain)
+		}
+	}
 }
 
 // hold takes down that a rule of somebody else leads to a chain.
@@ -130,7 +136,7 @@ func (f *family) knows(table, chain string) bool {
 // another name.
 func (f *family) astray(text string) bool {
 	target := targetOf(text)
-	return f.owns(target) && !slices.ContainsFunc(tableNames(), func(table string) bool { return f.knows(table, target) })
+	return !slices.ContainsFunc(tableNames(), func(table string) bool { return f.knows(table, target) })
 }
 
 // found enters a rule of a listing, if it is of ours.
@@ -141,21 +147,19 @@ func (t *table) found(f *family, chain, text string) {
 			t.chains[chain] = map[string][]entry{}
 		}
 		e.group = f.groupOf(chain, e.comment)
-		if chain == f.chain(chainAccept) {
-			if other, ok := nft.OtherOf(targetOf(text), f.name); ok {
-				e.group = asksFirst + other
-			}
+		if owner, _, _ := cutLast(e.comment); chain == f.chain(chainAccept) && strings.HasPrefix(owner, nft.DefaultTable) && e.group != "" {
+			e.group = asksFirst + owner
 		}
 		if t.late(e) {
 			e.group = misplaced
 		}
-		if f.astray(text) {
+		if f.owns(targetOf(text)) && f.astray(text) {
 			e.group = misplaced
 		}
 		t.add(e)
 		return
 	}
-	if owner, _, _ := cutLast(e.comment); owner == strings.ToLower(f.name) && f.owns(targetOf(text)) {
+	if owner, _, _ := cutLast(e.comment); owner == strings.ToLower(f.name) {
 		t.hooks = append(t.hooks, hook{entry: e, misplaced: f.astray(text)})
 	}
 }
@@ -275,12 +279,24 @@ func (f *family) asked(want rules, have listing) rules {
 	if have.ask > 0 {
 		t.hook(f, true, userChain, fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark), f.to(chainForward))
 	}
-	for other, accepts := range have.others {
-		e := f.entry(f.chain(chainAccept), strings.ToLower(other), []string{"-j " + other + "-" + chainForward})
-		e.group = asksFirst + other
-		t.add(e)
-		if accepts {
-			t.hook(f, true, other+"-"+chainAccept, f.to(chainForward))
+	ask := t.chains[f.chain(chainAccept)]
+	for group, list := range have.rules[tableFilter].chains[f.chain(chainAccept)] {
+		if strings.HasPrefix(group, asksFirst) {
+			ask[group] = list // also that of which somebody has given the chain another name
+		}
+	}
+	for _, chain := range have.others {
+		owner := strings.ToLower(strings.TrimSuffix(chain, "-"+chainForward))
+		e := f.entry(f.chain(chainAccept), owner, []string{"-j " + chain})
+		e.group = asksFirst + owner
+		ask[e.group] = []entry{e}
+	}
+	for _, chain := range have.accepting {
+		t.hook(f, true, chain, f.to(chainForward))
+	}
+	for _, h := range have.rules[tableFilter].hooks {
+		if h.ofOthers() && h.chain != userChain && !slices.Contains(have.accepting, h.chain) && targetOf(h.text) == f.chain(chainForward) {
+			t.hooks = append(t.hooks, h) // so it is with a chain by which they accept
 		}
 	}
 	return want
@@ -349,9 +365,10 @@ func (rs rules) moved(want rules) rules {
 	return now
 }
 
-// ofOthers says whether a hook stands in a chain of users or of another data directory.
+// ofOthers says whether a hook stands in a chain of users or of another data directory, and not
+// in one of the kernel's.
 func (h hook) ofOthers() bool {
-	return h.chain == userChain || strings.HasPrefix(h.chain, allChains)
+	return !slices.Contains([]string{"PREROUTING", chainInput, chainForward, chainOutput, "POSTROUTING"}, h.chain)
 }
 
 // equal says whether two tables hold the same. The order of groups does not count.
