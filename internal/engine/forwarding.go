@@ -234,6 +234,13 @@ func (e *Engine) relaxForwarding(ctx context.Context) {
 	if now.V4 == had.V4 && now.V6 == had.V6 {
 		return
 	}
+	// One that has made its first network meanwhile has found forwarding on; it looks again when
+	// its bridge is there, so one of us sees the other.
+	if shared, err := e.kernel.Shared(ctx); err != nil || shared {
+		e.logErr("look for networks of others", recordForwarding, err)
+		e.logErr("leave forwarding on", recordForwarding, e.forward(ctx, had, nil))
+		return
+	}
 	e.logErr("remove the guard of forwarding", recordForwarding, e.guard(ctx, now))
 	e.logErr("forget forwarding", recordForwarding, e.commitForwarding(ctx, now))
 }

@@ -54,6 +54,64 @@ func TestForwardingThatStays(t *testing.T) {
 	}
 }
 
+// Two data directories of which one makes its first network while the last one of the other
+// goes: one of them sees the other, whoever was later, and forwarding is on.
+func TestForwardingMeets(t *testing.T) {
+	forwarding := func(t *testing.T, w *world, want bool) {
+		t.Helper()
+		for _, v6 := range []bool{false, true} {
+			if on, _, _ := w.k.Forwarding(t.Context(), v6); on != want {
+				t.Errorf("IPv6 %t: forwarding is %t, want %t", v6, on, want)
+			}
+		}
+	}
+	guarded := model.FirewallGuard{V4: true, V6: true}
+	t.Run("as ours goes", func(t *testing.T) {
+		w := newWorld(t)
+		var others atomic.Bool
+		w.k.Others = others.Load
+		n := dual(t, w, "n", 9, false)
+		w.k.FailForward = func(_, on bool) error {
+			others.Store(others.Load() || !on) // its bridge comes as we turn forwarding off
+			return nil
+		}
+		if err := n.Delete(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		forwarding(t, w, true)
+		if got := w.k.Guarded(); got != guarded {
+			t.Errorf("guarded %+v", got)
+		}
+		others.Store(false)
+		w.k.FailForward = nil
+		comeAndGo(t, w)
+		forwarding(t, w, false)
+		if got := w.k.Guarded(); got != (model.FirewallGuard{}) {
+			t.Errorf("guarded %+v at the end", got)
+		}
+	})
+	t.Run("as ours comes", func(t *testing.T) {
+		w := newWorld(t)
+		for _, v6 := range []bool{false, true} {
+			if err := w.k.Forward(t.Context(), v6, true, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.k.Fail = func(_ string, o model.Object) error {
+			if _, ok := o.(model.Bridge); ok {
+				w.k.StopForwarding(false)
+				w.k.StopForwarding(true)
+			}
+			return nil
+		}
+		dual(t, w, "n", 9, false)
+		forwarding(t, w, true)
+		if got := w.k.Guarded(); got != guarded {
+			t.Errorf("guarded %+v", got)
+		}
+	})
+}
+
 // dual makes a network of both families.
 func dual(t *testing.T, w *world, name string, i int, internal bool) *engine.Network {
 	t.Helper()

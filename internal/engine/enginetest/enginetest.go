@@ -37,6 +37,8 @@ type Kernel struct {
 	Fail func(op string, o model.Object) error
 	// FailForward is asked in the same way before forwarding is turned on or off.
 	FailForward func(v6, on bool) error
+	// Others says whether another data directory has bridges; nil for no.
+	Others func() bool
 
 	mu         sync.Mutex // guards the following
 	objects    map[string]model.Object
@@ -296,8 +298,8 @@ func (k *Kernel) Addresses(context.Context) ([]netip.Addr, error) { return nil, 
 // ForeignDrops are none.
 func (k *Kernel) ForeignDrops(context.Context) ([]model.ForeignDrop, error) { return nil, nil }
 
-// Shared is false.
-func (k *Kernel) Shared(context.Context) (bool, error) { return false, nil }
+// Shared is false, or as Others says.
+func (k *Kernel) Shared(context.Context) (bool, error) { return k.Others != nil && k.Others(), nil }
 
 // Guard remembers what is asked.
 func (k *Kernel) Guard(_ context.Context, v4, v6 bool) error {
