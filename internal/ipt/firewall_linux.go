@@ -198,23 +198,51 @@ func (f *Firewall) Apply(ctx context.Context, add, del model.FirewallChange) err
 	if err := f.checkLinks(add); err != nil {
 		return err
 	}
-	return f.do(ctx, "changing", func() error {
-		if err := f.load(ctx); err != nil {
-			return err
-		}
-		return f.apply(ctx, add, del, f.guard())
-	})
+	return f.change(ctx, func() error { return f.apply(ctx, add, del, f.guard()) })
 }
 
 // SetGuard changes which families drop what neither enters nor leaves one of our
 // bridges. Where nothing changes nothing is written.
 func (f *Firewall) SetGuard(ctx context.Context, g model.FirewallGuard) error {
+	return f.change(ctx, func() error { return f.apply(ctx, model.FirewallChange{}, model.FirewallChange{}, g) })
+}
+
+// mostTries is how often a change is tried again that others have got in the way of.
+const mostTries = 3
+
+// change makes a change, again if others have moved their rules while it was made and have
+// left ours as they were.
+func (f *Firewall) change(ctx context.Context, apply func() error) error {
 	return f.do(ctx, "changing", func() error {
 		if err := f.load(ctx); err != nil {
 			return err
 		}
-		return f.apply(ctx, model.FirewallChange{}, model.FirewallChange{}, g)
+		err := apply()
+		for range mostTries {
+			if !errors.Is(err, errOutdated) {
+				break
+			}
+			was := f.have
+			now, failed := f.read(ctx)
+			if failed != nil || !f.untouched(was, now) {
+				break
+			}
+			f.have, f.loaded = now, true
+			err = apply()
+		}
+		return err
 	})
+}
+
+// untouched says whether what is ours alone is the same in two listings.
+func (f *Firewall) untouched(was, now [2]listing) bool {
+	for i, fam := range f.fams {
+		a, b := was[i].rules.alone(fam), now[i].rules.alone(fam)
+		if !maps.EqualFunc(a, b, (*table).equal) {
+			return false
+		}
+	}
+	return true
 }
 
 // guard is what the rules say.
@@ -389,14 +417,17 @@ func (f *Firewall) meet(ctx context.Context) {
 	}
 }
 
+// errOutdated is of a batch that does not fit what others have made of the tables meanwhile.
+var errOutdated = fmt.Errorf("%w meanwhile", model.ErrFirewallTampered)
+
 // outdated says whether a batch has failed because chains or rules are not there that were
 // listed, or are there that were not, since somebody else has changed them meanwhile: a
-// chain has become shorter, or has gone, also while the program ran. By the time that it
+// chain has become shorter, or has gone, also while the program ran, or is led to. By the time that it
 // is listed again all may be as before. What fails at the end of a table, the kernel does
 // not take.
 func outdated(batch string, err error) bool {
 	for _, said := range []string{
-		"Index of insertion too big", "failed (No such file or directory)", "Couldn't load target", "' does not exist",
+		"Index of insertion too big", "failed (No such file or directory)", "failed (Device or resource busy)", "Couldn't load target", "' does not exist",
 	} {
 		if strings.Contains(err.Error(), said) {
 			return true
@@ -423,7 +454,7 @@ func (f *Firewall) restore(ctx context.Context, i int, what, text string) error 
 	}
 	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
 	if err != nil && outdated(text, err) {
-		return fmt.Errorf("%w: %w", model.ErrFirewallTampered, err)
+		return fmt.Errorf("%w: %w", errOutdated, err)
 	}
 	if err != nil && ctx.Err() == nil && f.variant == Legacy && !legacyLoaded(f.fams[i].v6) {
 		return types.NotImplementedErrorf("the kernel has no iptables: %w", err)

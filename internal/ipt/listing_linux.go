@@ -314,6 +314,15 @@ func (rs rules) unasked(f *family) rules {
 	return now
 }
 
+// alone returns the tables without what asked adds, wherever the hooks stand.
+func (rs rules) alone(f *family) rules {
+	now := rs.unasked(f)
+	for i := range now[tableFilter].hooks { // a copy
+		now[tableFilter].hooks[i].misplaced = false
+	}
+	return now
+}
+
 // whole says whether the tables have all the chains and hooks that belong to them. Those in chains
 // of others come and go with what these have there.
 func (f *family) whole(rs rules) bool {

@@ -15,6 +15,7 @@ func TestOutdated(t *testing.T) {
 		"iptables-nft-restore v1.8.9 (nf_tables): Chain 'Y' does not exist":                      true,
 		"iptables-nft-restore: line 2 failed: Index of insertion too big.":                       true,
 		"line 2: RULE_APPEND failed (No such file or directory): rule in chain X":                true,
+		"line 4: CHAIN_DEL failed (Device or resource busy): chain X":                            true,
 		"iptables-restore v1.8.9 (legacy): Couldn't load match `z':No such file or directory":    false,
 		"iptables-restore v1.8.9 (legacy): can't initialize iptables table `nat': no permission": false,
 	} {
