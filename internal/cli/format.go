@@ -38,13 +38,16 @@ func (o *output) addRows(fs *pflag.FlagSet, filters string) {
 	fs.StringArrayVarP(&o.filters, "filter", "f", nil, "print what fits `KEY=VALUE` only; keys are "+filters)
 }
 
-// id is an id as it is shown.
+// id is an id as it is shown. What somebody has chosen himself is not shortened: no command
+// would know it again.
 func (o *output) id(id string) string {
-	if o.noTrunc {
+	if o.noTrunc || len(id) != idLen {
 		return id
 	}
-	return id[:min(12, len(id))]
+	return id[:12]
 }
+
+const idLen = 64 // hexadecimal digits of an id that is made here, or by Docker
 
 // functions are those of templates.
 func functions() template.FuncMap {

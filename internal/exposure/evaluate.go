@@ -447,6 +447,7 @@ func (ev *evaluator) open(c *Container, p place, o model.OpenPort) {
 		if from == LAN {
 			r.Warnings = append(public(o.Addr), what+": open at the container's own address to whoever has a route to it")
 		}
+		r.warn(p.net.unrouted(o.Addr.Is6()))
 		ev.add(c, p, r)
 	}
 }

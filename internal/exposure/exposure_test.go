@@ -200,6 +200,9 @@ func TestReport(t *testing.T) {
 			n := w.network(func(n *model.Network) { n.Bridge.InhibitIPv4 = true })
 			w.joined("c1", 2, n, "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
 			w.joined("c2", 2, w.network(only4, func(n *model.Network) { n.Bridge.InhibitIPv4 = true }), "tcp ::1 8081 8081 80")
+			routed := w.network(only4, mode(model.ModeRouted), func(n *model.Network) { n.Bridge.InhibitIPv4 = true })
+			sb := &model.Sandbox{Name: "c3", Publish: []model.Publish{{Proto: tcp, Port: 80, PortLast: 80}}}
+			w.container(sb, nil, model.Attachment{Network: routed, Endpoint: at(routed, "c3", 2)})
 		}},
 		{"internal", "internal", func(w *world) { w.joined("c1", 2, w.network(internal)) }},
 		{"isolated", "isolated", func(w *world) { w.joined("c1", 2, w.network(internal, mode(model.ModeIsolated))) }},
