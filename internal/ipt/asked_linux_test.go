@@ -242,6 +242,15 @@ func TestBeginTogether(t *testing.T) {
 			begins()
 			reconcile(t, a, one, model.FirewallGuard{}, false)
 			reconcile(t, b, two, model.FirewallGuard{}, false)
+			// Both may have put the same question.
+			for _, change := range []string{"-I", "-D"} {
+				nstest.Command(t, append([]string{"iptables-" + string(v), "-w", change, "LIBNETWORK-ACCEPT"}, question(t, v)...)...)
+				if found, err := a.Reconcile(t.Context(), one, model.FirewallGuard{}); err != nil || found != model.FoundMoved {
+					t.Errorf("%s a question: found %v, %v", change, found, err)
+				}
+				reconcile(t, a, one, model.FirewallGuard{}, false)
+				reconcile(t, b, two, model.FirewallGuard{}, false)
+			}
 			apply(t, a, none, one)
 			apply(t, b, none, two)
 			if left := ours(t, v); left != "" {
@@ -296,6 +305,18 @@ func TestAskedByAnotherName(t *testing.T) {
 			}
 		}
 	})
+}
+
+// question is the rule by which LIBNETWORK-ACCEPT asks another data directory.
+func question(t *testing.T, v ipt.Variant) []string {
+	t.Helper()
+	for line := range strings.Lines(nstest.Command(t, "iptables-"+string(v), "-w", "-S", "LIBNETWORK-ACCEPT")) {
+		if strings.Contains(line, "-FORWARD") {
+			return strings.Fields(strings.ReplaceAll(line, `"`, ""))[2:]
+		}
+	}
+	t.Fatal("nobody is asked")
+	return nil
 }
 
 // router makes the host a router, and three members.

@@ -521,7 +521,7 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 			case len(batches[i]) == 0:
 			case len(f.have[i].late) == 0 && leftover(f.have[i].rules, next[i]):
 				found = max(found, model.FoundLeftover)
-			case leftover(f.have[i].rules.moved(next[i]), next[i]):
+			case leftover(f.have[i].rules.moved(fam, next[i]), next[i]):
 				found = max(found, model.FoundMoved)
 			default:
 				found = model.FoundWrong

@@ -358,8 +358,9 @@ func leftover(have, want rules) bool {
 }
 
 // moved returns what the tables would hold if the hooks stood where they belong, and if the chains
-// of others asked us as is wanted: these fill them anew as they like.
-func (rs rules) moved(want rules) rules {
+// of others asked us, and that by which we accept asked them, as is wanted: they fill theirs anew
+// as they like, and put their questions into ours.
+func (rs rules) moved(f *family, want rules) rules {
 	hooks := slices.DeleteFunc(slices.Clone(rs[tableFilter].hooks), hook.ofOthers)
 	for i := range hooks {
 		hooks[i].misplaced = false
@@ -369,8 +370,15 @@ func (rs rules) moved(want rules) rules {
 			hooks = append(hooks, h)
 		}
 	}
-	now := maps.Clone(rs)
-	now[tableFilter] = &table{chains: rs[tableFilter].chains, hooks: hooks}
+	now := rs.unasked(f)
+	now[tableFilter].hooks = hooks
+	if groups := now[tableFilter].chains[f.chain(chainAccept)]; groups != nil {
+		for group, list := range want[tableFilter].chains[f.chain(chainAccept)] {
+			if strings.HasPrefix(group, asksFirst) {
+				groups[group] = list
+			}
+		}
+	}
 	return now
 }
 
