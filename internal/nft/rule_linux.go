@@ -181,6 +181,14 @@ func fibType(word string, kind uint32) stmt {
 	}}
 }
 
+// fibOwn asks for a source that is an address of the host.
+func fibOwn() stmt {
+	return stmt{"fib saddr type local", []expr.Any{
+		&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagSADDR: true},
+		compare(expr.CmpOpEq, native32(unix.RTN_LOCAL)),
+	}}
+}
+
 // toAll asks for frames to everybody: broadcast, 1, and multicast, 2 (linux/if_packet.h).
 func toAll() stmt {
 	return stmt{"meta pkttype broadcast-multicast", []expr.Any{

@@ -214,6 +214,8 @@ func (f *family) base(guarded bool) []chainDef {
 	}
 	post = append(post,
 		newRule("", inSet("oifname", setHairpin), f.inSet("saddr", setSubnets), ctDNAT(), jump("hairpin")),
+		// So with a network of another data directory.
+		newRule("", ours("oifname", false), f.inSet("saddr", setSubnets), ctDNAT(), fibOwn(), masquerade()),
 		newRule("", ifaces("iifname . oifname", setWithin), ret()),
 		newRule("", f.inSet("saddr", setSubnets), f.snat()),
 		newRule("", inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), masquerade()))
