@@ -18,7 +18,9 @@ const recordForwarding = "forwarding"
 // ensureForwarding turns packet forwarding on where a new network needs it. That
 // we did so is recorded before it is done: a host that we made a router is
 // guarded by the firewall, unless that is off, also after a kill at any moment.
-func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
+//
+// It calls again, unless it is nil, for families in which somebody else had turned it off.
+func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network, again func(v6 bool)) error {
 	want := forwardedBy(n)
 	if !want.on() {
 		return nil
@@ -32,7 +34,7 @@ func (e *Engine) ensureForwarding(ctx context.Context, n *model.Network) error {
 		return err
 	}
 	defer done()
-	if err := e.forward(ctx, want, e.countForwarding); err != nil {
+	if err := e.forward(ctx, want, again); err != nil {
 		return opError("turn on forwarding for network", n.Name, n.ID, err)
 	}
 	return nil
@@ -99,9 +101,17 @@ func forwardedBy(n *model.Network) forwarding {
 
 // neededLocked says in which families networks need forwarding.
 func (e *Engine) neededLocked() (need forwarding) {
-	for _, rec := range e.recordsLocked() {
-		f := forwardedBy(rec)
+	add := func(n *model.Network) {
+		f := forwardedBy(n)
 		need.V4, need.V6 = need.V4 || f.V4, need.V6 || f.V6
+	}
+	for _, n := range e.planned {
+		add(n)
+	}
+	for _, n := range e.networks {
+		if !n.gone.Load() { // another data directory may have seen that before we have
+			add(n.Record())
+		}
 	}
 	return need
 }
@@ -204,8 +214,8 @@ func (e *Engine) unfiltered() bool {
 }
 
 // relaxForwarding turns off what we turned on when no network is left, also none of
-// another data directory. A family in which the host stays a router stays guarded; the
-// next network of ours that goes, or start, tries again.
+// another data directory. A family in which the host stays a router stays guarded; when the
+// next network of ours or bridge of another directory goes, and at a start, it is tried again.
 func (e *Engine) relaxForwarding(ctx context.Context) {
 	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
 	if err != nil {

@@ -90,6 +90,23 @@ func TestForwardingMeets(t *testing.T) {
 			t.Errorf("guarded %+v at the end", got)
 		}
 	})
+	t.Run("when theirs goes", func(t *testing.T) {
+		w := newWorld(t)
+		var others atomic.Bool
+		others.Store(true)
+		w.k.Others = others.Load
+		comeAndGo(t, w)
+		forwarding(t, w, true)
+		others.Store(false)
+		w.k.Lose(model.Bridge{Name: "theirs"})
+		for end := time.Now().Add(10 * time.Second); w.k.Guarded() != (model.FirewallGuard{}) && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		forwarding(t, w, false)
+		if got := w.k.Guarded(); got != (model.FirewallGuard{}) {
+			t.Errorf("guarded %+v", got)
+		}
+	})
 	t.Run("as ours comes", func(t *testing.T) {
 		w := newWorld(t)
 		for _, v6 := range []bool{false, true} {

@@ -262,6 +262,8 @@ func (e *Engine) heal() {
 		if !h.behind { // without rules no link is made; all are looked at when they stand
 			e.healLinks(links, all)
 		}
+		// Another data directory, whose network kept forwarding on, may have gone.
+		e.relaxForwarding(e.ctx)
 		if due = h.due(); !due.IsZero() {
 			timer.Reset(max(time.Until(due), healDelay))
 		}

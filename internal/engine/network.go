@@ -111,7 +111,7 @@ func (e *Engine) createNetwork(ctx context.Context, req NetworkRequest) (*Networ
 		return fail(err)
 	}
 	n := e.newNetwork(drv, rec)
-	if err := e.ensureForwarding(ctx, rec); err != nil {
+	if err := e.ensureForwarding(ctx, rec, e.countForwarding); err != nil {
 		return fail(err)
 	}
 	if isOutside(drv) {
@@ -127,7 +127,7 @@ func (e *Engine) createNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	}
 	// Another data directory whose last network went has turned off what was on before, unless
 	// it has seen the bridge.
-	if err := e.ensureForwarding(ctx, rec); err != nil {
+	if err := e.ensureForwarding(ctx, rec, nil); err != nil {
 		return fail(errors.Join(err, log.Undo(ctx)))
 	}
 	if err := e.commit(ctx, n.put()...); err != nil {
