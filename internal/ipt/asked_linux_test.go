@@ -108,18 +108,12 @@ func TestAskedWhateverComesBetween(t *testing.T) {
 		members := router(t) // of networks 1 and 2, and an outsider
 		reaches := func(from, to int) bool { return reaches(t, members[from-1], members[to-1], to) }
 
-		between := func() {}
-		each := func(name string) *ipt.Firewall {
-			return open(t, ipt.Config{Variant: v, Name: name, Steps: step.New(func(int, string) error {
-				do := between
-				between = func() {}
-				do()
-				return nil
-			})})
-		}
+		var between func()
 		want := func(i int) model.FirewallChange { return fwtest.Networks(fwtest.Network(i)) }
 		run("-P FORWARD DROP", "-N DOCKER-USER", "-N DOCKER-FORWARD", "-A FORWARD -j DOCKER-USER", "-A FORWARD -j DOCKER-FORWARD")
-		fws := []*ipt.Firewall{each("libnetwork"), each("libnetwork-2")}
+		fws := []*ipt.Firewall{
+			open(t, ipt.Config{Variant: v, Steps: once(&between)}), open(t, ipt.Config{Variant: v, Name: "libnetwork-2", Steps: once(&between)}),
+		}
 		for i, f := range fws {
 			reconcile(t, f, want(i+1), model.FirewallGuard{}, true)
 		}
@@ -141,8 +135,10 @@ func TestAskedWhateverComesBetween(t *testing.T) {
 				run(start[:seen+1]...)
 				between = func() { run(start[seen+1:]...) }
 				look(1 - first)
-				between() // if there was nothing to change
-				between = func() {}
+				if between != nil { // there was nothing to change
+					between()
+					between = nil
+				}
 				for i := range fws {
 					for found, right := look(i); !right || found != model.FoundRight; found, right = look(i) {
 					}
@@ -182,18 +178,31 @@ func TestAskedBehindAccept(t *testing.T) {
 	})
 }
 
+// What somebody puts into the chain that accepts, and is no question, goes.
+func TestNoQuestions(t *testing.T) {
+	onEach(t, func(t *testing.T, v ipt.Variant) {
+		f := open(t, ipt.Config{Variant: v})
+		one := fwtest.Networks(fwtest.Network(1))
+		apply(t, f, one, model.FirewallChange{})
+		for _, rule := range []string{"-j ACCEPT", "-m comment --comment libnetwork-2.0123abcd -j ACCEPT", "-m comment --comment libnetwork -j ACCEPT"} {
+			nstest.Command(t, append([]string{"iptables-" + string(v), "-w", "-I", "LIBNETWORK-ACCEPT"}, strings.Fields(rule)...)...)
+			if found, err := f.Reconcile(t.Context(), one, model.FirewallGuard{}); err != nil || found != model.FoundWrong {
+				t.Errorf("%s: found %v, %v", rule, found, err)
+			}
+			reconcile(t, f, one, model.FirewallGuard{}, false)
+			if list := nstest.Command(t, "iptables-"+string(v), "-w", "-S", "LIBNETWORK-ACCEPT"); strings.Count(list, "-j ") != 2 {
+				t.Errorf("%s is left:\n%s", rule, list)
+			}
+		}
+	})
+}
+
 // Who goes while another data directory begins to ask him, or goes too, tries again: nothing of
 // his was touched.
 func TestGoesWhileAsked(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
-		between := func() {}
-		a := open(t, ipt.Config{Variant: v})
-		b := open(t, ipt.Config{Variant: v, Name: "libnetwork-2", Steps: step.New(func(int, string) error {
-			do := between
-			between = func() {}
-			do()
-			return nil
-		})})
+		var between func()
+		a, b := open(t, ipt.Config{Variant: v}), open(t, ipt.Config{Variant: v, Name: "libnetwork-2", Steps: once(&between)})
 		one, two, none := fwtest.Networks(fwtest.Network(1)), fwtest.Networks(fwtest.Network(2)), model.FirewallChange{}
 		apply(t, b, two, none)
 		between = func() { apply(t, a, one, none) }
@@ -225,14 +234,8 @@ func TestGoesWhileAsked(t *testing.T) {
 // Two data directories that begin at the same time know of each other when both have begun.
 func TestBeginTogether(t *testing.T) {
 	onEach(t, func(t *testing.T, v ipt.Variant) {
-		between := func() {}
-		a := open(t, ipt.Config{Variant: v})
-		b := open(t, ipt.Config{Variant: v, Name: "libnetwork-2", Steps: step.New(func(int, string) error {
-			do := between
-			between = func() {}
-			do()
-			return nil
-		})})
+		var between func()
+		a, b := open(t, ipt.Config{Variant: v}), open(t, ipt.Config{Variant: v, Name: "libnetwork-2", Steps: once(&between)})
 		one, two, none := fwtest.Networks(fwtest.Network(1)), fwtest.Networks(fwtest.Network(2)), model.FirewallChange{}
 		for _, begins := range []func(){
 			func() { apply(t, b, two, none) },
@@ -304,6 +307,18 @@ func TestAskedByAnotherName(t *testing.T) {
 				t.Errorf("left behind:\n%s", left)
 			}
 		}
+	})
+}
+
+// once counts steps, and before the next one does what is to be done between a listing and what
+// it is made for.
+func once(between *func()) *step.Counter {
+	return step.New(func(int, string) error {
+		if do := *between; do != nil {
+			*between = nil
+			do()
+		}
+		return nil
 	})
 }
 

@@ -147,10 +147,13 @@ func (t *table) found(f *family, chain, text string) {
 			t.chains[chain] = map[string][]entry{}
 		}
 		e.group = f.groupOf(chain, e.comment)
-		if owner, _, _ := cutLast(e.comment); chain == f.chain(chainAccept) && strings.HasPrefix(owner, nft.DefaultTable) && e.group != "" {
-			e.group = asksFirst + owner
+		if chain == f.chain(chainAccept) && e.group != "" {
+			owner, _, _ := cutLast(e.comment)
+			if q := f.question(strings.ToUpper(owner) + "-" + chainForward); q.comment == e.comment {
+				e.group = q.group // by whatever name the chain goes now
+			}
 		}
-		if t.late(e) {
+		if t.behind(e) {
 			e.group = misplaced
 		}
 		if f.owns(targetOf(text)) && f.astray(text) {
@@ -164,8 +167,8 @@ func (t *table) found(f *family, chain, text string) {
 	}
 }
 
-// late says whether an entry comes behind those that it should come before.
-func (t *table) late(e entry) bool {
+// behind says whether an entry comes behind those that it should come before.
+func (t *table) behind(e entry) bool {
 	if e.group != "" && !strings.HasPrefix(e.group, asksFirst) {
 		return false
 	}
@@ -263,7 +266,15 @@ func (f *family) guarded(rs rules) bool {
 
 // asksFirst is how groups begin whose entries ask another data directory: before ours, and behind
 // those for all.
-const asksFirst = " "
+const asksFirst = " asks "
+
+// question is the entry by which our chain that accepts asks one of another data directory before.
+func (f *family) question(chain string) entry {
+	owner := strings.ToLower(strings.TrimSuffix(chain, "-"+chainForward))
+	e := f.entry(f.chain(chainAccept), owner, []string{"-j " + chain})
+	e.group = asksFirst + owner
+	return e
+}
 
 // asked adds what has all data directories asked before any accepts, if there is anything of
 // ours: what one lets out another may not let in. Whoever comes later has the earlier ones ask
@@ -282,14 +293,12 @@ func (f *family) asked(want rules, have listing) rules {
 	ask := t.chains[f.chain(chainAccept)]
 	for group, list := range have.rules[tableFilter].chains[f.chain(chainAccept)] {
 		if strings.HasPrefix(group, asksFirst) {
-			ask[group] = list // also that of which somebody has given the chain another name
+			ask[group] = list // also where somebody has given the chain another name
 		}
 	}
 	for _, chain := range have.others {
-		owner := strings.ToLower(strings.TrimSuffix(chain, "-"+chainForward))
-		e := f.entry(f.chain(chainAccept), owner, []string{"-j " + chain})
-		e.group = asksFirst + owner
-		ask[e.group] = []entry{e}
+		q := f.question(chain)
+		ask[q.group] = []entry{q}
 	}
 	for _, chain := range have.accepting {
 		t.hook(f, true, chain, f.to(chainForward))
