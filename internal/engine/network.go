@@ -127,8 +127,10 @@ func (e *Engine) createNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	}
 	// Another data directory whose last network went has turned off what was on before, unless
 	// it has seen the bridge.
-	if err := e.ensureForwarding(ctx, rec, nil); err != nil {
-		return fail(errors.Join(err, log.Undo(ctx)))
+	if e.cfg.Forwarding {
+		if err := e.ensureForwarding(ctx, rec, nil); err != nil {
+			return fail(errors.Join(err, log.Undo(ctx)))
+		}
 	}
 	if err := e.commit(ctx, n.put()...); err != nil {
 		return fail(opError("create network", rec.Name, rec.ID, err, log.Undo(ctx)))
