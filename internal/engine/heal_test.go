@@ -76,7 +76,7 @@ func TestHeal(t *testing.T) {
 		}
 	})
 	t.Run("one who keeps undoing is given a pause", func(t *testing.T) {
-		for range 5 {
+		for range 20 {
 			w.k.Lose(bridge)
 			for ev := next(); ev.Action != "repair"; ev = next() {
 			}

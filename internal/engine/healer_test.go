@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -65,7 +66,7 @@ func TestHealerMoves(t *testing.T) {
 	if !takes() || len(h.repairs) > 0 {
 		t.Errorf("at rest after the pause, or counted: %v", h.repairs)
 	}
-	now = now.Add(calm + 1)
+	now = now.Add(2 * forget)
 	if pause := h.moved(now); pause != 0 {
 		t.Errorf("when it has been calm: a pause of %v", pause)
 	}
@@ -75,5 +76,60 @@ func TestHealerMoves(t *testing.T) {
 	}
 	if takes() {
 		t.Error("what is undone again and again is not left alone")
+	}
+}
+
+// Many repairs in a row go without a pause, and any number of those that are found by looking.
+// One who undoes them at once gets pauses that grow, to about the time in which one is forgotten.
+func TestHealerPauses(t *testing.T) {
+	h, now := newHealer(), time.Now()
+	repaired := func() time.Duration { return h.repaired("brx", "link", now) }
+	for i := range patience {
+		if rest := repaired(); rest != 0 {
+			t.Fatalf("after %d repairs: a pause of %v", i+1, rest)
+		}
+	}
+	var rests []time.Duration
+	for range 20 {
+		rests = append(rests, repaired())
+		now = now.Add(rests[len(rests)-1])
+	}
+	if !slices.Equal(rests[:5], []time.Duration{time.Second, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}) || slices.Max(rests) > 2*forget {
+		t.Errorf("pauses of %v", rests)
+	}
+	now = now.Add((patience + 10) * forget)
+	for i := range 10 * patience {
+		if rest := repaired(); rest != 0 {
+			t.Fatalf("one in %v: after %d repairs a pause of %v", forget, i+1, rest)
+		}
+		now = now.Add(forget)
+	}
+	now = now.Add(longest + 2*forget)
+	if h.feud("bry", now); len(h.feuds) != 1 {
+		t.Errorf("what is forgotten has not gone: %v", h.feuds)
+	}
+}
+
+// What fails rests ever longer, and begins anew when it has gone well.
+func TestHealerFails(t *testing.T) {
+	h, now := newHealer(), time.Now()
+	rest := func() time.Duration {
+		h.again("brx", now)
+		return h.due().Sub(now)
+	}
+	for _, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+		if got := rest(); got != want {
+			t.Errorf("a pause of %v, want %v", got, want)
+		}
+	}
+	for range 10 {
+		rest()
+	}
+	if got := rest(); got != longest {
+		t.Errorf("at last a pause of %v", got)
+	}
+	h.repaired("brx", "link", now)
+	if got := rest(); got != time.Second {
+		t.Errorf("after it has gone well: a pause of %v", got)
 	}
 }
