@@ -139,9 +139,12 @@ func ParseAttachment(s string) (Attachment, error) {
 	for found && opts != "" {
 		var opt string
 		opt, opts, found = strings.Cut(opts, ",")
-		key, value, _ := strings.Cut(opt, "=")
-		if value == "" {
+		key, value, given := strings.Cut(opt, "=")
+		if !given {
 			return bad("%q is not KEY=VALUE", opt)
+		}
+		if value == "" {
+			return bad("%s has no value", key)
 		}
 		if seen[key] && key != "alias" {
 			return bad("%s is given twice", key)
