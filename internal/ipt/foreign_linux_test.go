@@ -257,6 +257,7 @@ func TestHeldChains(t *testing.T) {
 			{"a chain of somebody else", []string{"-N LIBNETWORK-MINE", "-A INPUT -j LIBNETWORK-MINE", "-D FORWARD 1", "-t nat -F PREROUTING"}},
 			{"with a rule", []string{"-A LIBNETWORK-MINE -s 203.0.113.1 -j DROP", "-D FORWARD 2"}},
 			{"other names", []string{"-E LIBNETWORK-TAKE LIBNETWORK-YY", "-E LIBNETWORK-FORWARD LIBNETWORK-ZZ", "-t nat -E LIBNETWORK-ANY LIBNETWORK-YY"}},
+			{"names of somebody else", []string{"-E LIBNETWORK-ENTER FOO", "-E LIBNETWORK-CLOSED BAR", "-t nat -E LIBNETWORK-ANY FOO", "-E LIBNETWORK-TAKE DOCKER-TAKE"}},
 			{"a rule that leads to ours", []string{"-A INPUT -j LIBNETWORK-PASS", "-A OUTPUT -g LIBNETWORK-ENTER", "-D FORWARD 1"}},
 		} {
 			for _, l := range tt.lines {
@@ -271,7 +272,7 @@ func TestHeldChains(t *testing.T) {
 		reconcile(t, f, model.FirewallChange{}, guard, false)
 		apply(t, f, fwtest.Some(), model.FirewallChange{})
 		reconcile(t, f, fwtest.Some(), guard, false)
-		for _, l := range []string{"-D INPUT -j LIBNETWORK-MINE", "-D INPUT -j LIBNETWORK-PASS", "-D OUTPUT -g LIBNETWORK-ENTER"} {
+		for _, l := range []string{"-D INPUT -j LIBNETWORK-MINE", "-D INPUT -j LIBNETWORK-PASS", "-D OUTPUT -g LIBNETWORK-ENTER", "-F FOO", "-X FOO"} {
 			run(l)
 		}
 		reconcile(t, f, fwtest.Some(), guard, true) // the chain can go now

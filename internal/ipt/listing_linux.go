@@ -53,6 +53,7 @@ func (f *family) parse(out []byte) listing {
 	l := listing{rules: nothing(), place: 1, held: map[string]map[string]bool{}}
 	var t *table
 	var name string
+	var chains map[string]bool // of the table, whosever they are
 	way := walk{listing: &l}
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, len(out)+1)
@@ -61,10 +62,11 @@ func (f *family) parse(out []byte) listing {
 		switch {
 		case strings.HasPrefix(line, "*"):
 			name = line[1:]
-			t = l.rules[name]
+			t, chains = l.rules[name], map[string]bool{}
 		case t == nil:
 		case strings.HasPrefix(line, ":"):
 			c, _, _ := strings.Cut(line[1:], " ")
+			chains[c] = true
 			if f.owns(c) {
 				t.chains[c] = map[string][]entry{}
 			}
@@ -75,7 +77,7 @@ func (f *family) parse(out []byte) listing {
 		case strings.HasPrefix(line, "-A "):
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
 			hooks := len(t.hooks)
-			t.found(f, c, text)
+			t.found(f, c, text, chains)
 			if len(t.hooks) == hooks && !f.owns(c) && strings.Contains(text, f.name) { // of thousands, hardly one
 				l.hold(f, name, targetOf(text))
 			}
@@ -139,8 +141,8 @@ func (f *family) astray(text string) bool {
 	return !slices.ContainsFunc(tableNames(), func(table string) bool { return f.knows(table, target) })
 }
 
-// found enters a rule of a listing, if it is of ours.
-func (t *table) found(f *family, chain, text string) {
+// found enters a rule of a listing, if it is of ours. chains are those of the table.
+func (t *table) found(f *family, chain, text string, chains map[string]bool) {
 	e := entry{chain: chain, comment: commentOf(text), text: text}
 	if f.owns(chain) {
 		if t.chains[chain] == nil {
@@ -156,7 +158,7 @@ func (t *table) found(f *family, chain, text string) {
 		if t.behind(e) {
 			e.group = misplaced
 		}
-		if f.owns(targetOf(text)) && f.astray(text) {
+		if !strings.HasPrefix(e.group, asksFirst) && chains[targetOf(text)] && f.astray(text) {
 			e.group = misplaced
 		}
 		t.add(e)
