@@ -115,8 +115,12 @@ type Engine struct {
 	pending map[string]pending
 	// waiting are networks whose address manager is not there yet.
 	waiting []*model.Network
-	// forwarding says which families we have turned on.
+	// forwarding says which families we have turned on. What follows needs the turn of that: for
+	// whose sake it was left on at last, and since when nobody needs it.
 	forwarding forwarding
+	kept       string
+	unneeded   time.Time
+	boot       string // this run of the machine
 
 	hostConf hostConf
 }
@@ -174,6 +178,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
+	e.boot = boot
 	// From before the recovery, so that nothing is lost in between.
 	watch, err := e.kernel.Watch(e.healer.tell, e.healer.tellRules, e.healer.tellForwarding, e.noteForeign)
 	if err != nil {
@@ -367,8 +372,17 @@ func (e *Engine) network(id string) *Network {
 type forwarding struct {
 	V4 bool `json:"v4,omitempty"`
 	V6 bool `json:"v6,omitempty"`
-	// Links are those for which more was changed, see Kernel.Forwarding.
-	Links []string `json:"links,omitempty"`
+	// Links are those that have accept_ra raised, Routers4 and Routers6 those that forwarded before,
+	// see model.LinkForwarding.
+	Links    []string `json:"links,omitempty"`
+	Routers4 []string `json:"routers4,omitempty"`
+	Routers6 []string `json:"routers6,omitempty"`
+	// Before are the bridges of others that were there before, Bridges those that the guard lets
+	// pass, see Kernel.Neighbours.
+	Before  []string `json:"before,omitempty"`
+	Bridges []string `json:"bridges,omitempty"`
+	// Boot is the run of the machine that this is about.
+	Boot string `json:"boot,omitempty"`
 }
 
 func (f forwarding) on() bool { return f.V4 || f.V6 }

@@ -94,6 +94,7 @@ type world struct {
 	d         *outsidetest.Driver // nil: there is none
 	data, run string
 	log       logged // warnings
+	boot      string // the real one if empty
 	off       bool   // nothing turns forwarding on
 
 	mu     sync.Mutex // guards the following
@@ -166,7 +167,7 @@ func (w *world) open(t testing.TB, drivers ...model.Driver) {
 	}
 	w.m = &meter{Ipam: ipam.Default{Manager: manager}, steps: steps, taken: make(map[string]bool)}
 	w.e, err = engine.Open(t.Context(), engine.Config{
-		DataDir: w.data, RunDir: w.run, Kernel: w.k, Steps: steps,
+		DataDir: w.data, RunDir: w.run, BootID: w.boot, Kernel: w.k, Steps: steps,
 		Drivers: append(drivers, bridge.Driver{Group: enginetest.Group}, single.Host(), single.Null()),
 		IPAM:    map[string]ipamapi.Ipam{ipamapi.DefaultIPAM: w.m}, KeepAlive: true, Forwarding: !w.off,
 		ResolvConf: filepath.Join(w.data, "none"), Logger: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelWarn})),

@@ -5,12 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/store"
 )
+
+// settling is how long nobody must need forwarding until it is turned off. A bridge that somebody
+// has deleted may wait for the lock of legacy iptables until it is made again.
+const settling = 5 * time.Second
 
 // recordForwarding is the id of the record that says what we have turned on.
 const recordForwarding = "forwarding"
@@ -64,10 +70,22 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 		}
 		off = append(off, f.v6)
 		*f.on = true
-		links = slices.DeleteFunc(links, func(l string) bool { return slices.Contains(now.Links, l) })
-		now.Links = slices.Concat(now.Links, links)
+		now.Links = with(now.Links, links.Raised)
+		if f.v6 {
+			now.Routers6 = with(now.Routers6, links.Routers)
+		} else {
+			now.Routers4 = with(now.Routers4, links.Routers)
+		}
 	}
-	if now.V4 != had.V4 || now.V6 != had.V6 || len(now.Links) != len(had.Links) {
+	if !had.on() && now.on() {
+		now.Boot = e.boot
+		bridges, _, err := e.kernel.Neighbours(ctx, nil)
+		if err != nil {
+			return err
+		}
+		now.Before = bridges
+	}
+	if !reflect.DeepEqual(now, had) {
 		if err := e.commitForwarding(ctx, now); err != nil {
 			return err
 		}
@@ -81,7 +99,7 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 	}
 	var errs []error
 	for _, v6 := range off {
-		err := e.kernel.Forward(ctx, v6, true, nil)
+		err := e.kernel.Forward(ctx, v6, true, model.LinkForwarding{})
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -92,6 +110,12 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// with adds what is not in a list yet.
+func with(list, more []string) []string {
+	more = slices.DeleteFunc(slices.Clone(more), func(name string) bool { return slices.Contains(list, name) })
+	return slices.Concat(list, more)
 }
 
 // forwardedBy says in which families the packets of a network are to be forwarded.
@@ -158,7 +182,7 @@ func (e *Engine) healForwarding(told bool) {
 	}
 	if ours.V4 && !need.V4 || ours.V6 && !need.V6 {
 		// Networks of another data directory may have found it on, as we had made it.
-		shared, err := e.kernel.Shared(e.ctx)
+		_, shared, err := e.kernel.Neighbours(e.ctx, e.former())
 		e.logErr("look for networks of others", recordForwarding, unlessClosed(e.ctx, err))
 		need.V4, need.V6 = need.V4 || shared, need.V6 || shared
 	}
@@ -205,7 +229,37 @@ func (e *Engine) guard(ctx context.Context, f forwarding) error {
 	if e.unfiltered() {
 		f = forwarding{}
 	}
-	return e.kernel.Guard(ctx, f.V4, f.V6)
+	g := model.FirewallGuard{V4: f.V4, V6: f.V6}
+	if f.on() {
+		g.Bridges, g.Routers4, g.Routers6 = strings.Join(f.Bridges, " "), strings.Join(f.Routers4, " "), strings.Join(f.Routers6, " ")
+	}
+	return e.kernel.Guard(ctx, g)
+}
+
+// former are the bridges of others that were there before we made the host a router.
+func (e *Engine) former() []string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.forwarding.Before
+}
+
+// guardAgain lets the packets of others pass whose bridges have come, as to them the host has
+// always been a router. It needs the turn.
+func (e *Engine) guardAgain(ctx context.Context, bridges []string) {
+	e.mu.RLock()
+	f := e.forwarding
+	e.mu.RUnlock()
+	if slices.Equal(bridges, f.Bridges) {
+		return
+	}
+	f.Bridges = bridges
+	err := e.commitForwarding(ctx, f)
+	if err == nil {
+		err = e.guard(ctx, f)
+	}
+	if e.logErr("let bridges of others pass", recordForwarding, unlessClosed(e.ctx, err)); err == nil {
+		e.log.Info("packets of these bridges of others pass now, though no network of ours is concerned", "bridges", strings.Join(bridges, " "))
+	}
 }
 
 // unfiltered says whether the firewall is off.
@@ -216,7 +270,9 @@ func (e *Engine) unfiltered() bool {
 // relaxForwarding turns off what we turned on when no network is left, also none of
 // another data directory. A family in which the host stays a router stays guarded; when the
 // next network of ours or bridge of another directory goes, and at a start, it is tried again.
-func (e *Engine) relaxForwarding(ctx context.Context) {
+// Where nobody has said that his network goes, the time settling must pass without any: bridges
+// are lost and made again.
+func (e *Engine) relaxForwarding(ctx context.Context, settling time.Duration) {
 	done, err := e.turns.take(ctx, exclusive("host", recordForwarding))
 	if err != nil {
 		return
@@ -230,23 +286,50 @@ func (e *Engine) relaxForwarding(ctx context.Context) {
 		}
 	}
 	e.mu.RUnlock()
-	if left > 0 || !had.on() {
+	if !had.on() {
 		return
 	}
-	if shared, err := e.kernel.Shared(ctx); err != nil || shared {
-		e.logErr("look for networks of others", recordForwarding, err)
+	bridges, shared, err := e.kernel.Neighbours(ctx, had.Before)
+	if err != nil {
+		e.logErr("look for networks of others", recordForwarding, unlessClosed(e.ctx, err))
 		return
 	}
-	now := forwarding{V4: had.V4 && e.stillForwards(ctx, false, nil), V6: had.V6 && e.stillForwards(ctx, true, had.Links)}
-	if now.V6 {
-		now.Links = had.Links
+	e.guardAgain(ctx, bridges)
+	if left > 0 || shared {
+		if names := strings.Join(bridges, " "); left == 0 && names != e.kept {
+			e.kept = names
+			e.log.Info("packet forwarding is left on, as others need it", "bridges", names)
+		}
+		e.unneeded = time.Time{}
+		return
+	}
+	if e.unneeded.IsZero() {
+		e.unneeded = time.Now()
+	}
+	if left := settling - time.Since(e.unneeded); left > 0 {
+		time.AfterFunc(left, e.healer.tellForwarding)
+		return
+	}
+	e.unneeded = time.Time{}
+	had.Bridges = nil
+	now := had
+	now.V4 = had.V4 && e.stillForwards(ctx, false, model.LinkForwarding{Routers: had.Routers4})
+	now.V6 = had.V6 && e.stillForwards(ctx, true, model.LinkForwarding{Raised: had.Links, Routers: had.Routers6})
+	if !now.V4 {
+		now.Routers4 = nil
+	}
+	if !now.V6 {
+		now.Links, now.Routers6 = nil, nil
+	}
+	if !now.on() {
+		now = forwarding{}
 	}
 	if now.V4 == had.V4 && now.V6 == had.V6 {
 		return
 	}
 	// One that has made its first network meanwhile has found forwarding on; it looks again when
 	// its bridge is there, so one of us sees the other.
-	if shared, err := e.kernel.Shared(ctx); err != nil || shared {
+	if _, shared, err := e.kernel.Neighbours(ctx, had.Before); err != nil || shared {
 		e.logErr("look for networks of others", recordForwarding, err)
 		e.logErr("leave forwarding on", recordForwarding, e.forward(ctx, had, nil))
 		return
@@ -256,7 +339,7 @@ func (e *Engine) relaxForwarding(ctx context.Context) {
 }
 
 // stillForwards turns forwarding of a family off, and says whether that was to no avail.
-func (e *Engine) stillForwards(ctx context.Context, v6 bool, links []string) bool {
+func (e *Engine) stillForwards(ctx context.Context, v6 bool, links model.LinkForwarding) bool {
 	err := e.kernel.Forward(ctx, v6, false, links)
 	if err == nil {
 		return false

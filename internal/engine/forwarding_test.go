@@ -110,7 +110,7 @@ func TestForwardingMeets(t *testing.T) {
 	t.Run("as ours comes", func(t *testing.T) {
 		w := newWorld(t)
 		for _, v6 := range []bool{false, true} {
-			if err := w.k.Forward(t.Context(), v6, true, nil); err != nil {
+			if err := w.k.Forward(t.Context(), v6, true, model.LinkForwarding{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -170,7 +170,7 @@ func TestForwardingTurnedOff(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, test.before, nil); err != nil {
+				if err := w.k.Forward(t.Context(), v6, test.before, model.LinkForwarding{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -234,7 +234,7 @@ func TestForwardingFoundOff(t *testing.T) {
 		t.Run(fmt.Sprintf("IPv6 %t", lost), func(t *testing.T) {
 			w := newWorld(t)
 			dual(t, w, "n", 9, false)
-			if err := w.k.Forward(t.Context(), lost, false, nil); err != nil {
+			if err := w.k.Forward(t.Context(), lost, false, model.LinkForwarding{}); err != nil {
 				t.Fatal(err)
 			}
 			var wrote []bool
@@ -271,7 +271,7 @@ func TestForwardingOffAfterBoot(t *testing.T) {
 		t.Run(fmt.Sprintf("not ours to turn on %t", off), func(t *testing.T) {
 			w := newWorld(t)
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, true, nil); err != nil {
+				if err := w.k.Forward(t.Context(), v6, true, model.LinkForwarding{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -280,7 +280,7 @@ func TestForwardingOffAfterBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, false, nil); err != nil {
+				if err := w.k.Forward(t.Context(), v6, false, model.LinkForwarding{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -314,7 +314,7 @@ func TestForwardingOffWhileDead(t *testing.T) {
 		if off {
 			want = 2
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, false, nil); err != nil {
+				if err := w.k.Forward(t.Context(), v6, false, model.LinkForwarding{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -331,5 +331,45 @@ func TestForwardingOffWhileDead(t *testing.T) {
 				t.Errorf("turned off %t: forwarding of IPv6 %t is off", off, v6)
 			}
 		}
+	}
+}
+
+// What we turned on in an earlier boot of the machine, and somebody else in this one, is his.
+func TestForwardingOnAfterBoot(t *testing.T) {
+	for _, boot := range []string{"one", "another"} {
+		t.Run(boot, func(t *testing.T) {
+			w := newWorld(t)
+			w.boot = "one"
+			if err := w.e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			w.open(t)
+			n := dual(t, w, "n", 9, false)
+			if err := w.e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if w.boot = boot; boot != "one" {
+				if err := w.k.Guard(t.Context(), model.FirewallGuard{}); err != nil { // the kernel is another one
+					t.Fatal(err)
+				}
+			}
+			w.open(t)
+			ours := boot == "one"
+			if got := w.k.Guarded(); got != (model.FirewallGuard{V4: ours, V6: ours}) {
+				t.Errorf("guarded %+v", got)
+			}
+			n, err := w.e.NetworkByName(n.Name())
+			if err == nil {
+				err = n.Delete(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v6 := range []bool{false, true} {
+				if on, _, _ := w.k.Forwarding(t.Context(), v6); on == ours {
+					t.Errorf("IPv6 %t: forwarding is on: %t", v6, on)
+				}
+			}
+		})
 	}
 }

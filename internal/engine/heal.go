@@ -71,7 +71,7 @@ func (e *Engine) heal() {
 			e.healLinks(links, all)
 		}
 		// Another data directory, whose network kept forwarding on, may have gone.
-		e.relaxForwarding(e.ctx)
+		e.relaxForwarding(e.ctx, settling)
 		if due = h.due(); !due.IsZero() {
 			timer.Reset(max(time.Until(due), healDelay))
 		}
@@ -97,6 +97,7 @@ func (e *Engine) survey() {
 	for _, name := range lost {
 		e.healer.tell(name, false)
 	}
+	e.relaxForwarding(e.ctx, settling) // which also looks at what has become of bridges of others
 }
 
 func (e *Engine) healRules() {

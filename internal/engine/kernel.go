@@ -49,20 +49,21 @@ type Kernel interface {
 	Dial(ctx context.Context, netns, network, address string) (net.Conn, error)
 	// Statistics reads the counters of a link inside a namespace.
 	Statistics(ctx context.Context, netns, name string) (*types.InterfaceStatistics, error)
-	// Forwarding says whether the host forwards packets of a family and, if not, for
-	// which links more is to be changed than that.
-	Forwarding(ctx context.Context, v6 bool) (on bool, links []string, err error)
+	// Forwarding says whether the host forwards packets of a family and, if not, what
+	// is changed of links when it does.
+	Forwarding(ctx context.Context, v6 bool) (on bool, links model.LinkForwarding, err error)
 	// StopsAt are the host's links that forward no IPv4 packets that come in by them, though
 	// the host does.
 	StopsAt(ctx context.Context) ([]string, error)
-	// Forward turns forwarding of a family on, or off and back what was changed for
+	// Forward turns forwarding of a family on, or off and back what was changed of
 	// the links.
-	Forward(ctx context.Context, v6, on bool, links []string) error
-	// Shared says whether another data directory has networks on this host.
-	Shared(ctx context.Context) (bool, error)
+	Forward(ctx context.Context, v6, on bool, links model.LinkForwarding) error
+	// Neighbours are the bridges of others for whose packets the host is to forward, other than
+	// those that were there before it did, and whether anybody else needs that.
+	Neighbours(ctx context.Context, before []string) (bridges []string, needed bool, err error)
 	// Guard tells the firewall to drop what would only pass through the host,
 	// since we, not the user, made it a router.
-	Guard(ctx context.Context, v4, v6 bool) error
+	Guard(ctx context.Context, g model.FirewallGuard) error
 	// Watch hears from now on of what somebody else does to what is ours on the host.
 	// run tells of it until its context ends: it calls lost with the name of a link, or
 	// the empty one for any, and whether it was that of a bridge of others that has come

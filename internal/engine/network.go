@@ -104,7 +104,7 @@ func (e *Engine) createNetwork(ctx context.Context, req NetworkRequest) (*Networ
 	var undo undoList
 	fail := func(err error) (*Network, error) {
 		undo.run()
-		e.relaxForwarding(context.WithoutCancel(ctx))
+		e.relaxForwarding(context.WithoutCancel(ctx), 0)
 		return nil, err
 	}
 	if err := e.plan(ctx, drv, rec, &undo); err != nil {
@@ -273,7 +273,7 @@ func (n *Network) delete(ctx context.Context) error {
 	delete(e.byName, nameKey(rec))
 	e.mu.Unlock()
 	e.release(rec)
-	e.relaxForwarding(ctx)
+	e.relaxForwarding(ctx, 0)
 	n.emit("destroy", nil)
 	return nil
 }

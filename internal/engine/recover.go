@@ -69,6 +69,10 @@ func (e *Engine) recover(ctx context.Context) error {
 	if !keep {
 		e.sweepFiles()
 	}
+	if f := e.forwarding; f.Boot != "" && f.Boot != e.boot {
+		// Whoever has turned it on since is its owner, be it us again.
+		e.logErr("forget forwarding", recordForwarding, e.commitForwarding(ctx, forwarding{}))
+	}
 	if f := e.forwarding; f.on() {
 		e.logErr("guard forwarding", recordForwarding, e.guard(ctx, f))
 	}
@@ -94,7 +98,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	e.resumeAll(ctx)
 	e.settleGateways(ctx)
 	e.startForwarding(ctx)
-	e.relaxForwarding(ctx)
+	e.relaxForwarding(ctx, 0)
 	return nil
 }
 

@@ -118,7 +118,7 @@ type place struct{ table, chain, group string }
 type change map[place][]entry
 
 // change returns what a change of objects means for the tables.
-func (f *family) change(have rules, add, del model.FirewallChange, guard bool) change {
+func (f *family) change(have rules, add, del model.FirewallChange, g model.FirewallGuard) change {
 	c := change{}
 	for _, n := range slices.Concat(del.Networks, add.Networks) {
 		for name, t := range have {
@@ -147,9 +147,10 @@ func (f *family) change(have rules, add, del model.FirewallChange, guard bool) c
 			c[place{name, e.chain, e.group}] = []entry{e}
 		}
 	}
-	if guard != f.guarded(have) {
-		rules := f.base(guard)[tableFilter].chains[f.chain(chainGuard)]
-		c[place{tableFilter, f.chain(chainGuard), ""}] = rules[""]
+	guard := f.chain(chainGuard)
+	rules := f.guardRules(g)
+	if !slices.EqualFunc(rules, have[tableFilter].chains[guard][""], func(a, b entry) bool { return a.comment == b.comment }) {
+		c[place{tableFilter, guard, ""}] = rules
 	}
 	return c
 }

@@ -245,11 +245,6 @@ func (f *Firewall) untouched(was, now [2]listing) bool {
 	return true
 }
 
-// guard is what the rules say.
-func (f *Firewall) guard() model.FirewallGuard {
-	return model.FirewallGuard{V4: f.fams[0].guarded(f.have[0].rules), V6: f.fams[1].guarded(f.have[1].rules)}
-}
-
 // load finds out, once, what there is.
 func (f *Firewall) load(ctx context.Context) error {
 	if f.loaded {
@@ -323,14 +318,14 @@ func (f *Firewall) apply(ctx context.Context, add, del model.FirewallChange, g m
 			next[i] = nothing()
 			batches[i] = replace(have, next[i])
 		case have.rules.empty():
-			next[i] = fam.asked(fam.build(add, g.Of(fam.v6)), have)
+			next[i] = fam.asked(fam.build(add, g), have)
 			batches[i] = replace(have, next[i])
 		default:
 			if err := fam.intact(have.rules, del); err != nil {
 				f.loaded = false
 				return err
 			}
-			c := fam.change(have.rules, add, del, g.Of(fam.v6))
+			c := fam.change(have.rules, add, del, g)
 			batches[i] = c.batch(have.rules)
 			next[i] = c.in(have.rules)
 		}
@@ -515,7 +510,7 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 		var next [2]rules
 		var batches [2]batch
 		for i, fam := range f.fams {
-			next[i] = fam.asked(fam.build(want, g.Of(fam.v6)), f.have[i])
+			next[i] = fam.asked(fam.build(want, g), f.have[i])
 			batches[i] = replace(f.have[i], next[i])
 			switch {
 			case len(batches[i]) == 0:
@@ -576,7 +571,7 @@ func Render(name string, want model.FirewallChange, g model.FirewallGuard) (stri
 	var text strings.Builder
 	for _, v6 := range []bool{false, true} {
 		fam := familyOf(name, v6)
-		text.WriteString(fam.text(fam.build(want, g.Of(v6))))
+		text.WriteString(fam.text(fam.build(want, g)))
 	}
 	links, err := nft.Render(linksTable(name, NFT), linked(want), model.FirewallGuard{})
 	return text.String() + links, err

@@ -3,13 +3,15 @@ package ipt
 import (
 	"strings"
 	"testing"
+
+	"github.com/libnetwork/libnetwork/internal/model"
 )
 
 // FuzzParse reads whatever a program may list. What is ours in it is found, and to
 // remove all of it nothing is named that is not ours.
 func FuzzParse(f *testing.F) {
 	fam := familyOf(DefaultName, false)
-	f.Add("*filter\n" + strings.Join(replace(listing{rules: nothing(), place: 1}, fam.base(true))[tableFilter], "\n") + "\nCOMMIT\n")
+	f.Add("*filter\n" + strings.Join(replace(listing{rules: nothing(), place: 1}, fam.base(model.FirewallGuard{V4: true, V6: true}))[tableFilter], "\n") + "\nCOMMIT\n")
 	f.Add("*filter\n:FORWARD DROP [0:0]\n:LIBNETWORK-PASS - [0:0]\n-A FORWARD -j DOCKER-USER\n" +
 		"-A FORWARD -m comment --comment \"libnetwork.00000000\" -j LIBNETWORK-FORWARD\n-A LIBNETWORK-PASS -j ACCEPT\nCOMMIT\n")
 	f.Add("*nat\n-A LIBNETWORK-ANY -m comment --comment \"\n-A x\nCOMMIT\n*\n:\n-A ")
@@ -36,7 +38,7 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
-		whole := fam.base(true)
+		whole := fam.base(model.FirewallGuard{V4: true, V6: true})
 		now := l
 		if b := replace(listing{rules: whole, place: l.place}, whole); len(b) > 0 {
 			t.Errorf("what is as wanted is changed: %v", b)

@@ -260,12 +260,6 @@ func (f *family) networks(rs rules) map[string]bool {
 	return ids
 }
 
-// guarded says whether what is for no network is dropped.
-func (f *family) guarded(rs rules) bool {
-	guard := f.guardRule()
-	return slices.ContainsFunc(rs[tableFilter].chains[guard.chain][""], func(e entry) bool { return e.comment == guard.comment })
-}
-
 // asksFirst is how groups begin whose entries ask another data directory: before ours, and behind
 // those for all.
 const asksFirst = " asks "
@@ -337,7 +331,7 @@ func (rs rules) alone(f *family) rules {
 // whole says whether the tables have all the chains and hooks that belong to them. Those in chains
 // of others come and go with what these have there.
 func (f *family) whole(rs rules) bool {
-	for name, t := range f.base(false) {
+	for name, t := range f.base(model.FirewallGuard{}) {
 		hooks := slices.DeleteFunc(slices.Clone(rs[name].hooks), hook.ofOthers)
 		if !sameHooks(t.hooks, hooks) || len(t.chains) != len(rs[name].chains) {
 			return false

@@ -186,7 +186,7 @@ const (
 )
 
 // base returns the tables with what is there for all networks.
-func (f *family) base(guarded bool) rules {
+func (f *family) base(g model.FirewallGuard) rules {
 	rs := rules{}
 	for name, list := range f.chains {
 		rs[name] = newTable()
@@ -210,9 +210,7 @@ func (f *family) base(guarded bool) rules {
 		f.rule(chainPass, "", "-j ACCEPT"),
 		f.rule(chainTake, "", "-j MARK --set-xmark "+mark),
 	)
-	if guarded {
-		filter.add(f.guardRule())
-	}
+	filter.add(f.guardRules(g)...)
 	filter.hook(f, true, chainForward, f.to(chainForward))
 	filter.hook(f, true, chainForward, "-m mark --mark "+mark, f.to(chainAccept))
 	filter.hooks[len(filter.hooks)-1].accepts = true
@@ -265,12 +263,6 @@ func (f *family) base(guarded bool) rules {
 
 func (t *table) hook(f *family, first bool, chain string, words ...string) {
 	t.hooks = append(t.hooks, hook{entry: f.entry(chain, "", words), first: first})
-}
-
-// guardRule drops what is not for us at all. What another backend has accepted for
-// another data directory carries the mark.
-func (f *family) guardRule() entry {
-	return f.rule(chainGuard, "", fmt.Sprintf("-m mark ! --mark %#x/%#x", model.FirewallMark, model.FirewallMark), drop)
 }
 
 // part is the network's configuration for one family, nil without it.
@@ -537,9 +529,9 @@ func (f *family) link(l *model.Link) []entry {
 
 // build returns the wanted content of the tables of a family, without chains if
 // there is nothing to hold.
-func (f *family) build(want model.FirewallChange, guarded bool) rules {
-	rs := f.base(guarded)
-	needed := guarded
+func (f *family) build(want model.FirewallChange, g model.FirewallGuard) rules {
+	rs := f.base(g)
+	needed := g.Of(f.v6)
 	for i := range want.Networks {
 		for name, list := range f.network(&want.Networks[i]) {
 			needed = true

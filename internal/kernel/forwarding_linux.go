@@ -12,18 +12,59 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-// Forwarding says whether the host forwards packets of a family, and which links
-// will have accept_ra raised if it is to.
-func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, raise []string, err error) {
+// Forwarding says whether the host forwards packets of a family, and what of links will be
+// changed if it is to. The kernel lets links forward on a host that does not, and sets all of
+// them to what is written for the host.
+func (k *Kernel) Forwarding(ctx context.Context, v6 bool) (on bool, links model.LinkForwarding, err error) {
 	value, err := sysctl.Read(forwarding(v6)...)
+	family := "ipv4"
 	if v6 {
-		err = withoutIPv6(err)
+		family, err = "ipv6", withoutIPv6(err)
 	}
-	if err != nil || value != "0" || !v6 {
-		return value != "0", nil, err
+	if err != nil || value != "0" {
+		return value != "0", links, err
 	}
-	raise, err = sysctl.AcceptingRA()
-	return false, raise, err
+	if links.Routers, err = sysctl.Forwarders(family); err != nil {
+		return false, links, err
+	}
+	if len(links.Routers) > 0 {
+		all, err := k.rt.Links(ctx)
+		if err != nil {
+			return false, links, err
+		}
+		links.Routers = slices.DeleteFunc(links.Routers, func(name string) bool { // bridges of networks
+			return slices.ContainsFunc(all, func(l rtnl.Link) bool { return l.Name == name && isGroup(l.Group) })
+		})
+	}
+	if v6 {
+		links.Raised, err = sysctl.AcceptingRA()
+	}
+	return false, links, err
+}
+
+// Neighbours returns the bridges of others for whose packets it is to forward: those of other
+// data directories, and those that have come since it was made a router, before says which were
+// there, as other programs make them for their containers and machines; with hardware among its
+// ports a bridge is the host's own way to a network. needed says whether anybody else's packets
+// are to be forwarded.
+func (k *Kernel) Neighbours(ctx context.Context, before []string) (bridges []string, needed bool, err error) {
+	links, err := k.rt.Links(ctx)
+	hardware := make(map[int]bool)
+	for _, l := range links {
+		if l.Master != 0 && l.Kind != "veth" && l.Kind != "tun" && l.Kind != "dummy" {
+			hardware[l.Master] = true
+		}
+	}
+	for _, l := range links {
+		switch other := isGroup(l.Group) && l.Group != k.group; {
+		case other && l.Kind != "bridge":
+			needed = needed || l.Master != 0 // of somebody else's bridge; without any it is about to go
+		case other, l.Kind == "bridge" && l.Group != k.group && !hardware[l.Index] && !slices.Contains(before, l.Name):
+			bridges = append(bridges, l.Name)
+		}
+	}
+	slices.Sort(bridges)
+	return bridges, needed || len(bridges) > 0, err
 }
 
 // StopsAt returns the names of the host's links that forward no IPv4 packets that come in by
@@ -41,15 +82,24 @@ func (k *Kernel) StopsAt(ctx context.Context) (names []string, err error) {
 	return names, err
 }
 
-// Forward turns forwarding of a family on, or off, with accept_ra lowered again on
-// the links given.
-func (k *Kernel) Forward(_ context.Context, v6, on bool, lower []string) error {
+// Forward turns forwarding of a family on, or off, with what was changed of links as it was.
+func (k *Kernel) Forward(_ context.Context, v6, on bool, links model.LinkForwarding) error {
 	if on {
 		_, err := sysctl.EnableForwarding(k.cfg.Steps, v6)
 		return err
 	}
-	err := sysctl.Write(k.cfg.Steps, "0", forwarding(v6)...)
-	return errors.Join(err, sysctl.RestoreRA(k.cfg.Steps, lower))
+	errs := []error{sysctl.Write(k.cfg.Steps, "0", forwarding(v6)...), sysctl.RestoreRA(k.cfg.Steps, links.Raised)}
+	family := "ipv4"
+	if v6 {
+		family = "ipv6"
+	}
+	for _, name := range links.Routers {
+		err := sysctl.Write(k.cfg.Steps, "1", "net", family, "conf", name, "forwarding")
+		if !errors.As(err, new(types.NotFoundError)) { // it has gone
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func forwarding(v6 bool) []string {

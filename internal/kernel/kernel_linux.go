@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -354,30 +353,28 @@ func (k *Kernel) rule(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// Shared says whether another data directory has bridges in this namespace.
-func (k *Kernel) Shared(ctx context.Context) (bool, error) {
-	links, err := k.rt.Links(ctx)
-	return slices.ContainsFunc(links, func(l rtnl.Link) bool {
-		return l.Kind == "bridge" && isGroup(l.Group) && l.Group != k.group && strings.HasPrefix(l.Alias, aliasOfBridge)
-	}), err
-}
-
 // Guard makes the firewall drop, in the families given, what would only pass
 // through the host. Before Recover it says what that shall find, or make.
-func (k *Kernel) Guard(ctx context.Context, v4, v6 bool) error {
+func (k *Kernel) Guard(ctx context.Context, g model.FirewallGuard) error {
 	done, err := k.rule(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
 	k.mu.Lock()
-	k.guard = model.FirewallGuard{V4: v4, V6: v6}
-	g, recovered := k.guard, k.recovered
+	had, recovered := k.guard, k.recovered
+	k.guard = g
 	k.mu.Unlock()
-	if !recovered {
+	if !recovered || g == had {
 		return nil
 	}
-	return k.repaired(ctx, k.firewall.SetGuard(ctx, g))
+	err = k.repaired(ctx, k.firewall.SetGuard(ctx, g))
+	if err != nil {
+		k.mu.Lock()
+		k.guard = had
+		k.mu.Unlock()
+	}
+	return err
 }
 
 // repaired puts the firewall right when a change has found that somebody else

@@ -1,6 +1,9 @@
 package model
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // FirewallMark is set in the mark of every packet that our forward chain accepts,
 // so that a foreign forward chain can tell, and taken away in postrouting. It lies outside of what Docker, Kubernetes
@@ -29,6 +32,10 @@ type FirewallChange struct {
 // leaves one of our bridges.
 type FirewallGuard struct {
 	V4, V6 bool
+	// Bridges are links of others, by which all packets pass; Routers4 and Routers6 those by which
+	// packets of a family came in that were forwarded before the host became a router. These are
+	// names, with spaces between them.
+	Bridges, Routers4, Routers6 string
 }
 
 // Of says whether one family is guarded.
@@ -37,6 +44,24 @@ func (g FirewallGuard) Of(v6 bool) bool {
 		return g.V6
 	}
 	return g.V4
+}
+
+// Passes are the names of links of others: those by which packets of a family pass, in and out,
+// and those by which they come in.
+func (g FirewallGuard) Passes(v6 bool) (bridges, routers []string) {
+	list := g.Routers4
+	if v6 {
+		list = g.Routers6
+	}
+	return strings.Fields(g.Bridges), strings.Fields(list)
+}
+
+// LinkForwarding is what turning forwarding of a family on changes of links, by their names.
+type LinkForwarding struct {
+	// Raised have accept_ra raised, so that they go on listening to routers.
+	Raised []string
+	// Routers forwarded what came in by them already, as the kernel lets each link have it.
+	Routers []string
 }
 
 // Among says whether any of these ranges of ports has one of p, and whether they have no

@@ -319,7 +319,7 @@ func (f *Firewall) apply(add, del Change, g Guard) error {
 			b.delTable(fam.num, f.table)
 			have[i] = false
 		case needed && !have[i]:
-			rs := fam.build(add, g.Of(fam.v6()))
+			rs := fam.build(add, g)
 			f.remember(rs)
 			if err := b.table(rs, f.table, f.flags); err != nil {
 				return err
@@ -435,11 +435,23 @@ func (f *Firewall) change(b *batch, i int, add, del Change, g Guard) error {
 		b.setElems(unix.NFT_MSG_NEWSETELEM, fam.num, f.table, networkElems(n, c))
 	}
 	f.elems(b, unix.NFT_MSG_NEWSETELEM, fam, add)
-	if on := g.Of(fam.v6()); on != f.guard.Of(fam.v6()) {
-		b.flushChain(fam.num, f.table, chainGuard)
-		if on {
-			r := guardRule()
-			return b.newRule(fam.num, f.table, chainGuard, r.comment(), r.exprs, 0)
+	return f.changeGuard(b, fam, g)
+}
+
+// changeGuard adds the messages that make a guard another one.
+func (f *Firewall) changeGuard(b *batch, fam *family, g Guard) error {
+	if g == f.guard {
+		return nil
+	}
+	b.flushChain(fam.num, f.table, chainGuard)
+	if !g.Of(fam.v6()) {
+		return nil
+	}
+	rules := fam.guardRules(g)
+	f.rememberChains([]chainDef{{name: chainGuard, rules: rules}})
+	for _, r := range rules {
+		if err := b.newRule(fam.num, f.table, chainGuard, r.comment(), r.exprs, 0); err != nil {
+			return err
 		}
 	}
 	return nil

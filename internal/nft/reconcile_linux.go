@@ -260,7 +260,7 @@ func (f *Firewall) reconcile(ctx context.Context, want Change, g Guard) (found m
 	var have [3]bool
 	for i, fam := range f.fams {
 		d := dumps[i]
-		rs := fam.build(want, g.Of(fam.v6()))
+		rs := fam.build(want, g)
 		have[i] = rs != nil
 		if d == nil && rs == nil {
 			continue
@@ -369,5 +369,5 @@ func (f *family) known() *ruleset {
 	if f.bridge() {
 		return buildLinks(f, Change{LinkedPorts: make([]model.LinkedPort, 1)})
 	}
-	return &ruleset{fam: f, sets: f.sets(), chains: f.base(true)}
+	return &ruleset{fam: f, sets: f.sets(), chains: f.base(Guard{V4: true, V6: true})}
 }

@@ -20,7 +20,7 @@ func Render(table string, want Change, g Guard) (string, error) {
 	}
 	var text strings.Builder
 	for _, fam := range families() {
-		if rs := fam.build(want, g.Of(fam.v6())); rs != nil {
+		if rs := fam.build(want, g); rs != nil {
 			text.WriteString(rs.text(table))
 		}
 	}

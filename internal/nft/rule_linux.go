@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/google/nftables/expr"
@@ -119,6 +120,11 @@ func ours(word string, yes bool) stmt {
 		meta(ifaceKey(word), reg0),
 		&expr.Lookup{SourceRegister: reg0, SetName: setBridges, Invert: !yes},
 	}}
+}
+
+// link asks whether the link is that of a name.
+func link(word, name string) stmt {
+	return stmt{word + " " + strconv.Quote(name), []expr.Any{meta(ifaceKey(word), reg0), compare(expr.CmpOpEq, ifname(name))}}
 }
 
 func ifaceVmap(word, set string) stmt {

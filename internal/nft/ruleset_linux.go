@@ -199,12 +199,12 @@ func (f *family) localRules() (prerouting, output []rule) {
 }
 
 // base returns the chains that every table has.
-func (f *family) base(guarded bool) []chainDef {
+func (f *family) base(g Guard) []chainDef {
 	// What others' tables accept is known when this comes: also that of another data
 	// directory.
 	foreign := chainDef{name: chainGuard, kind: "filter", hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: 5}
-	if guarded {
-		foreign.rules = []rule{guardRule()}
+	if g.Of(f.v6()) {
+		foreign.rules = f.guardRules(g)
 	}
 	post := []rule{newRule("", f.addr("daddr", true, f.multicast), ret())}
 	if !f.v6() {
@@ -304,10 +304,20 @@ func (f *family) base(guarded bool) []chainDef {
 	}
 }
 
-// guardRule drops what neither comes from a network nor goes to one, be it of another
-// data directory.
-func guardRule() rule {
-	return newRule("", ours("iifname", false), ours("oifname", false), unmarked(), drop())
+// guardRules drop what neither comes from a network nor goes to one, be it of another
+// data directory, or of others.
+func (f *family) guardRules(g Guard) (list []rule) {
+	bridges, routers := g.Passes(f.v6())
+	if len(bridges)+len(routers) > 0 {
+		list = append(list, newRule("", ours("iifname", true), accept()), newRule("", ours("oifname", true), accept()))
+	}
+	for _, name := range bridges {
+		list = append(list, newRule("", link("iifname", name), accept()), newRule("", link("oifname", name), accept()))
+	}
+	for _, name := range routers {
+		list = append(list, newRule("", link("iifname", name), accept()))
+	}
+	return append(list, newRule("", ours("iifname", false), ours("oifname", false), unmarked(), drop()))
 }
 
 // part is the network's configuration for one family, nil without it.
@@ -354,12 +364,12 @@ func trackedElem(t *model.Tracked) elem {
 func port(n uint16) string { return string(binary.BigEndian.AppendUint16(nil, n)) }
 
 // build returns the wanted content of a family's table, nil for no table.
-func (f *family) build(want Change, guarded bool) *ruleset {
+func (f *family) build(want Change, g Guard) *ruleset {
 	if f.bridge() {
 		return buildLinks(f, want)
 	}
-	rs := &ruleset{fam: f, sets: f.sets(), chains: f.base(guarded)}
-	needed := guarded
+	rs := &ruleset{fam: f, sets: f.sets(), chains: f.base(g)}
+	needed := g.Of(f.v6())
 	for i := range want.Networks {
 		n := &want.Networks[i]
 		c := part(n, f.v6())

@@ -150,6 +150,22 @@ func AcceptingRA() ([]string, error) {
 	return names, nil
 }
 
+// Forwarders returns the links, and "default", that forward packets of a family, as each may on
+// a host that does not.
+func Forwarders(family string) ([]string, error) {
+	links, err := os.ReadDir(filepath.Join(root, "net", family, "conf"))
+	if err != nil {
+		return nil, classify("list", []string{"net", family, "conf"}, err)
+	}
+	var names []string
+	for _, l := range links {
+		if v, err := Read("net", family, "conf", l.Name(), "forwarding"); err == nil && v != "0" && l.Name() != "all" {
+			names = append(names, l.Name())
+		}
+	}
+	return names, nil
+}
+
 // RestoreRA lowers accept_ra to 1 again for those of the links that are still
 // there and have it at 2.
 func RestoreRA(steps *step.Counter, links []string) error {

@@ -242,17 +242,17 @@ func (k *Kernel) Statistics(context.Context, string, string) (*types.InterfaceSt
 }
 
 // Forwarding says what was asked for last.
-func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, links []string, err error) {
+func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, links model.LinkForwarding, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.forwarding[v6], nil, nil
+	return k.forwarding[v6], links, nil
 }
 
 // StopsAt are none.
 func (*Kernel) StopsAt(context.Context) ([]string, error) { return nil, nil }
 
 // Forward remembers what is asked.
-func (k *Kernel) Forward(_ context.Context, v6, on bool, _ []string) error {
+func (k *Kernel) Forward(_ context.Context, v6, on bool, _ model.LinkForwarding) error {
 	if k.FailForward != nil {
 		if err := k.FailForward(v6, on); err != nil {
 			return err
@@ -298,14 +298,16 @@ func (k *Kernel) Addresses(context.Context) ([]netip.Addr, error) { return nil, 
 // ForeignDrops are none.
 func (k *Kernel) ForeignDrops(context.Context) ([]model.ForeignDrop, error) { return nil, nil }
 
-// Shared is false, or as Others says.
-func (k *Kernel) Shared(context.Context) (bool, error) { return k.Others != nil && k.Others(), nil }
+// Neighbours are none, but needed as Others says.
+func (k *Kernel) Neighbours(context.Context, []string) (bridges []string, needed bool, err error) {
+	return nil, k.Others != nil && k.Others(), nil
+}
 
 // Guard remembers what is asked.
-func (k *Kernel) Guard(_ context.Context, v4, v6 bool) error {
+func (k *Kernel) Guard(_ context.Context, g model.FirewallGuard) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.guard = model.FirewallGuard{V4: v4, V6: v6}
+	k.guard = g
 	return nil
 }
 
