@@ -63,6 +63,10 @@ test: test-deps ## run all tests; as root with the kernel ones
 
 FROM ?= $(shell git describe --tags --abbrev=0 2>/dev/null)
 
+.PHONY: storm
+storm: test-deps ## damage, restarts and changes by chance: make storm STORM=9 STORM_SEED=1 (root)
+	@LIBNETWORK_REQUIRE_KERNEL=1 $(GO) test -tags storm -timeout 1h -run 'TestStorm$$' -v ./internal/scenario
+
 .PHONY: upgrade
 upgrade: test-deps ## connections over an upgrade from another version: make upgrade FROM=COMMIT (root)
 	@test -n '$(FROM)' || { echo 'from which version? make upgrade FROM=COMMIT' >&2; exit 2; }; \

@@ -111,6 +111,14 @@ func (c Change) String() string { return name(c.Path) + ": " + c.Old + " -> " + 
 // for each that is there.
 func EnableForwarding(steps *step.Counter, ipv6 bool) ([]Change, error) {
 	if !ipv6 {
+		// Of two who write it at the same time, while the kernel is busy with links, both may
+		// succeed and no link forward anything: each takes what the other tries for what there was
+		// (Linux 6.18, devinet_sysctl_forward).
+		unlock, err := lock("net", "ipv4", "ip_forward")
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
 		return change(steps, nil, "1", "net", "ipv4", "ip_forward")
 	}
 	switch v, err := Read("net", "ipv6", "conf", "all", "forwarding"); {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -95,5 +97,58 @@ func TestEnableForwarding(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Several at once turn forwarding on, while links come and go: all links forward then.
+func TestEnableForwardingTogether(t *testing.T) {
+	nstest.Require(t, nstest.Root, nstest.Bridge)
+	ns := nstest.New(t)
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	defer func() {
+		close(stop)
+		busy.Wait()
+	}()
+	for i := range 2 {
+		busy.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				name := fmt.Sprint("br", i)
+				if err := ns.Do(func() error {
+					return errors.Join(
+						exec.Command("ip", "link", "add", name, "type", "bridge").Run(),
+						exec.Command("ip", "link", "del", name).Run())
+				}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 100 {
+		err := ns.Do(func() error { return sysctl.Write(nil, "0", "net", "ipv4", "ip_forward") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				if err := ns.Do(func() error {
+					_, err := sysctl.EnableForwarding(nil, false)
+					return err
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if v, err := sysctl.ReadIn(ns, "net", "ipv4", "conf", "lo", "forwarding"); err != nil || v != "1" {
+			t.Fatalf("forwarding of lo is %s, %v", v, err)
+		}
 	}
 }
