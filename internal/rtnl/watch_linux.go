@@ -26,7 +26,7 @@ type Watch struct {
 // OpenWatch opens a watch in the namespace of the calling thread. It calls changed
 // with the name of each link of the groups that has lost something: that is gone,
 // has another name, group or MTU, has been taken down or off its bridge, forwards no packets
-// any more, or has lost a setting of a port, an address or the route to the subnet of one.
+// any more, has got other settings of a port, or has lost an address or the route to the subnet of one.
 // An empty name says that messages were missed. Births and gains are not told of, but
 // for a link-local address that the kernel has made for a bridge, and for bridges of others: that one has come, has got another name, or is gone. It calls
 // stopped when the host forwards no packets of a family any more.
@@ -170,7 +170,7 @@ func (w *Watch) link(kind uint16, body []byte) {
 	default:
 		w.links[l.Index] = l
 	}
-	if known && (was.Name != l.Name || was.Up && !l.Up || !was.NoARP && l.NoARP || was.Master != 0 && was.Master != l.Master || was.Group != l.Group || was.MTU != l.MTU || loosened(was, l)) {
+	if known && (was.Name != l.Name || was.Up && !l.Up || !was.NoARP && l.NoARP || was.Master != 0 && was.Master != l.Master || was.Group != l.Group || was.MTU != l.MTU || disturbed(was, l)) {
 		w.changed(was.Name, false)
 	}
 }
@@ -185,14 +185,16 @@ func (w *Watch) port(body []byte) {
 	now := was
 	now.Isolated, now.Hairpin, now.Blocked, now.Narrowed = l.Isolated, l.Hairpin, l.Blocked, l.Narrowed
 	w.links[l.Index] = now
-	if loosened(was, now) {
+	if disturbed(was, now) {
 		w.changed(was.Name, false)
 	}
 }
 
-// loosened says whether a port has lost a setting.
-func loosened(was, now Link) bool {
-	return was.Isolated && !now.Isolated || was.Hairpin && !now.Hairpin || !was.Blocked && now.Blocked || !was.Narrowed && now.Narrowed
+// disturbed says whether a port has lost a setting, or has got one that it should not have. Ports
+// get hairpin and isolation by one message when they are made: a port without the first is not
+// ready yet.
+func disturbed(was, now Link) bool {
+	return was.Hairpin && (!now.Hairpin || was.Isolated != now.Isolated) || !was.Blocked && now.Blocked || !was.Narrowed && now.Narrowed
 }
 
 // bridge tells of bridges of others: links of the groups may miss them.

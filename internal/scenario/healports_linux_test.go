@@ -44,7 +44,7 @@ func testHealPorts(t *testing.T, wish engine.NetworkRequest) {
 	state := func() string {
 		return h.sh("sh", "-c", named.Replace(`
 for l in BR VETH; do
-	ip -d -o link show $l | grep -o "<.*>\|mtu [^ ]*\|group [^ ]*\|master [^ ]*\|bridge_slave state [^ ]*\|learning o[^ ]*\|flood o[^ ]*\|locked o[^ ]*\|proxy_arp o[^ ]*"
+	ip -d -o link show $l | grep -o "<.*>\|mtu [^ ]*\|group [^ ]*\|master [^ ]*\|bridge_slave state [^ ]*\|learning o[^ ]*\|flood o[^ ]*\|locked o[^ ]*\|hairpin o[^ ]*\|isolated o[^ ]*\|proxy_arp o[^ ]*"
 	(cd /proc/sys/net/ipv6/conf/$l && grep . disable_ipv6 accept_ra forwarding)
 	ip -o addr show dev $l
 done | sed 's/valid_lft.*//'`))
@@ -72,6 +72,8 @@ done | sed 's/valid_lft.*//'`))
 		"bridge link set dev VETH learning off",
 		"bridge link set dev VETH flood off mcast_flood off bcast_flood off",
 		"bridge link set dev VETH locked on",
+		"bridge link set dev VETH isolated on",
+		"bridge link set dev VETH hairpin off",
 		"ip link set dev VETH type bridge_slave proxy_arp on",
 		"ip link set VETH mtu 1399",
 		"ip link set VETH mtu 1000",
