@@ -57,7 +57,7 @@ var sameFloor = map[[2]string]string{
 var kernelFloor = []string{
 	"internal/netns", "internal/rtnl", "internal/nft", "internal/ipt", "internal/nlevents", "internal/hostport", "internal/conntrack",
 	"internal/sysctl", "internal/store/...", "internal/step", "internal/nstest", "internal/firewalld/firewalldtest", "internal/kernel", "internal/run",
-	"internal/systemd", "internal/extkey", "internal/hostsfile/inplace", "osl", "ipamutils", "cmd/...",
+	"internal/systemd", "internal/unixsock", "internal/extkey", "internal/hostsfile/inplace", "osl", "ipamutils", "cmd/...",
 	"docs/runner", "docs/mutants", // an example of what users do, and a tool that runs tests
 }
 

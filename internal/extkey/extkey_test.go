@@ -128,9 +128,15 @@ func TestSocket(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		half := filepath.Join(dir, ".s1234") // of one that was killed while it made its socket
+		if err := os.Mkdir(half, 0o700); err != nil {
+			t.Fatal(err)
+		}
 		listenWith(t, Config{RunDir: dir, ID: "aaaaaaaaaaaa", SetKey: accept})
-		if _, err := os.Lstat(dead); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s is still there: %v", dead, err)
+		for _, path := range []string{dead, half} {
+			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s is still there: %v", path, err)
+			}
 		}
 		for _, path := range []string{other, live.Path()} {
 			if _, err := os.Lstat(path); err != nil {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/libnetwork/libnetwork/internal/unixsock"
@@ -74,20 +73,21 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 // sweep removes the sockets that controllers have left who were killed: nobody
-// listens at them. A socket has a listener as long as it has its name.
+// listens at them. The run directory is ours alone.
 func sweep(ctx context.Context, dir string, log *slog.Logger) {
+	if err := unixsock.Sweep(ctx, dir); err != nil {
+		log.Warn("remove sockets that were not made to the end", "directory", dir, "err", err)
+	}
 	paths, err := filepath.Glob(filepath.Join(dir, strings.Repeat("[0-9a-f]", idLength)+".sock"))
 	if err != nil {
 		log.Warn("look for sockets of controllers that have died", "directory", dir, "err", err)
 	}
 	for _, path := range paths {
-		c, err := new(net.Dialer).DialContext(ctx, "unix", path)
-		if err == nil {
-			_ = c.Close()
-		} else if errors.Is(err, syscall.ECONNREFUSED) {
-			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				log.Warn("remove the socket of a controller that has died", "socket", path, "err", err)
-			}
+		if !unixsock.Dead(ctx, path) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			log.Warn("remove the socket of a controller that has died", "socket", path, "err", err)
 		}
 	}
 }

@@ -13,7 +13,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/libnetwork/libnetwork/types"
 )
@@ -21,6 +23,13 @@ import (
 // MaxPath is how long the path of a socket can be, in bytes: sun_path less its
 // final zero (unix(7)).
 const MaxPath = 107
+
+// The directory in which a socket is made has a name of these letters and a number, and
+// nothing in it but the socket.
+const (
+	halfMade   = ".s"
+	socketName = "s"
+)
 
 // Listen listens at path, in a directory that it makes if it is missing. permit
 // gives the socket, by the path that it is handed, its mode and owner. Closing the
@@ -33,12 +42,12 @@ func Listen(ctx context.Context, path string, permit func(path string) error) (_
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	dir, err := os.MkdirTemp(filepath.Dir(path), halfMade)
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // nothing depends on it
-	l, err := new(net.ListenConfig).Listen(ctx, "unix", filepath.Join(dir, "s"))
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", filepath.Join(dir, socketName))
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +68,36 @@ func Listen(ctx context.Context, path string, permit func(path string) error) (_
 		return nil, err
 	}
 	return &listener{Listener: l, path: path, file: file}, nil
+}
+
+// Dead says whether a socket is one that nobody listens at any more. A socket has a listener as
+// long as it has its name.
+func Dead(ctx context.Context, path string) bool {
+	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = c.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// Sweep removes what processes have left that were killed in [Listen], from a directory in
+// which nobody else makes sockets now. What somebody listens at stays, and so does what is no
+// such directory.
+func Sweep(ctx context.Context, dir string) error {
+	paths, err := filepath.Glob(filepath.Join(dir, halfMade+"[0-9]*"))
+	for _, path := range paths {
+		if strings.Trim(strings.TrimPrefix(filepath.Base(path), halfMade), "0123456789") != "" {
+			continue
+		}
+		socket := filepath.Join(path, socketName)
+		if Dead(ctx, socket) {
+			err = errors.Join(err, os.Remove(socket))
+		}
+		if left, e := os.ReadDir(path); e == nil && len(left) == 0 {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}
+	return err
 }
 
 // listener removes its file when it is closed, unless that is somebody else's by

@@ -81,3 +81,52 @@ func TestListen(t *testing.T) {
 		}
 	})
 }
+
+// What a process has left that was killed while it made a socket goes, and nothing else.
+func TestSweep(t *testing.T) {
+	dir := nstest.ShortDir(t)
+	socket := func(name string, dead bool) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		if dead {
+			l.SetUnlinkOnClose(false)
+			_ = l.Close()
+		}
+	}
+	socket(".s1/s", true)
+	socket(".s2/s", false)
+	socket(".s3/s", true)
+	socket(".s3/other", true)
+	socket(".s4x/s", true)
+	socket("s", true)
+	for _, name := range []string{".s5", ".sx"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".s6"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(unixsock.Sweep(t.Context(), dir), unixsock.Sweep(t.Context(), filepath.Join(dir, "none"))); err != nil {
+		t.Error(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if got, want := strings.Join(left, " "), ".s2 .s3 .s4x .s6 .sx s"; got != want {
+		t.Errorf("left are %s, want %s", got, want)
+	}
+}
