@@ -271,7 +271,7 @@ func TestAskedByAnotherName(t *testing.T) {
 		members := router(t)
 		a, b := open(t, ipt.Config{Variant: v}), open(t, ipt.Config{Variant: v, Name: "libnetwork-2"})
 		one, two, none := fwtest.Networks(fwtest.Network(1)), fwtest.Networks(fwtest.Network(2)), model.FirewallChange{}
-		for _, chain := range []string{"FORWARD", "ACCEPT"} {
+		for _, chain := range []string{"FORWARD", "ACCEPT", "CLOSED", "PASS"} {
 			apply(t, a, one, none)
 			apply(t, b, two, none)
 			closed := func(when string) {

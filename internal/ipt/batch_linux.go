@@ -102,10 +102,13 @@ func (b batch) hooks(name string, old, now []hook, from listing) {
 	}
 }
 
-// inOrder are the entries of a chain: those for all come first.
+// inOrder are the entries of a chain: questions come first, then those for all.
 func inOrder(chain map[string][]entry) []entry {
+	groups := slices.SortedFunc(maps.Keys(chain), func(a, b string) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+	})
 	var list []entry
-	for _, group := range slices.Sorted(maps.Keys(chain)) { // "" is the first
+	for _, group := range groups {
 		list = append(list, chain[group]...)
 	}
 	return list

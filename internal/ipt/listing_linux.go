@@ -35,9 +35,9 @@ type listing struct {
 	// such chain: behind the rules of its users, before what another of our data directories
 	// accepts there.
 	ask int
-	// others are the chains of other data directories for what is forwarded, and accepting those
-	// by which they accept it.
-	others, accepting []string
+	// others are the chains of other data directories that are asked, and accepting those by which
+	// they accept.
+	others, accepting map[pair][]string
 	// late are the rules that lead to the forward chains of other data directories and stand
 	// where not all is asked of them.
 	late []string
@@ -50,7 +50,7 @@ type listing struct {
 
 // parse reads the output of iptables-save.
 func (f *family) parse(out []byte) listing {
-	l := listing{rules: nothing(), place: 1, held: map[string]map[string]bool{}}
+	l := listing{rules: nothing(), place: 1, others: map[pair][]string{}, accepting: map[pair][]string{}, held: map[string]map[string]bool{}}
 	var t *table
 	var name string
 	var chains map[string]bool // of the table, whosever they are
@@ -77,7 +77,7 @@ func (f *family) parse(out []byte) listing {
 		case strings.HasPrefix(line, "-A "):
 			c, text, _ := strings.Cut(line[len("-A "):], " ")
 			hooks := len(t.hooks)
-			t.found(f, c, text, chains)
+			t.found(f, chains, c, text)
 			if len(t.hooks) == hooks && !f.owns(c) && strings.Contains(text, f.name) { // of thousands, hardly one
 				l.hold(f, name, targetOf(text))
 			}
@@ -108,14 +108,23 @@ func (f *family) parse(out []byte) listing {
 
 // meets takes down a chain of the table filter that another data directory has.
 func (l *listing) meets(f *family, chain string) {
-	if _, ok := nft.OtherOf(chain, f.name); ok {
-		l.others = append(l.others, chain)
-	}
-	if other, ok := strings.CutSuffix(chain, "-"+chainAccept); ok {
-		if _, ok := nft.OtherOf(other+"-"+chainForward, f.name); ok {
-			l.accepting = append(l.accepting, chain)
+	for _, p := range pairs() {
+		if f.ofOther(chain, p.asked) {
+			l.others[p] = append(l.others[p], chain)
+		}
+		if f.ofOther(chain, p.accepts) {
+			l.accepting[p] = append(l.accepting[p], chain)
 		}
 	}
+}
+
+// ofOther says whether a chain is that which another data directory has by a short name.
+func (f *family) ofOther(chain, short string) bool {
+	name, ok := strings.CutSuffix(chain, "-"+short)
+	if ok {
+		_, ok = nft.OtherOf(name+"-"+chainForward, f.name)
+	}
+	return ok
 }
 
 // hold takes down that a rule of somebody else leads to a chain.
@@ -142,23 +151,22 @@ func (f *family) astray(text string) bool {
 }
 
 // found enters a rule of a listing, if it is of ours. chains are those of the table.
-func (t *table) found(f *family, chain, text string, chains map[string]bool) {
+func (t *table) found(f *family, chains map[string]bool, chain, text string) {
 	e := entry{chain: chain, comment: commentOf(text), text: text}
 	if f.owns(chain) {
 		if t.chains[chain] == nil {
 			t.chains[chain] = map[string][]entry{}
 		}
 		e.group = f.groupOf(chain, e.comment)
-		if chain == f.chain(chainAccept) && e.group != "" {
-			owner, _, _ := cutLast(e.comment)
-			if q := f.question(strings.ToUpper(owner) + "-" + chainForward); q.comment == e.comment {
-				e.group = q.group // by whatever name the chain goes now
+		for _, p := range pairs() {
+			if chain == f.chain(p.accepts) && e.group != "" {
+				owner, _, _ := cutLast(e.comment)
+				if q := f.question(p, strings.ToUpper(owner)+"-"+p.asked); q.comment == e.comment {
+					e.group = q.group // by whatever name the chain goes now
+				}
 			}
 		}
-		if t.behind(e) {
-			e.group = misplaced
-		}
-		if !strings.HasPrefix(e.group, asksFirst) && chains[targetOf(text)] && f.astray(text) {
+		if t.behind(e) || !isQuestion(e.group) && chains[targetOf(text)] && f.astray(text) {
 			e.group = misplaced
 		}
 		t.add(e)
@@ -171,15 +179,32 @@ func (t *table) found(f *family, chain, text string, chains map[string]bool) {
 
 // behind says whether an entry comes behind those that it should come before.
 func (t *table) behind(e entry) bool {
-	if e.group != "" && !strings.HasPrefix(e.group, asksFirst) {
-		return false
+	if rank(e.group) == rankOther {
+		return false // there may be thousands
 	}
 	for group := range t.chains[e.chain] {
-		if group != "" && (e.group == "" || !strings.HasPrefix(group, asksFirst)) {
+		if rank(e.group) < rank(group) {
 			return true
 		}
 	}
 	return false
+}
+
+// The order of groups in a chain.
+const (
+	rankQuestion = iota
+	rankAll      // what is there for all
+	rankOther
+)
+
+func rank(group string) int {
+	switch {
+	case isQuestion(group):
+		return rankQuestion
+	case group == "":
+		return rankAll
+	}
+	return rankOther
 }
 
 // owns says whether a chain is one of ours, be it of another version. Those of
@@ -260,14 +285,26 @@ func (f *family) networks(rs rules) map[string]bool {
 	return ids
 }
 
-// asksFirst is how groups begin whose entries ask another data directory: before ours, and behind
-// those for all.
+// A pair is a chain by which a data directory accepts, and that of another one which it asks
+// before, by their short names.
+type pair struct{ accepts, asked string }
+
+// pairs are all of them. No loop of chains may come about: what one asks asks nobody who accepts
+// by that. A packet of an established connection, or between members, needs to get by what is
+// closed alone.
+func pairs() []pair {
+	return []pair{{chainAccept, chainForward}, {chainPass, chainClosed}}
+}
+
+// asksFirst is how groups begin whose entries ask another data directory: before ours.
 const asksFirst = " asks "
 
+func isQuestion(group string) bool { return strings.HasPrefix(group, asksFirst) }
+
 // question is the entry by which our chain that accepts asks one of another data directory before.
-func (f *family) question(chain string) entry {
-	owner := strings.ToLower(strings.TrimSuffix(chain, "-"+chainForward))
-	e := f.entry(f.chain(chainAccept), owner, []string{"-j " + chain})
+func (f *family) question(p pair, chain string) entry {
+	owner := strings.ToLower(strings.TrimSuffix(chain, "-"+p.asked))
+	e := f.entry(f.chain(p.accepts), owner, []string{"-j " + chain})
 	e.group = asksFirst + owner
 	return e
 }
@@ -286,21 +323,26 @@ func (f *family) asked(want rules, have listing) rules {
 	if have.ask > 0 {
 		t.hook(f, true, userChain, fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark), f.to(chainForward))
 	}
-	ask := t.chains[f.chain(chainAccept)]
-	for group, list := range have.rules[tableFilter].chains[f.chain(chainAccept)] {
-		if strings.HasPrefix(group, asksFirst) {
-			ask[group] = list // also where somebody has given the chain another name
+	known := []string{userChain}
+	for _, p := range pairs() {
+		ask := t.chains[f.chain(p.accepts)]
+		for group, list := range have.rules[tableFilter].chains[f.chain(p.accepts)] {
+			if isQuestion(group) {
+				ask[group] = list // also where somebody has given the chain another name
+			}
 		}
-	}
-	for _, chain := range have.others {
-		q := f.question(chain)
-		ask[q.group] = []entry{q}
-	}
-	for _, chain := range have.accepting {
-		t.hook(f, true, chain, f.to(chainForward))
+		for _, chain := range have.others[p] {
+			q := f.question(p, chain)
+			ask[q.group] = []entry{q}
+		}
+		for _, chain := range have.accepting[p] {
+			t.hook(f, true, chain, f.to(p.asked))
+		}
+		known = append(known, have.accepting[p]...)
 	}
 	for _, h := range have.rules[tableFilter].hooks {
-		if h.ofOthers() && h.chain != userChain && !slices.Contains(have.accepting, h.chain) && targetOf(h.text) == f.chain(chainForward) {
+		asks := slices.ContainsFunc(pairs(), func(p pair) bool { return targetOf(h.text) == f.chain(p.asked) })
+		if h.ofOthers() && !slices.Contains(known, h.chain) && asks {
 			t.hooks = append(t.hooks, h) // so it is with a chain by which they accept
 		}
 	}
@@ -311,9 +353,11 @@ func (f *family) asked(want rules, have listing) rules {
 func (rs rules) unasked(f *family) rules {
 	now := maps.Clone(rs)
 	t := &table{chains: maps.Clone(rs[tableFilter].chains), hooks: slices.DeleteFunc(slices.Clone(rs[tableFilter].hooks), hook.ofOthers)}
-	if groups := maps.Clone(t.chains[f.chain(chainAccept)]); groups != nil {
-		maps.DeleteFunc(groups, func(group string, _ []entry) bool { return strings.HasPrefix(group, asksFirst) })
-		t.chains[f.chain(chainAccept)] = groups
+	for _, p := range pairs() {
+		if groups := maps.Clone(t.chains[f.chain(p.accepts)]); groups != nil {
+			maps.DeleteFunc(groups, func(group string, _ []entry) bool { return isQuestion(group) })
+			t.chains[f.chain(p.accepts)] = groups
+		}
 	}
 	now[tableFilter] = t
 	return now
@@ -363,7 +407,7 @@ func leftover(have, want rules) bool {
 }
 
 // moved returns what the tables would hold if the hooks stood where they belong, and if the chains
-// of others asked us, and that by which we accept asked them, as is wanted: they fill theirs anew
+// of others asked us, and those by which we accept asked them, as is wanted: they fill theirs anew
 // as they like, and put their questions into ours.
 func (rs rules) moved(f *family, want rules) rules {
 	hooks := slices.DeleteFunc(slices.Clone(rs[tableFilter].hooks), hook.ofOthers)
@@ -377,10 +421,12 @@ func (rs rules) moved(f *family, want rules) rules {
 	}
 	now := rs.unasked(f)
 	now[tableFilter].hooks = hooks
-	if groups := now[tableFilter].chains[f.chain(chainAccept)]; groups != nil {
-		for group, list := range want[tableFilter].chains[f.chain(chainAccept)] {
-			if strings.HasPrefix(group, asksFirst) {
-				groups[group] = list
+	for _, p := range pairs() {
+		if groups := now[tableFilter].chains[f.chain(p.accepts)]; groups != nil {
+			for group, list := range want[tableFilter].chains[f.chain(p.accepts)] {
+				if isQuestion(group) {
+					groups[group] = list
+				}
 			}
 		}
 	}

@@ -34,7 +34,7 @@ const (
 	chainEnter   = "ENTER"  // from outside into a network
 	chainOpen    = "OPEN"   // ports of members at their own addresses
 	chainLeave   = "LEAVE"  // from a network to the outside
-	chainPass    = "PASS"   // marks and accepts
+	chainPass    = "PASS"   // marks and accepts, when all data directories have been asked what is closed
 	chainTake    = "TAKE"   // marks what is accepted when all data directories have been asked
 	chainAccept  = "ACCEPT" // accepts that
 	chainInput   = "INPUT"  // from a network to the host
@@ -170,7 +170,8 @@ func (f *family) entry(chain, owner string, words []string) entry {
 // to is the target that goes on in a chain of ours and comes back.
 func (f *family) to(chain string) string { return "-j " + f.chain(chain) }
 
-// pass is the target that accepts, at once: between members nobody else is asked.
+// pass is the target that accepts what is established, and between members, unless it is closed
+// for another data directory.
 func (f *family) pass() string { return "-g " + f.chain(chainPass) }
 
 // take is the target that accepts if no other data directory drops: it may have the network at
