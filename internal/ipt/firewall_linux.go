@@ -262,14 +262,10 @@ func (f *Firewall) load(ctx context.Context) error {
 func (f *Firewall) read(ctx context.Context) ([2]listing, error) {
 	var have [2]listing
 	for i, fam := range f.fams {
-		var out []byte
-		if !fam.v6 || hasIPv6() {
-			var err error
-			if out, err = f.run(ctx, "", f.progs[i].save); err != nil {
-				return have, fmt.Errorf("reading the rules of %s: %w", fam, err)
-			}
+		var err error
+		if have[i], err = f.readFamily(ctx, i); err != nil {
+			return have, fmt.Errorf("reading the rules of %s: %w", fam, err)
 		}
-		have[i] = fam.parse(out)
 		f.warnHeld(fam, have[i])
 	}
 	return have, nil

@@ -3,10 +3,12 @@ package ipt
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/nft"
@@ -46,6 +48,36 @@ type listing struct {
 	held map[string]map[string]bool
 	// dnat are the rules of others that lead ports elsewhere.
 	dnat []dnatRule
+}
+
+// mostReadings bounds how often a listing is read that has rules of ours twice, and
+// readingPause is between two of them.
+const (
+	mostReadings = 4
+	readingPause = 5 * time.Millisecond
+)
+
+// readFamily lists the tables of a family. While somebody else makes a change, iptables-nft-save
+// (1.8.9) may list rules twice that are there once; what it goes on to list twice, is.
+func (f *Firewall) readFamily(ctx context.Context, i int) (listing, error) {
+	fam := f.fams[i]
+	if fam.v6 && !hasIPv6() {
+		return fam.parse(nil), nil
+	}
+	for n := 1; ; n++ {
+		out, err := f.run(ctx, "", f.progs[i].save)
+		if err != nil {
+			return listing{}, err
+		}
+		if l := fam.parse(out); f.variant != NFT || n == mostReadings || !l.rules.doubled() {
+			return l, nil
+		}
+		select {
+		case <-time.After(readingPause):
+		case <-ctx.Done():
+			return listing{}, ctx.Err()
+		}
+	}
 }
 
 // parse reads the output of iptables-save.
@@ -272,6 +304,30 @@ func (rs rules) empty() bool {
 		}
 	}
 	return true
+}
+
+// doubled says whether a chain has a rule of ours more than once.
+func (rs rules) doubled() bool {
+	for _, t := range rs {
+		seen := make(map[[3]string]bool)
+		again := func(e entry) bool {
+			key := [3]string{e.chain, e.comment, e.text}
+			had := seen[key]
+			seen[key] = true
+			return had && e.comment != ""
+		}
+		for _, groups := range t.chains {
+			for _, list := range groups {
+				if slices.ContainsFunc(list, again) {
+					return true
+				}
+			}
+		}
+		if slices.ContainsFunc(t.hooks, func(h hook) bool { return again(h.entry) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // networks are the ids of the networks that the tables hold.
