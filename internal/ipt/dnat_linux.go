@@ -33,7 +33,7 @@ func (r *dnatRule) hits(p *model.Port) (hit, exact bool) {
 var quoted = regexp.MustCompile(`"(\\.|[^"\\])*"`)
 
 // parseDNAT reads a rule of the table nat. ok says that it translates the destination
-// of ports that it names.
+// of ports that it names, or of all ports.
 func parseDNAT(chain, text string) (r dnatRule, ok bool) {
 	r.chain = chain
 	words := strings.Fields(quoted.ReplaceAllString(text, "quoted"))
@@ -61,7 +61,35 @@ func parseDNAT(chain, text string) (r dnatRule, ok bool) {
 		}
 		not = false
 	}
+	if len(r.ports) == 0 && chain == "PREROUTING" && isPlain(words) {
+		r.ports = [][2]uint16{{0, 65535}}
+	}
 	return r, translates && len(r.ports) > 0
+}
+
+// isPlain says whether a rule has no conditions but a protocol, a destination, and a link that it
+// does not come from: only of such a rule is it known that it is about all ports, and may
+// meet packets from outside.
+func isPlain(words []string) bool {
+	for i := 0; i < len(words); i++ {
+		switch words[i] {
+		case "!":
+			if i++; i == len(words) || words[i] != "-i" {
+				return false
+			}
+			i++
+		case "-m":
+			if i++; i == len(words) || words[i] != "comment" && protocol(words[i]) == 0 {
+				return false
+			}
+		case "-p", "-d", "-j", "--comment", "--to-destination", "--to-ports":
+			i++
+		case "--random", "--persistent":
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // protocol is the number of a protocol that has ports, 0 of any other.
@@ -95,7 +123,7 @@ func portRanges(list string) (out [][2]uint16) {
 
 // ForeignDNAT returns each publication that a rule of somebody else translates too,
 // with its chain: which of the two a packet meets first is not ours to say. It knows
-// rules of the same variant of iptables that name ports, as they were when the rules
+// rules of the same variant of iptables that name ports, or are about all in PREROUTING, as they were when the rules
 // were last read: at the beginning, and after each change by somebody else.
 func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) (found []model.ForeignDNAT, err error) {
 	err = f.do(ctx, "reading", func() error {
