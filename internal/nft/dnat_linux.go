@@ -28,6 +28,9 @@ type dnatRule struct {
 	// more says that the set asks for more than ports, which is not looked at: the rule
 	// may be about other packets.
 	more bool
+	// all says that it names no port and is about all, part that only a part of what has been
+	// loaded is compared next.
+	all, part bool
 }
 
 // hits says whether the rule and a publication ask for the same packets, and whether it
@@ -48,7 +51,7 @@ func (r *dnatRule) hits(p *model.Port) (hit, exact bool) {
 // too, with its table and chain: which of the two a packet meets first
 // is not ours to say. Firewalls of other data directories are none of somebody else: they
 // hold their ports, and may have tens of thousands. It knows rules of nftables and of the nf_tables backend of
-// iptables that name ports, also by a set; it does not know the legacy backend. The rules
+// iptables that name ports, also by a set, or are about all in prerouting; it does not know the legacy backend. The rules
 // are read once, and again when somebody else has changed one.
 func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error) {
 	if err := f.acquire(ctx); err != nil {
@@ -155,7 +158,33 @@ func (c *conn) dnatRules(ctx context.Context, skip func(family, table string) bo
 			}
 		}
 	}
+	if slices.ContainsFunc(list, func(r dnatRule) bool { return r.all }) {
+		from, err := c.fromOutside(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list {
+			if r := &list[i]; r.all && from[[3]string{r.family, r.table, r.chain}] {
+				r.ports = [][2]uint16{{0, 65535}}
+			}
+		}
+	}
 	return slices.DeleteFunc(list, func(r dnatRule) bool { return len(r.ports) == 0 }), nil
+}
+
+// fromOutside are the chains, with family and table, that all packets from other machines come to.
+func (c *conn) fromOutside(ctx context.Context) (map[[3]string]bool, error) {
+	families := map[byte]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet"}
+	from := make(map[[3]string]bool)
+	err := c.request(ctx, unix.NFT_MSG_GETCHAIN, unix.NFPROTO_UNSPEC, nil, func(m message) error {
+		a := m.attrs()
+		hook := attrs(a.get(unix.NFTA_CHAIN_HOOK))
+		if num := hook.get(unix.NFTA_HOOK_HOOKNUM); len(num) == 4 && be32(num) == unix.NF_INET_PRE_ROUTING {
+			from[[3]string{families[m.family()], cstring(a.get(unix.NFTA_CHAIN_TABLE)), cstring(a.get(unix.NFTA_CHAIN_NAME))}] = true
+		}
+		return nil
+	})
+	return from, err
 }
 
 // portsOfSet reads the ports of a set, or a map, of which they are the keys or the last
@@ -220,10 +249,12 @@ func isFirewall(table string) bool {
 }
 
 // read takes what matters from a rule's expressions. It says whether the rule
-// translates the destination of a port.
+// translates the destination of a port, or of all: it is known to be about all if it has no
+// conditions but a protocol, a destination, and a link that packets do not come from.
 func (r *dnatRule) read(exprs attrs) bool {
 	var loaded attrs // the payload or meta expression before
 	var meta, dnat, named bool
+	plain := true
 	for _, item := range exprs.all {
 		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
 		switch cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) {
@@ -232,9 +263,10 @@ func (r *dnatRule) read(exprs attrs) bool {
 		case "meta":
 			loaded, meta = data, true
 		case "ct", "exthdr", "fib", "hash", "numgen", "osf", "rt", "socket", "tunnel", "xfrm":
-			loaded, meta = nil, false
+			loaded, meta, plain = nil, false, false
 		case "lookup":
 			inverse := false
+			plain = false
 			if flags := data.get(unix.NFTA_LOOKUP_FLAGS); len(flags) == 4 {
 				inverse = be32(flags)&1 != 0 // NFT_LOOKUP_F_INV
 			}
@@ -243,6 +275,7 @@ func (r *dnatRule) read(exprs attrs) bool {
 			}
 		case "cmp":
 			v := attrs(data.get(unix.NFTA_CMP_DATA)).get(unix.NFTA_DATA_VALUE)
+			plain = plain && isPlain(loaded, meta, be32(data.get(unix.NFTA_CMP_OP)))
 			switch be32(data.get(unix.NFTA_CMP_OP)) {
 			case unix.NFT_CMP_EQ:
 				named = r.compare(loaded, meta, v, v) || named
@@ -254,9 +287,14 @@ func (r *dnatRule) read(exprs attrs) bool {
 		case "range":
 			from := attrs(data.get(unix.NFTA_RANGE_FROM_DATA)).get(unix.NFTA_DATA_VALUE)
 			to := attrs(data.get(unix.NFTA_RANGE_TO_DATA)).get(unix.NFTA_DATA_VALUE)
-			named = r.compare(loaded, meta, from, to) || named
+			named, plain = r.compare(loaded, meta, from, to) || named, false
 		case "match":
-			named = r.match(cstring(data.get(unix.NFTA_MATCH_NAME)), data.get(unix.NFTA_MATCH_INFO)) || named
+			name := cstring(data.get(unix.NFTA_MATCH_NAME))
+			named = r.match(name, data.get(unix.NFTA_MATCH_INFO)) || named
+			plain = plain && name == "comment"
+		case "bitwise":
+			r.part = true
+		case "counter", "immediate":
 		case "nat":
 			dnat = dnat || be32(data.get(unix.NFTA_NAT_TYPE)) == unix.NFT_NAT_DNAT
 		case "redir":
@@ -264,17 +302,43 @@ func (r *dnatRule) read(exprs attrs) bool {
 		case "target":
 			name := data.get(unix.NFTA_TARGET_NAME)
 			dnat = dnat || bytes.HasPrefix(name, []byte("DNAT")) || bytes.HasPrefix(name, []byte("REDIRECT"))
+		default:
+			plain = false
 		}
 	}
-	return dnat && named
+	r.all = plain && !named
+	return dnat && (named || r.all)
+}
+
+// isPlain says whether a comparison is one with a protocol, a destination, or a link that packets
+// do not come from.
+func isPlain(loaded attrs, meta bool, op uint32) bool {
+	if meta {
+		switch be32(loaded.get(unix.NFTA_META_KEY)) {
+		case unix.NFT_META_L4PROTO, unix.NFT_META_NFPROTO:
+			return op == unix.NFT_CMP_EQ
+		case unix.NFT_META_IIFNAME:
+			return op == unix.NFT_CMP_NEQ
+		}
+		return false
+	}
+	base, offset := loaded.get(unix.NFTA_PAYLOAD_BASE), loaded.get(unix.NFTA_PAYLOAD_OFFSET)
+	return len(base) == 4 && be32(base) == unix.NFT_PAYLOAD_NETWORK_HEADER && len(offset) == 4 &&
+		slices.Contains([]uint32{6, 9, 16, 24}, be32(offset)) && op == unix.NFT_CMP_EQ
 }
 
 // compare reads a comparison with what was loaded, and says whether that is the
 // destination port.
 func (r *dnatRule) compare(loaded attrs, meta bool, from, to []byte) bool {
+	part := r.part
+	r.part = false
 	if meta {
-		if be32(loaded.get(unix.NFTA_META_KEY)) == unix.NFT_META_L4PROTO && len(from) > 0 {
+		switch key := be32(loaded.get(unix.NFTA_META_KEY)); {
+		case len(from) == 0:
+		case key == unix.NFT_META_L4PROTO:
 			r.proto = from[0]
+		case key == unix.NFT_META_NFPROTO:
+			r.v4, r.v6 = r.v4 && from[0] == unix.NFPROTO_IPV4, r.v6 && from[0] == unix.NFPROTO_IPV6
 		}
 		return false
 	}
@@ -283,7 +347,7 @@ func (r *dnatRule) compare(loaded attrs, meta bool, from, to []byte) bool {
 	case isPort(loaded) && len(from) == 2 && len(to) == 2:
 		r.ports = [][2]uint16{{portNumber(string(from)), portNumber(string(to))}}
 		return true
-	case base != unix.NFT_PAYLOAD_NETWORK_HEADER:
+	case base != unix.NFT_PAYLOAD_NETWORK_HEADER, part: // of many addresses
 	case r.v4 && !r.v6 && offset == 9 && len(from) == 1, r.v6 && !r.v4 && offset == 6 && len(from) == 1:
 		r.proto = from[0]
 	case r.v4 && !r.v6 && offset == 16 && len(from) == 4, r.v6 && !r.v4 && offset == 24 && len(from) == 16:

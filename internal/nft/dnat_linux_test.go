@@ -41,6 +41,17 @@ func TestForeignDNAT(t *testing.T) {
 		{"iptables, all but several", "iptables-nft -t nat -A PREROUTING -p tcp -m multiport ! --dports 8080,8081 -j REDIRECT --to-ports 80", ""},
 		{"iptables, several of the source", "iptables-nft -t nat -A PREROUTING -p tcp -m multiport --sports 8080,8081 -j REDIRECT --to-ports 80", ""},
 		{"nft, redirect in inet", "nft 'add table inet mine; add chain inet mine pre { type nat hook prerouting priority -100; }; add rule inet mine pre tcp dport 8000-9000 redirect to :80'", "table inet mine, chain pre"},
+		{"nft, all ports", "nft 'add table ip mine; add chain ip mine pre { type nat hook prerouting priority -100; }; add rule ip mine pre meta l4proto tcp redirect to :3128'", "table ip mine, chain pre"},
+		{"nft, all of an address", "nft 'add table ip mine; add chain ip mine pre { type nat hook prerouting priority -100; }; add rule ip mine pre ip daddr 192.0.2.1 dnat to 172.17.0.2'", "table ip mine, chain pre"},
+		{"nft, all of a subnet", "nft 'add table ip mine; add chain ip mine pre { type nat hook prerouting priority -100; }; add rule ip mine pre ip daddr 192.0.2.0/24 dnat to 172.17.0.2'", "table ip mine, chain pre"},
+		{"nft, all of another protocol", "nft 'add table ip mine; add chain ip mine pre { type nat hook prerouting priority -100; }; add rule ip mine pre meta l4proto udp redirect to :3128'", ""},
+		{"nft, all of another family", "nft 'add table inet mine; add chain inet mine pre { type nat hook prerouting priority -100; }; add rule inet mine pre meta nfproto ipv6 meta l4proto tcp redirect to :3128'", ""},
+		{"nft, all of the host itself", "nft 'add table ip mine; add chain ip mine pre { type nat hook output priority -100; }; add rule ip mine pre meta l4proto tcp redirect to :3128'", ""},
+		{"nft, all from one link", "nft 'add table ip mine; add chain ip mine pre { type nat hook prerouting priority -100; }; add rule ip mine pre iifname lo meta l4proto tcp redirect to :3128'", ""},
+		{"nft, all of one sender", "nft 'add table ip mine; add chain ip mine pre { type nat hook prerouting priority -100; }; add rule ip mine pre ip saddr 203.0.113.1 meta l4proto tcp redirect to :3128'", ""},
+		{"nft, all of a mark", "nft 'add table ip mine; add chain ip mine pre { type nat hook prerouting priority -100; }; add rule ip mine pre meta mark 1 meta l4proto tcp redirect to :3128'", ""},
+		{"iptables, all of an address", "iptables-nft -t nat -A PREROUTING -d 192.0.2.1 -j DNAT --to-destination 172.17.0.2", "table ip nat, chain PREROUTING"},
+		{"iptables, all in a chain of somebody", docker + "iptables-nft -t nat -A DOCKER -p tcp -j DNAT --to-destination 172.17.0.2", ""},
 	} {
 		t.Run("a foreign rule for the same port is named by table and chain: "+tt.name, func(t *testing.T) {
 			nstest.Run(t, func() {

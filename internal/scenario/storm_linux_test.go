@@ -151,6 +151,22 @@ func testStorm(t *testing.T, pair [2]backend, seed uint64) {
 	}
 	same(t, "the links after the starts", links, func() string { return hostLinks(t) })
 	check("after the starts")
+	if !router { // whoever has turned it on needs to hear that the other one has gone
+		for _, s := range sides {
+			for _, b := range s.e.Sandboxes() {
+				if err := b.Delete(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			for _, n := range s.e.Networks() {
+				if err := n.Delete(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		h.forwards("when all has gone", "0")
+		time.Sleep(time.Second) // the guard goes after it
+	}
 	if !t.Failed() {
 		_ = os.Remove(log.Name())
 		return
