@@ -47,7 +47,7 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 		}
 		h.Drops = drops
 		for _, v6 := range []bool{false, true} {
-			on, _, err := e.kernel.Forwarding(ctx, v6)
+			on, err := e.kernel.Forwarding(ctx, v6)
 			if errors.As(err, new(types.NotImplementedError)) {
 				continue // without IPv6 nothing is exposed by it
 			}

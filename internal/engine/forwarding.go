@@ -61,12 +61,16 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 		if !f.want {
 			continue
 		}
-		on, links, err := e.kernel.Forwarding(ctx, f.v6)
+		on, err := e.kernel.Forwarding(ctx, f.v6)
 		if err != nil {
 			return err
 		}
 		if on {
 			continue
+		}
+		links, err := e.kernel.LinkForwarding(ctx, f.v6)
+		if err != nil {
+			return err
 		}
 		off = append(off, f.v6)
 		*f.on = true
@@ -201,7 +205,7 @@ func (e *Engine) warnForwarding(f forwarding) {
 		if !f.has(v6) {
 			continue
 		}
-		switch on, _, err := e.kernel.Forwarding(e.ctx, v6); {
+		switch on, err := e.kernel.Forwarding(e.ctx, v6); {
 		case err != nil:
 			e.logErr("look at forwarding", recordForwarding, unlessClosed(e.ctx, err))
 		case !on:
@@ -286,7 +290,7 @@ func (e *Engine) relaxForwarding(ctx context.Context, settling time.Duration) {
 		}
 	}
 	e.mu.RUnlock()
-	if !had.on() {
+	if !had.on() || left > 0 && settling == 0 { // of which there may be hundreds
 		return
 	}
 	bridges, shared, err := e.kernel.Neighbours(ctx, had.Before)
@@ -345,7 +349,7 @@ func (e *Engine) stillForwards(ctx context.Context, v6 bool, links model.LinkFor
 		return false
 	}
 	e.logErr("turn off forwarding", recordForwarding, err)
-	on, _, err := e.kernel.Forwarding(ctx, v6)
+	on, err := e.kernel.Forwarding(ctx, v6)
 	return on || err != nil
 }
 

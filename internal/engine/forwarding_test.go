@@ -36,8 +36,8 @@ func TestForwardingThatStays(t *testing.T) {
 			}
 			check := func(when string, want4 bool) {
 				t.Helper()
-				on4, _, _ := w.k.Forwarding(t.Context(), false)
-				on6, _, _ := w.k.Forwarding(t.Context(), true)
+				on4, _ := w.k.Forwarding(t.Context(), false)
+				on6, _ := w.k.Forwarding(t.Context(), true)
 				if want := (model.FirewallGuard{V4: want4}); w.k.Guarded() != want || on4 != want4 || on6 {
 					t.Errorf("%s: guarded %+v, forwarding %t and %t, want %+v", when, w.k.Guarded(), on4, on6, want)
 				}
@@ -60,7 +60,7 @@ func TestForwardingMeets(t *testing.T) {
 	forwarding := func(t *testing.T, w *world, want bool) {
 		t.Helper()
 		for _, v6 := range []bool{false, true} {
-			if on, _, _ := w.k.Forwarding(t.Context(), v6); on != want {
+			if on, _ := w.k.Forwarding(t.Context(), v6); on != want {
 				t.Errorf("IPv6 %t: forwarding is %t, want %t", v6, on, want)
 			}
 		}
@@ -98,7 +98,7 @@ func TestForwardingMeets(t *testing.T) {
 		comeAndGo(t, w)
 		forwarding(t, w, true)
 		others.Store(false)
-		w.k.Lose(model.Bridge{Name: "theirs"})
+		w.k.Theirs("theirs")
 		for end := time.Now().Add(10 * time.Second); w.k.Guarded() != (model.FirewallGuard{}) && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
@@ -213,7 +213,7 @@ func TestForwardingTurnedOff(t *testing.T) {
 				}
 			}
 			for _, v6 := range []bool{false, true} {
-				if on, _, _ := w.k.Forwarding(t.Context(), v6); on != (test.repairs > 0) {
+				if on, _ := w.k.Forwarding(t.Context(), v6); on != (test.repairs > 0) {
 					t.Errorf("IPv6 %t: forwarding %t", v6, on)
 				}
 			}
@@ -254,7 +254,7 @@ func TestForwardingFoundOff(t *testing.T) {
 			if len(wrote) != 1 || wrote[0] != lost {
 				t.Errorf("turned on, by IPv6: %v", wrote)
 			}
-			if on, _, _ := w.k.Forwarding(t.Context(), lost); !on || w.e.Repairs()["forwarding"] != 1 {
+			if on, _ := w.k.Forwarding(t.Context(), lost); !on || w.e.Repairs()["forwarding"] != 1 {
 				t.Errorf("forwarding %t, repairs %v", on, w.e.Repairs())
 			}
 			if log := w.log.String(); !strings.Contains(log, "turned off packet forwarding: it is on again\" kind=forwarding name="+(model.Forwarding{IPv6: lost}).Key()) {
@@ -287,7 +287,7 @@ func TestForwardingOffAfterBoot(t *testing.T) {
 			w.off = off
 			w.open(t)
 			for _, v6 := range []bool{false, true} {
-				if on, _, _ := w.k.Forwarding(t.Context(), v6); on == off {
+				if on, _ := w.k.Forwarding(t.Context(), v6); on == off {
 					t.Errorf("IPv6 %t: forwarding is on: %t", v6, on)
 				}
 			}
@@ -327,7 +327,7 @@ func TestForwardingOffWhileDead(t *testing.T) {
 			t.Errorf("turned off %t: %d repairs, events %q", off, got, told)
 		}
 		for _, v6 := range []bool{false, true} {
-			if on, _, _ := w.k.Forwarding(t.Context(), v6); !on {
+			if on, _ := w.k.Forwarding(t.Context(), v6); !on {
 				t.Errorf("turned off %t: forwarding of IPv6 %t is off", off, v6)
 			}
 		}
@@ -366,7 +366,7 @@ func TestForwardingOnAfterBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, v6 := range []bool{false, true} {
-				if on, _, _ := w.k.Forwarding(t.Context(), v6); on == ours {
+				if on, _ := w.k.Forwarding(t.Context(), v6); on == ours {
 					t.Errorf("IPv6 %t: forwarding is on: %t", v6, on)
 				}
 			}

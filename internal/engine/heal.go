@@ -59,19 +59,21 @@ func (e *Engine) heal() {
 			continue
 		case <-timer.C:
 		}
-		links, rules, all := h.take(time.Now())
+		links, rules, all, theirs := h.take(time.Now())
 		if rules {
 			e.healRules()
 		}
-		if told := slices.Contains(links, forwardingLost); all || told {
+		told := slices.Contains(links, forwardingLost)
+		if all || told {
 			e.healForwarding(told)
 			links = slices.DeleteFunc(links, func(l string) bool { return l == forwardingLost })
 		}
 		if !h.behind { // without rules no link is made; all are looked at when they stand
 			e.healLinks(links, all)
 		}
-		// Another data directory, whose network kept forwarding on, may have gone.
-		e.relaxForwarding(e.ctx, settling)
+		if all || told || theirs { // as another data directory, whose network kept forwarding on
+			e.relaxForwarding(e.ctx, settling)
+		}
 		if due = h.due(); !due.IsZero() {
 			timer.Reset(max(time.Until(due), healDelay))
 		}

@@ -113,8 +113,9 @@ func (h *healer) nudge() {
 	}
 }
 
-// take returns what is to be looked at and is not at rest.
-func (h *healer) take(now time.Time) (links []string, rules, all bool) {
+// take returns what is to be looked at and is not at rest, and whether bridges of others have
+// come or gone.
+func (h *healer) take(now time.Time) (links []string, rules, all, theirs bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all, h.all = h.all, false
@@ -126,6 +127,7 @@ func (h *healer) take(now time.Time) (links []string, rules, all bool) {
 			continue
 		}
 		delete(h.lost, name)
+		theirs = theirs || others
 		if name == rulesLost {
 			rules = true
 		} else {
@@ -133,7 +135,7 @@ func (h *healer) take(now time.Time) (links []string, rules, all bool) {
 		}
 	}
 	slices.Sort(links)
-	return links, rules || all, all
+	return links, rules || all, all, theirs
 }
 
 // due is when the first of what rests is to be looked at, zero if nothing does.

@@ -26,16 +26,16 @@ func TestHealerRests(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHealer()
 			h.tell("brx", false)
-			if links, _, _ := h.take(now); len(links) != 1 {
+			if links, _, _, _ := h.take(now); len(links) != 1 {
 				t.Errorf("what has been told is not taken: %v", links)
 			}
 			tt.rest(h)
 			h.tell("brx", tt.others)
 			h.tell("brx", false) // does not undo it
-			if links, _, _ := h.take(now); (len(links) > 0) != tt.awakens {
+			if links, _, _, _ := h.take(now); (len(links) > 0) != tt.awakens {
 				t.Errorf("taken: %v", links)
 			}
-			if links, _, _ := h.take(now.Add(longest)); (len(links) > 0) == tt.awakens {
+			if links, _, _, _ := h.take(now.Add(longest)); (len(links) > 0) == tt.awakens {
 				t.Errorf("taken after the rest: %v", links)
 			}
 		})
@@ -48,7 +48,7 @@ func TestHealerMoves(t *testing.T) {
 	h, now := newHealer(), time.Now()
 	takes := func() bool {
 		h.tellRules()
-		_, rules, _ := h.take(now)
+		_, rules, _, _ := h.take(now)
 		return rules
 	}
 	for i := range tolerance {

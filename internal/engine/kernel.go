@@ -49,9 +49,10 @@ type Kernel interface {
 	Dial(ctx context.Context, netns, network, address string) (net.Conn, error)
 	// Statistics reads the counters of a link inside a namespace.
 	Statistics(ctx context.Context, netns, name string) (*types.InterfaceStatistics, error)
-	// Forwarding says whether the host forwards packets of a family and, if not, what
-	// is changed of links when it does.
-	Forwarding(ctx context.Context, v6 bool) (on bool, links model.LinkForwarding, err error)
+	// Forwarding says whether the host forwards packets of a family.
+	Forwarding(ctx context.Context, v6 bool) (on bool, err error)
+	// LinkForwarding says what is changed of links when it is made to.
+	LinkForwarding(ctx context.Context, v6 bool) (model.LinkForwarding, error)
 	// StopsAt are the host's links that forward no IPv4 packets that come in by them, though
 	// the host does.
 	StopsAt(ctx context.Context) ([]string, error)

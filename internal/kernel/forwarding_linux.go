@@ -12,25 +12,30 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
-// Forwarding says whether the host forwards packets of a family, and what of links will be
-// changed if it is to. The kernel lets links forward on a host that does not, and sets all of
-// them to what is written for the host.
-func (k *Kernel) Forwarding(ctx context.Context, v6 bool) (on bool, links model.LinkForwarding, err error) {
+// Forwarding says whether the host forwards packets of a family.
+func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, err error) {
 	value, err := sysctl.Read(forwarding(v6)...)
+	if v6 {
+		err = withoutIPv6(err)
+	}
+	return value != "0", err
+}
+
+// LinkForwarding says what of links is changed when the host is made to forward packets of a
+// family. The kernel lets links forward on a host that does not, and sets all of them to what is
+// written for the host.
+func (k *Kernel) LinkForwarding(ctx context.Context, v6 bool) (links model.LinkForwarding, err error) {
 	family := "ipv4"
 	if v6 {
-		family, err = "ipv6", withoutIPv6(err)
-	}
-	if err != nil || value != "0" {
-		return value != "0", links, err
+		family = "ipv6"
 	}
 	if links.Routers, err = sysctl.Forwarders(family); err != nil {
-		return false, links, err
+		return links, err
 	}
 	if len(links.Routers) > 0 {
 		all, err := k.rt.Links(ctx)
 		if err != nil {
-			return false, links, err
+			return links, err
 		}
 		links.Routers = slices.DeleteFunc(links.Routers, func(name string) bool { // bridges of networks
 			return slices.ContainsFunc(all, func(l rtnl.Link) bool { return l.Name == name && isGroup(l.Group) })
@@ -39,7 +44,7 @@ func (k *Kernel) Forwarding(ctx context.Context, v6 bool) (on bool, links model.
 	if v6 {
 		links.Raised, err = sysctl.AcceptingRA()
 	}
-	return false, links, err
+	return links, err
 }
 
 // Neighbours returns the bridges of others for whose packets it is to forward: those of other

@@ -242,10 +242,15 @@ func (k *Kernel) Statistics(context.Context, string, string) (*types.InterfaceSt
 }
 
 // Forwarding says what was asked for last.
-func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, links model.LinkForwarding, err error) {
+func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.forwarding[v6], links, nil
+	return k.forwarding[v6], nil
+}
+
+// LinkForwarding is nothing: there are no links.
+func (*Kernel) LinkForwarding(context.Context, bool) (links model.LinkForwarding, err error) {
+	return links, nil
 }
 
 // StopsAt are none.
@@ -352,6 +357,14 @@ func (k *Kernel) Lose(objs ...model.Object) {
 			rules()
 		}
 	}
+}
+
+// Theirs tells of a bridge of others that has come or gone.
+func (k *Kernel) Theirs(name string) {
+	k.mu.Lock()
+	lost := k.lost
+	k.mu.Unlock()
+	lost(name, true)
 }
 
 // StopForwarding turns forwarding off as somebody else would, and tells of it.
