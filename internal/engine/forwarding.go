@@ -235,9 +235,15 @@ func (e *Engine) guard(ctx context.Context, f forwarding) error {
 	}
 	g := model.FirewallGuard{V4: f.V4, V6: f.V6}
 	if f.on() {
-		g.Bridges, g.Routers4, g.Routers6 = strings.Join(f.Bridges, " "), strings.Join(f.Routers4, " "), strings.Join(f.Routers6, " ")
+		g.Bridges, g.Routers4, g.Routers6 = guardNames(f.Bridges), guardNames(f.Routers4), guardNames(f.Routers6)
 	}
 	return e.kernel.Guard(ctx, g)
+}
+
+// guardNames are those of the names that stand for one link in any rule.
+func guardNames(names []string) string {
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return model.CheckLinkName(name) != nil })
+	return strings.Join(names, " ")
 }
 
 // former are the bridges of others that were there before we made the host a router.
@@ -253,15 +259,16 @@ func (e *Engine) guardAgain(ctx context.Context, bridges []string) {
 	e.mu.RLock()
 	f := e.forwarding
 	e.mu.RUnlock()
-	if slices.Equal(bridges, f.Bridges) {
-		return
+	same := slices.Equal(bridges, f.Bridges)
+	var err error
+	if !same {
+		f.Bridges = bridges
+		err = e.commitForwarding(ctx, f)
 	}
-	f.Bridges = bridges
-	err := e.commitForwarding(ctx, f)
 	if err == nil {
-		err = e.guard(ctx, f)
+		err = e.guard(ctx, f) // which may have failed the last time
 	}
-	if e.logErr("let bridges of others pass", recordForwarding, unlessClosed(e.ctx, err)); err == nil {
+	if e.logErr("let bridges of others pass", recordForwarding, unlessClosed(e.ctx, err)); err == nil && !same {
 		e.log.Info("packets of these bridges of others pass now, though no network of ours is concerned", "bridges", strings.Join(bridges, " "))
 	}
 }
@@ -310,8 +317,8 @@ func (e *Engine) relaxForwarding(ctx context.Context, settling time.Duration) {
 	if e.unneeded.IsZero() {
 		e.unneeded = time.Now()
 	}
-	if left := settling - time.Since(e.unneeded); left > 0 {
-		time.AfterFunc(left, e.healer.tellForwarding)
+	if rest := settling - time.Since(e.unneeded); rest > 0 {
+		time.AfterFunc(rest, e.healer.tellForwarding)
 		return
 	}
 	e.unneeded = time.Time{}
