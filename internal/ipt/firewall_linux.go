@@ -523,6 +523,9 @@ func (f *Firewall) Reconcile(ctx context.Context, want model.FirewallChange, g m
 		}
 		linked, err := f.reconcileLinks(ctx, want)
 		found = max(found, linked)
+		if failed := f.warnAsleep(ctx); failed != nil {
+			f.log.Warn("look for dormant tables", "err", failed)
+		}
 		return err
 	})
 	if err == nil {

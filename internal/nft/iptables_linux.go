@@ -3,6 +3,7 @@ package nft
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -114,6 +115,29 @@ func iptablesTable(table string) bool {
 		return true
 	}
 	return false
+}
+
+// AsleepIPTables returns the tables of that variant, with their families, that somebody has made
+// dormant.
+func AsleepIPTables(ctx context.Context) (tables []string, err error) {
+	c, err := dial()
+	if err != nil {
+		return nil, fmt.Errorf("reading tables: %w", err)
+	}
+	defer c.Close()
+	for fam, name := range map[byte]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6"} {
+		for _, table := range []string{"filter", "nat", "mangle", "raw"} {
+			flags, there, err := c.tableFlags(ctx, fam, table)
+			if err != nil {
+				return nil, fmt.Errorf("reading tables: %w", err)
+			}
+			if there && asleep(flags) {
+				tables = append(tables, name+" "+table)
+			}
+		}
+	}
+	slices.Sort(tables)
+	return tables, nil
 }
 
 func (c *conn) iptablesChains(ctx context.Context, owns func(chain string) bool) (o owned, err error) {
