@@ -99,7 +99,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	e.settleGateways(ctx)
 	e.startForwarding(ctx)
 	e.relaxForwarding(ctx, 0)
-	e.healer.tellForwarding() // bridges of others may have come
+	e.relaxForwarding(ctx, settling) // bridges of others may have come
 	return nil
 }
 
