@@ -268,8 +268,8 @@ func (e *Engine) guardAgain(ctx context.Context, bridges []string) {
 	if err == nil {
 		err = e.guard(ctx, f) // which may have failed the last time
 	}
-	if e.logErr("let bridges of others pass", recordForwarding, unlessClosed(e.ctx, err)); err == nil && !same {
-		e.log.Info("packets of these bridges of others pass now, though no network of ours is concerned", "bridges", strings.Join(bridges, " "))
+	if e.logErr("let bridges of others pass", recordForwarding, unlessClosed(e.ctx, err)); err == nil && !same && len(bridges) > 0 {
+		e.log.Info("packets by these bridges of others pass, as they would on any router", "bridges", strings.Join(bridges, " "))
 	}
 }
 
