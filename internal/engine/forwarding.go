@@ -186,7 +186,7 @@ func (e *Engine) healForwarding(told bool) {
 	}
 	if ours.V4 && !need.V4 || ours.V6 && !need.V6 {
 		// Networks of another data directory may have found it on, as we had made it.
-		_, shared, err := e.kernel.Neighbours(e.ctx, e.former())
+		_, shared, err := e.kernel.Neighbours(e.ctx, ours.Before)
 		e.logErr("look for networks of others", recordForwarding, unlessClosed(e.ctx, err))
 		need.V4, need.V6 = need.V4 || shared, need.V6 || shared
 	}
@@ -244,13 +244,6 @@ func (e *Engine) guard(ctx context.Context, f forwarding) error {
 func guardNames(names []string) string {
 	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return model.CheckLinkName(name) != nil })
 	return strings.Join(names, " ")
-}
-
-// former are the bridges of others that were there before we made the host a router.
-func (e *Engine) former() []string {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	return e.forwarding.Before
 }
 
 // guardAgain lets the packets of others pass whose bridges have come, as to them the host has

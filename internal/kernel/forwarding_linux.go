@@ -25,11 +25,7 @@ func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, err error) {
 // family. The kernel lets links forward on a host that does not, and sets all of them to what is
 // written for the host.
 func (k *Kernel) LinkForwarding(ctx context.Context, v6 bool) (links model.LinkForwarding, err error) {
-	family := "ipv4"
-	if v6 {
-		family = "ipv6"
-	}
-	if links.Routers, err = sysctl.Forwarders(family); err != nil {
+	if links.Routers, err = sysctl.Forwarders(settingsOf(v6)); err != nil {
 		return links, err
 	}
 	if len(links.Routers) > 0 {
@@ -94,17 +90,21 @@ func (k *Kernel) Forward(_ context.Context, v6, on bool, links model.LinkForward
 		return err
 	}
 	errs := []error{sysctl.Write(k.cfg.Steps, "0", forwarding(v6)...), sysctl.RestoreRA(k.cfg.Steps, links.Raised)}
-	family := "ipv4"
-	if v6 {
-		family = "ipv6"
-	}
 	for _, name := range links.Routers {
-		err := sysctl.Write(k.cfg.Steps, "1", "net", family, "conf", name, "forwarding")
+		err := sysctl.Write(k.cfg.Steps, "1", "net", settingsOf(v6), "conf", name, "forwarding")
 		if !errors.As(err, new(types.NotFoundError)) { // it has gone
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// settingsOf is where the settings of a family are below /proc/sys/net.
+func settingsOf(v6 bool) string {
+	if v6 {
+		return "ipv6"
+	}
+	return "ipv4"
 }
 
 func forwarding(v6 bool) []string {
