@@ -25,7 +25,9 @@ func TestLegacyDockerComes(t *testing.T) {
 				}
 			}
 			t.Cleanup(func() {
-				iptables("-P FORWARD ACCEPT", "-D FORWARD -j DOCKER-USER", "-F DOCKER-USER", "-X DOCKER-USER")
+				iptables("-P FORWARD ACCEPT", "-D FORWARD -j DOCKER-USER")
+				h.noUserChain("iptables-legacy")
+				h.noUserChain("ip6tables-legacy")
 			})
 			iptables("-N DOCKER-USER", "-P FORWARD DROP", "-A FORWARD -j DOCKER-USER")
 			accepted := func() bool {

@@ -61,7 +61,7 @@ func direct(who string, from *netns.Namespace, c *container, port uint16, want s
 // pings sends an echo request from a namespace, and fails unless it is answered as wanted.
 // One that shall be answered is sent again for a while: the kernel answers in all namespaces
 // by one socket a processor, and ICMPv6 errors to neighbours that are not there, as forged
-// packets of TestNothingLeaves provoke them, fill that for 3 s (seen with Linux 6.18).
+// packets provoke them, fill that for 3 s (seen with Linux 6.18).
 func pings(from *netns.Namespace, addr string, want bool) error {
 	often := []string{"-c", "1", "-W", "1"}
 	if want {
