@@ -36,6 +36,7 @@ func TestGoldenSettings(t *testing.T) {
 		{Name: "LEAVE", Says: "what goes outside", Depends: fwtest.Hidden},
 		{Name: "ACCEPT", Says: "what is accepted when all data directories have been asked", Depends: fwtest.Inside},
 		{Name: "INPUT", Says: "what goes to the host", Depends: fwtest.All(fwtest.Isolated, fwtest.Inside)},
+		{Name: "INSIDE", Says: "what other data directories know by its mark", Depends: fwtest.Inside},
 		{Name: "OUTPUT", Says: "what the host has to say", Depends: fwtest.Isolated},
 		{Name: "SCOPED", Says: "connections to link-local addresses of the host", Depends: fwtest.Always},
 		{Name: "POST", Says: "the source address of what goes outside, or to a published port of the network", Depends: fwtest.Sources},

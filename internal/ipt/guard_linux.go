@@ -1,7 +1,6 @@
 package ipt
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -21,7 +20,7 @@ func (f *family) guardRules(g model.FirewallGuard) (list []entry) {
 	for _, name := range routers {
 		list = append(list, f.rule(chainGuard, "", "-i "+name, "-j RETURN"))
 	}
-	return append(list, f.rule(chainGuard, "", fmt.Sprintf("-m mark ! --mark %#x/%#x", model.FirewallMark, model.FirewallMark), drop))
+	return append(list, f.rule(chainGuard, "", "-m mark ! --mark "+mark, drop))
 }
 
 // guardOf is what the rules of a listing say.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -377,7 +376,7 @@ func (f *family) asked(want rules, have listing) rules {
 		return want
 	}
 	if have.ask > 0 {
-		t.hook(f, true, userChain, fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark), f.to(chainForward))
+		t.hook(f, true, userChain, "-m mark --mark "+mark, f.to(chainForward))
 	}
 	known := []string{userChain}
 	for _, p := range pairs() {

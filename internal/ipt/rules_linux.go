@@ -52,6 +52,7 @@ const (
 	chainToAll  = "TOALL"  // frames to everybody with a packet for one
 	chainSource = "SOURCE" // what members of internal networks send
 
+	chainInside = "INSIDE" // marks what comes from an internal network to the host
 	chainUnmark = "UNMARK" // takes the mark away when all who ask for it have been asked
 	chainAstray = "ASTRAY" // what a published port leads to a network and leaves elsewhere
 )
@@ -97,6 +98,9 @@ func (t *table) add(list ...entry) {
 	}
 }
 
+// mark is the bit of ours, as iptables writes it.
+var mark = fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
+
 // A family builds the rules of one address family under one name.
 type family struct {
 	name                string // LIBNETWORK
@@ -114,6 +118,7 @@ func familyOf(name string, v6 bool) *family {
 	}
 	if v6 {
 		f.chains[tableNAT] = append(f.chains[tableNAT], chainScoped)
+		f.chains[tableMangle] = append(f.chains[tableMangle], chainInside)
 		f.loopback, f.multicast, f.icmp = netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("ff00::/8"), "ipv6-icmp"
 	}
 	return f
@@ -195,7 +200,6 @@ func (f *family) base(g model.FirewallGuard) rules {
 			rs[name].chains[f.chain(c)] = map[string][]entry{}
 		}
 	}
-	mark := fmt.Sprintf("%#x/%#x", model.FirewallMark, model.FirewallMark)
 	filter, nat, raw, mangle := rs[tableFilter], rs[tableNAT], rs[tableRaw], rs[tableMangle]
 	filter.add(
 		// Before what is established: a connection with an address of the host is, and goes
@@ -224,6 +228,9 @@ func (f *family) base(g model.FirewallGuard) rules {
 		// leaves its link: the process serves it. What containers may reach is for the
 		// forward chain to say.
 		nat.add(f.rule(chainPublish, "", "-d fe80::/10", "-g "+f.chain(chainScoped)))
+		// Other data directories know by the mark what comes from an internal network.
+		mangle.hook(f, true, chainInput, f.to(chainInside))
+		filter.add(f.rule(chainInput, "", "-m mark --mark "+mark, f.to(chainKept)))
 	}
 	nat.add(
 		f.rule(chainPublish, "", f.to(chainAddress)),
@@ -345,6 +352,9 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		nat = append(nat, f.rule(chainScoped, n.ID, in, f.to(chainAddress)), f.rule(chainScoped, n.ID, in, f.to(chainAny)))
 	}
 	var mangle []entry
+	if c.Internal && f.v6 {
+		mangle = append(mangle, f.rule(chainInside, n.ID, in, "-j MARK --set-xmark "+mark))
+	}
 	if !c.Internal { // those publish nothing
 		for _, s := range c.Subnets {
 			mangle = append(mangle, f.rule(chainAstray, n.ID, "-d "+s.Masked().String(), "! "+out, drop))
@@ -519,7 +529,7 @@ func (f *family) link(l *model.Link) []entry {
 	for _, m := range []string{
 		// What the bridge has passed and marked (br_netfilter), since it alone knows who
 		// sends, and what goes to a published port by the host's address.
-		fmt.Sprintf("-m mark --mark %#x/%#x", model.FirewallMark, model.FirewallMark), "-m conntrack --ctstate DNAT",
+		"-m mark --mark " + mark, "-m conntrack --ctstate DNAT",
 	} {
 		list = append(list,
 			f.alone(chainLink, l.Owner, between, "-s "+client, "-d "+target, m, proto(l.Proto, "dport", l.Port, l.Port), f.pass()),

@@ -144,13 +144,15 @@ func (f *family) sourceRules() []rule {
 
 // inputRules are for what comes to the host. A member of an isolated network does not
 // reach it at any address, one of an internal network not where the process would carry
-// it on to other networks.
+// it on to other networks, nor where that of another data directory would.
 func (f *family) inputRules() []rule {
 	rules := []rule{newRule("", inSet("iifname", setIsolated), drop())}
 	if f.v6() {
-		rules = append(rules,
-			newRule("", inSet("iifname", setInternal), f.to(setKept), drop()),
-			newRule("", inSet("iifname", setInternal), toAny(setKeptAny), drop()))
+		for _, internal := range []stmt{inSet("iifname", setInternal), marked()} {
+			rules = append(rules,
+				newRule("", internal, f.to(setKept), drop()),
+				newRule("", internal, toAny(setKeptAny), drop()))
+		}
 	}
 	return rules
 }

@@ -220,7 +220,7 @@ func (f *family) base(g Guard) []chainDef {
 		newRule("", f.inSet("saddr", setSubnets), f.snat()),
 		newRule("", inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), masquerade()))
 	prerouting, output := f.localRules()
-	return []chainDef{
+	chains := []chainDef{
 		{name: "publish", rules: f.publishRules()},
 		{name: "pass", rules: []rule{newRule("", setMark(), accept())}},
 		{name: "member", rules: f.memberRules()},
@@ -302,6 +302,14 @@ func (f *family) base(g Guard) []chainDef {
 			},
 		},
 	}
+	if f.v6() {
+		// Other data directories know by the mark what comes from an internal network.
+		chains = append(chains, chainDef{
+			name: "mark_input", kind: "filter", hook: "input", hooknum: unix.NF_INET_LOCAL_IN, priority: -150,
+			rules: []rule{newRule("", inSet("iifname", setInternal), setMark())},
+		})
+	}
+	return chains
 }
 
 // guardRules drop what neither comes from a network nor goes to one, be it of another

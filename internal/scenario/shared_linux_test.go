@@ -94,6 +94,7 @@ func apart(t *testing.T, h, o *host, c, other *container) {
 	type side struct {
 		*host
 		nat, internal, routed *container
+		four                  *container // by the process, where IPv6 is asked for
 		port                  uint16
 	}
 	sides := []side{{host: h, nat: c, port: 7001}, {host: o, nat: other, port: 7002}}
@@ -103,7 +104,10 @@ func apart(t *testing.T, h, o *host, c, other *container) {
 		closed, routed := s.network(first, inside), s.network(first+1, mode("routed"))
 		s.internal = s.container("internal", nil, closed)
 		s.routed = s.container("routed", both(nil, uint16(7000+first), 0), routed)
-		defer s.drop(closed, routed)
+		four := s.network(7+i, only4)
+		s.four = s.container("four", both(nil, uint16(7007+i), 0), four)
+		defer s.drop(closed, routed, four)
+		defer s.remove(s.four)
 		defer s.remove(s.routed)
 		defer s.remove(s.internal)
 	}
@@ -131,6 +135,12 @@ func apart(t *testing.T, h, o *host, c, other *container) {
 				visit{"internal", s.internal.ns, published, "", ""},
 			)
 		}
+		forwarded := func(to string) string { return at(to, uint16(7007+1-i)) }
+		s.visit(
+			visit{"nat", s.nat.ns, forwarded(hostV6), "four", ""},
+			visit{"internal", s.internal.ns, forwarded(fmt.Sprintf("fd99:0:0:%d::1", 3+2*i)), "", ""},
+			visit{"internal", s.internal.ns, forwarded(hostV6), "", ""},
+		)
 	}
 }
 
