@@ -373,10 +373,11 @@ type forwarding struct {
 	V4 bool `json:"v4,omitempty"`
 	V6 bool `json:"v6,omitempty"`
 	// Links are those that have accept_ra raised, Routers4 and Routers6 those that forwarded before,
-	// see model.LinkForwarding.
+	// Set6 those that had the setting for that, see model.LinkForwarding.
 	Links    []string `json:"links,omitempty"`
 	Routers4 []string `json:"routers4,omitempty"`
 	Routers6 []string `json:"routers6,omitempty"`
+	Set6     []string `json:"set6,omitempty"`
 	// Before are the bridges of others that were there before, Bridges those that the guard lets
 	// pass, see Kernel.Neighbours.
 	Before  []string `json:"before,omitempty"`

@@ -76,7 +76,7 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 		*f.on = true
 		now.Links = with(now.Links, links.Raised)
 		if f.v6 {
-			now.Routers6 = with(now.Routers6, links.Routers)
+			now.Routers6, now.Set6 = with(now.Routers6, links.Routers), with(now.Set6, links.Set)
 		} else {
 			now.Routers4 = with(now.Routers4, links.Routers)
 		}
@@ -317,13 +317,13 @@ func (e *Engine) relaxForwarding(ctx context.Context, settling time.Duration) {
 	e.unneeded = time.Time{}
 	had.Bridges = nil
 	now := had
-	now.V4 = had.V4 && e.stillForwards(ctx, false, model.LinkForwarding{Routers: had.Routers4})
-	now.V6 = had.V6 && e.stillForwards(ctx, true, model.LinkForwarding{Raised: had.Links, Routers: had.Routers6})
+	now.V4 = had.V4 && e.stillForwards(ctx, false, model.LinkForwarding{Set: had.Routers4})
+	now.V6 = had.V6 && e.stillForwards(ctx, true, model.LinkForwarding{Raised: had.Links, Routers: had.Routers6, Set: had.Set6})
 	if !now.V4 {
 		now.Routers4 = nil
 	}
 	if !now.V6 {
-		now.Links, now.Routers6 = nil, nil
+		now.Links, now.Routers6, now.Set6 = nil, nil, nil
 	}
 	if !now.on() {
 		now = forwarding{}

@@ -12,6 +12,10 @@ import (
 	"github.com/libnetwork/libnetwork/types"
 )
 
+// forceForwarding is the setting by which what comes in by a link is forwarded on a host that does
+// not forward IPv6 (Linux 6.17).
+const forceForwarding = "force_forwarding"
+
 // Forwarding says whether the host forwards packets of a family.
 func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, err error) {
 	value, err := sysctl.Read(forwarding(v6)...)
@@ -25,17 +29,23 @@ func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, err error) {
 // family. The kernel lets links forward on a host that does not, and sets all of them to what is
 // written for the host.
 func (k *Kernel) LinkForwarding(ctx context.Context, v6 bool) (links model.LinkForwarding, err error) {
-	if links.Routers, err = sysctl.Forwarders(settingsOf(v6)); err != nil {
+	if links.Set, err = sysctl.Forwarders(settingsOf(v6), "forwarding"); err != nil {
 		return links, err
 	}
-	if len(links.Routers) > 0 {
+	if len(links.Set) > 0 {
 		all, err := k.rt.Links(ctx)
 		if err != nil {
 			return links, err
 		}
-		links.Routers = slices.DeleteFunc(links.Routers, func(name string) bool { // bridges of networks
+		links.Set = slices.DeleteFunc(links.Set, func(name string) bool { // bridges of networks
 			return slices.ContainsFunc(all, func(l rtnl.Link) bool { return l.Name == name && isGroup(l.Group) })
 		})
+	}
+	links.Routers = links.Set
+	if v6 {
+		if links.Routers, err = sysctl.Forwarders(settingsOf(v6), forceForwarding); err != nil {
+			return links, err
+		}
 	}
 	if v6 {
 		links.Raised, err = sysctl.AcceptingRA()
@@ -90,11 +100,17 @@ func (k *Kernel) Forward(_ context.Context, v6, on bool, links model.LinkForward
 		return err
 	}
 	errs := []error{sysctl.Write(k.cfg.Steps, "0", forwarding(v6)...), sysctl.RestoreRA(k.cfg.Steps, links.Raised)}
-	for _, name := range links.Routers {
-		err := sysctl.Write(k.cfg.Steps, "1", "net", settingsOf(v6), "conf", name, "forwarding")
-		if !errors.As(err, new(types.NotFoundError)) { // it has gone
-			errs = append(errs, err)
+	again := func(names []string, setting string) {
+		for _, name := range names {
+			err := sysctl.Write(k.cfg.Steps, "1", "net", settingsOf(v6), "conf", name, setting)
+			if !errors.As(err, new(types.NotFoundError)) { // it has gone
+				errs = append(errs, err)
+			}
 		}
+	}
+	again(links.Set, "forwarding")
+	if v6 {
+		again(links.Routers, forceForwarding) // which has gone with the host's
 	}
 	return errors.Join(errs...)
 }

@@ -62,6 +62,9 @@ type LinkForwarding struct {
 	Raised []string
 	// Routers forwarded what came in by them already, as the kernel lets each link have it.
 	Routers []string
+	// Set have their own setting on; of IPv6 that alone forwards nothing, and says to neighbours
+	// what the host is.
+	Set []string
 }
 
 // Among says whether any of these ranges of ports has one of p, and whether they have no

@@ -1,6 +1,7 @@
 package scenario_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -125,29 +126,44 @@ func TestGuardAdopted(t *testing.T) {
 // TestGuardRouters has links that forward by themselves, on a host that does not.
 func TestGuardRouters(t *testing.T) {
 	onEach(t, "links that forwarded go on, and do at the end", func(t *testing.T, on backend) {
-		h := noRouter(t, on)
-		other := h.anotherMachine("other", 3)
-		// Of IPv6 it says what a link is to its neighbours, and nothing is forwarded.
-		routers := []string{"ipv4/conf/eth0/forwarding", "ipv4/conf/eth3/forwarding", "ipv6/conf/eth3/forwarding"}
-		for _, name := range routers {
-			h.sysctl(name, "1")
+		t.Run("IPv4", func(t *testing.T) { testGuardRouters(t, on) })
+		if _, err := os.Stat("/proc/sys/net/ipv6/conf/lo/force_forwarding"); err == nil { // Linux 6.17
+			t.Run("both families", func(t *testing.T) {
+				testGuardRouters(t, on, "ipv6/conf/eth0/force_forwarding", "ipv6/conf/eth3/force_forwarding")
+			})
 		}
-		through := visit{"other", other, at(lanV4, port), "lan", "192.0.3.9"}
-		h.visit(through)
-		h.start()
-		h.network(1)
-		h.visit(through)
-		h.restart()
-		h.visit(through)
-		h.drop(h.netByName("net1"))
-		h.forwards("when the last network has gone", "0")
-		for _, name := range routers {
-			if v := h.readSysctl(name); v != "1" {
-				t.Errorf("%s is %s when the last network has gone", name, v)
-			}
-		}
-		h.visit(through)
 	})
+}
+
+func testGuardRouters(t *testing.T, on backend, forced ...string) {
+	h := noRouter(t, on)
+	other := h.anotherMachine("other", 3)
+	// The last says what a link is to its neighbours, and nothing is forwarded by that.
+	routers := append(forced, "ipv4/conf/eth0/forwarding", "ipv4/conf/eth3/forwarding", "ipv6/conf/eth3/forwarding")
+	for _, name := range routers {
+		h.sysctl(name, "1")
+	}
+	through := []visit{
+		{"other", other, at(lanV4, port), "lan", "192.0.3.9"},
+		{"other", other, at(lanV6, port), "", ""},
+	}
+	if len(forced) > 0 {
+		through[1].want, through[1].sees = "lan", "2001:db8:3::9"
+	}
+	h.visit(through...)
+	h.start()
+	h.network(1)
+	h.visit(through...)
+	h.restart()
+	h.visit(through...)
+	h.drop(h.netByName("net1"))
+	h.forwards("when the last network has gone", "0")
+	for _, name := range routers {
+		if v := h.readSysctl(name); v != "1" {
+			t.Errorf("%s is %s when the last network has gone", name, v)
+		}
+	}
+	h.visit(through...)
 }
 
 // TestGuardBesideVariants has two data directories of which each uses another variant of

@@ -158,16 +158,16 @@ func AcceptingRA() ([]string, error) {
 	return names, nil
 }
 
-// Forwarders returns the links, and "default", that forward packets of a family, as each may on
-// a host that does not.
-func Forwarders(family string) ([]string, error) {
+// Forwarders returns the links, and "default", that have a setting of a family on by which each
+// may forward packets on a host that does not.
+func Forwarders(family, setting string) ([]string, error) {
 	links, err := os.ReadDir(filepath.Join(root, "net", family, "conf"))
 	if err != nil {
 		return nil, classify("list", []string{"net", family, "conf"}, err)
 	}
 	var names []string
 	for _, l := range links {
-		if v, err := Read("net", family, "conf", l.Name(), "forwarding"); err == nil && v != "0" && l.Name() != "all" {
+		if v, err := Read("net", family, "conf", l.Name(), setting); err == nil && v != "0" && l.Name() != "all" {
 			names = append(names, l.Name())
 		}
 	}
