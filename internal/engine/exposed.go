@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 
 	"github.com/libnetwork/libnetwork/internal/exposure"
 	"github.com/libnetwork/libnetwork/internal/hostport"
@@ -41,6 +42,13 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 		}
 	}
 	if len(sandboxes) > 0 {
+		asleep, err := e.kernel.Asleep(ctx)
+		if err != nil {
+			return nil, WithClass(err, "see what is exposed: %w", err)
+		}
+		if len(asleep) > 0 {
+			return nil, types.NoServiceErrorf("see what is exposed: nothing that our rules say holds, as these tables are dormant, wake each with `nft add table`: %s", strings.Join(asleep, ", "))
+		}
 		drops, err := e.kernel.ForeignDrops(ctx)
 		if err != nil {
 			return nil, WithClass(err, "see what is exposed: %w", err)

@@ -94,6 +94,9 @@ type Kernel interface {
 	// ForeignDrops returns the chains of others that drop what nothing in them accepts, if
 	// they may drop what we accept.
 	ForeignDrops(ctx context.Context) ([]model.ForeignDrop, error)
+	// Asleep returns the tables of others that rules of ours are in and that are asked for
+	// nothing, as somebody has made them dormant.
+	Asleep(ctx context.Context) ([]string, error)
 	// Close gives back what the process holds. What is in the kernel stays.
 	Close() error
 }

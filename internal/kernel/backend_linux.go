@@ -143,6 +143,18 @@ func (k *Kernel) ForeignDrops(ctx context.Context) (list []model.ForeignDrop, er
 	}), err
 }
 
+// Asleep returns the tables of iptables-nft that somebody has made dormant, if that is the backend.
+func (k *Kernel) Asleep(ctx context.Context) (tables []string, err error) {
+	if k.backend != IPTablesNFT {
+		return nil, nil // our own are woken at once, and legacy tables do not sleep
+	}
+	err = k.host.Do(func() error {
+		tables, err = nft.AsleepIPTables(ctx)
+		return err
+	})
+	return tables, err
+}
+
 // comesFirst says whether our own chains are in a chain for what is forwarded, before
 // all else.
 func (k *Kernel) comesFirst(d model.ForeignDrop) bool {

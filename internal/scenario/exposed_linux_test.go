@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/exposure"
 	hosts "github.com/libnetwork/libnetwork/internal/host"
 	"github.com/libnetwork/libnetwork/internal/netns"
+	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -260,18 +262,44 @@ func gateway(a netip.Addr) netip.Addr {
 // exposed asks who reaches what.
 func (h *host) exposed() []exposure.Row {
 	h.t.Helper()
-	e, release, err := hosts.Open(h.t.Context(), hosts.Options{DataDir: h.data})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	rows, err := e.Exposed(h.t.Context())
-	if err := release(); err != nil {
-		h.t.Error(err)
-	}
+	rows, err := h.tryExposed()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	return rows
+}
+
+func (h *host) tryExposed() ([]exposure.Row, error) {
+	h.t.Helper()
+	e, release, err := hosts.Open(h.t.Context(), hosts.Options{DataDir: h.data})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() {
+		if err := release(); err != nil {
+			h.t.Error(err)
+		}
+	}()
+	return e.Exposed(h.t.Context())
+}
+
+// TestExposedAsleep has somebody make a table of iptables dormant: nothing in it is closed any
+// more, so no list of what is open is right.
+func TestExposedAsleep(t *testing.T) {
+	nstest.Require(t, nstest.IPTablesNFT)
+	h := newHost(t, iptablesNFT.option())
+	h.container("c1", both(nil, 7001, 0), h.network(1))
+	before := h.exposed()
+	h.sh("nft", "add table ip filter { flags dormant; }")
+	rows, err := h.tryExposed()
+	h.sh("nft", "add table ip filter")
+	failed(t, err, "NoService", "dormant", "ip filter")
+	if len(rows) > 0 {
+		t.Errorf("rows of a firewall that is asleep: %v", rows)
+	}
+	if after := h.exposed(); !reflect.DeepEqual(after, before) {
+		t.Errorf("awake again: %v, before %v", after, before)
+	}
 }
 
 // checkRules looks for each rule where its row says it is.

@@ -300,6 +300,9 @@ func (k *Kernel) ForeignDNAT(_ context.Context, ports []model.Port) (found []mod
 // Addresses cannot be told.
 func (k *Kernel) Addresses(context.Context) ([]netip.Addr, error) { return nil, nil }
 
+// Asleep is none.
+func (k *Kernel) Asleep(context.Context) ([]string, error) { return nil, nil }
+
 // ForeignDrops are none.
 func (k *Kernel) ForeignDrops(context.Context) ([]model.ForeignDrop, error) { return nil, nil }
 
