@@ -123,10 +123,14 @@ func portRanges(list string) (out [][2]uint16) {
 
 // ForeignDNAT returns each publication that a rule of somebody else translates too,
 // with its chain: which of the two a packet meets first is not ours to say. It knows
-// rules of the same variant of iptables that name ports, or are about all in PREROUTING, as they were when the rules
-// were last read: at the beginning, and after each change by somebody else.
+// rules of the same variant of iptables that name ports, or are about all in PREROUTING, as they
+// were when the rules were last read: at the beginning, and after each change by somebody else.
 func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) (found []model.ForeignDNAT, err error) {
 	err = f.do(ctx, "reading", func() error {
+		f.stale = f.stale || f.changed(0) || f.changed(1)
+		if f.stale {
+			f.loaded = false
+		}
 		if err := f.load(ctx); err != nil {
 			return err
 		}

@@ -41,6 +41,10 @@ type Firewall struct {
 	// loaded says that have is known.
 	loaded bool
 	have   [2]listing
+	// stamps are those of the table nat since it was read, or since our last change; stale says
+	// that somebody else's change came between the two.
+	stamps [2]stamp
+	stale  bool
 	told   map[string]bool // of which chains has been told
 }
 
@@ -261,8 +265,10 @@ func (f *Firewall) load(ctx context.Context) error {
 // read lists the tables of both families.
 func (f *Firewall) read(ctx context.Context) ([2]listing, error) {
 	var have [2]listing
+	f.stale = false
 	for i, fam := range f.fams {
 		var err error
+		f.stamps[i], _ = f.stampOf(fam.v6) // before, so that no change is missed
 		if have[i], err = f.readFamily(ctx, i); err != nil {
 			return have, fmt.Errorf("reading the rules of %s: %w", fam, err)
 		}
@@ -443,7 +449,9 @@ func (f *Firewall) restore(ctx context.Context, i int, what, text string) error 
 	if err := f.cfg.Steps.Next("ipt: " + what + " " + f.fams[i].String()); err != nil {
 		return err
 	}
+	f.stale = f.stale || f.changed(i)
 	_, err := f.run(ctx, text, f.progs[i].restore, "--noflush", "-w")
+	f.stamps[i], _ = f.stampOf(f.fams[i].v6)
 	if err != nil && outdated(text, err) {
 		return fmt.Errorf("%w: %w", errOutdated, err)
 	}
