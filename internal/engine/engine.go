@@ -115,12 +115,13 @@ type Engine struct {
 	pending map[string]pending
 	// waiting are networks whose address manager is not there yet.
 	waiting []*model.Network
-	// forwarding says which families we have turned on. What follows needs the turn of that: for
-	// whose sake it was left on at last, and since when nobody needs it.
+	// forwarding says which families we have turned on. What follows needs the turn of that: how
+	// the host is guarded, for whose sake it was left on at last, and since when nobody needs it.
 	forwarding forwarding
+	guarded    model.FirewallGuard // as it was asked for last
 	kept       string
 	unneeded   time.Time
-	boot       string // this run of the machine
+	boot       string // this run of the machine, and the host's namespace
 
 	hostConf hostConf
 }
@@ -178,7 +179,7 @@ func Open(ctx context.Context, cfg Config) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
-	e.boot = boot
+	e.boot = strings.TrimSpace(boot + " " + e.kernel.Namespace())
 	// From before the recovery, so that nothing is lost in between.
 	watch, err := e.kernel.Watch(e.healer.tell, e.healer.tellRules, e.healer.tellForwarding, e.noteForeign)
 	if err != nil {
@@ -372,17 +373,10 @@ func (e *Engine) network(id string) *Network {
 type forwarding struct {
 	V4 bool `json:"v4,omitempty"`
 	V6 bool `json:"v6,omitempty"`
-	// Links are those that have accept_ra raised, Routers4 and Routers6 those that forwarded before,
-	// Set6 those that had the setting for that, see model.LinkForwarding.
-	Links    []string `json:"links,omitempty"`
-	Routers4 []string `json:"routers4,omitempty"`
-	Routers6 []string `json:"routers6,omitempty"`
-	Set6     []string `json:"set6,omitempty"`
-	// Before are the bridges of others that were there before, Bridges those that the guard lets
-	// pass, see Kernel.Neighbours.
-	Before  []string `json:"before,omitempty"`
-	Bridges []string `json:"bridges,omitempty"`
-	// Boot is the run of the machine that this is about.
+	// Before4 and Before6 are what there was before.
+	Before4 model.BeforeForwarding `json:"before4,omitzero"`
+	Before6 model.BeforeForwarding `json:"before6,omitzero"`
+	// Boot is the run of the machine, and the namespace, that this is about.
 	Boot string `json:"boot,omitempty"`
 }
 

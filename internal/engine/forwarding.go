@@ -68,32 +68,26 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 		if on {
 			continue
 		}
-		links, err := e.kernel.LinkForwarding(ctx, f.v6)
+		before, isOff, err := e.kernel.BeforeForwarding(ctx, f.v6)
 		if err != nil {
 			return err
+		}
+		if !isOff {
+			continue // somebody else has just turned it on
 		}
 		off = append(off, f.v6)
-		*f.on = true
-		now.Links = with(now.Links, links.Raised)
+		*f.on, now.Boot = true, e.boot
 		if f.v6 {
-			now.Routers6, now.Set6 = with(now.Routers6, links.Routers), with(now.Set6, links.Set)
+			now.Before6 = since(had.V6, had.Before6, before)
 		} else {
-			now.Routers4 = with(now.Routers4, links.Routers)
+			now.Before4 = since(had.V4, had.Before4, before)
 		}
-	}
-	if !had.on() && now.on() {
-		now.Boot = e.boot
-		bridges, _, err := e.kernel.Neighbours(ctx, nil)
-		if err != nil {
-			return err
-		}
-		now.Before = bridges
 	}
 	if !reflect.DeepEqual(now, had) {
 		if err := e.commitForwarding(ctx, now); err != nil {
 			return err
 		}
-		if err := e.guard(ctx, now); err != nil {
+		if _, err := e.guard(ctx, now); err != nil {
 			return fmt.Errorf("guard: %w", err)
 		}
 	}
@@ -103,7 +97,7 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 	}
 	var errs []error
 	for _, v6 := range off {
-		err := e.kernel.Forward(ctx, v6, true, model.LinkForwarding{})
+		err := e.kernel.Forward(ctx, v6, true, model.BeforeForwarding{})
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -113,13 +107,27 @@ func (e *Engine) forward(ctx context.Context, want forwarding, again func(v6 boo
 			e.log.Info(guarded, "ipv6", v6)
 		}
 	}
+	if len(errs) > 1 {
+		return fmt.Errorf("%w; %w", errs[0], errs[1]) // in one line
+	}
 	return errors.Join(errs...)
 }
 
-// with adds what is not in a list yet.
-func with(list, more []string) []string {
-	more = slices.DeleteFunc(slices.Clone(more), func(name string) bool { return slices.Contains(list, name) })
-	return slices.Concat(list, more)
+// since is what there was before a family was forwarded, which it was already if on: then links
+// have come meanwhile, and bridges among them have found a router.
+func since(on bool, had, now model.BeforeForwarding) model.BeforeForwarding {
+	if !on {
+		return now
+	}
+	for _, f := range []struct {
+		list *[]int
+		more []int
+	}{{&had.Routers, now.Routers}, {&had.Set, now.Set}, {&had.Raised, now.Raised}} {
+		all := slices.Concat(*f.list, f.more)
+		slices.Sort(all)
+		*f.list = slices.Compact(all)
+	}
+	return had
 }
 
 // forwardedBy says in which families the packets of a network are to be forwarded.
@@ -142,6 +150,17 @@ func (e *Engine) neededLocked() (need forwarding) {
 		}
 	}
 	return need
+}
+
+// findForwarding takes the host's forwarding for ours where the firewall guards it and all records
+// were lost: nobody else would turn it off. What others have now passes, since nobody knows what
+// there was before.
+func (e *Engine) findForwarding(ctx context.Context) {
+	v4, v6, err := e.kernel.Guarded(ctx)
+	e.logErr("look whether forwarding is guarded", recordForwarding, err)
+	if f := (forwarding{V4: v4, V6: v6, Boot: e.boot}); f.on() {
+		e.logErr("remember forwarding", recordForwarding, e.commitForwarding(ctx, f))
+	}
 }
 
 // startForwarding turns on what the networks of a start need, as a new one does: whoever had
@@ -186,7 +205,7 @@ func (e *Engine) healForwarding(told bool) {
 	}
 	if ours.V4 && !need.V4 || ours.V6 && !need.V6 {
 		// Networks of another data directory may have found it on, as we had made it.
-		_, shared, err := e.kernel.Neighbours(e.ctx, ours.Before)
+		_, shared, err := e.kernel.Neighbours(e.ctx, ours.Before4, ours.Before6)
 		e.logErr("look for networks of others", recordForwarding, unlessClosed(e.ctx, err))
 		need.V4, need.V6 = need.V4 || shared, need.V6 || shared
 	}
@@ -227,43 +246,36 @@ func forwardingEvent(v6 bool) Event {
 }
 
 // guard has the firewall drop what neither enters nor leaves one of our networks, in the
-// families for which we have made the host a router. Where the firewall is off, no rule
-// would tell our networks from others: all would be dropped.
-func (e *Engine) guard(ctx context.Context, f forwarding) error {
-	if e.unfiltered() {
-		f = forwarding{}
-	}
-	g := model.FirewallGuard{V4: f.V4, V6: f.V6}
+// families for which we have made the host a router, but for what others need. It says whether
+// others need forwarding. Where the firewall is off, no rule would tell our networks from others:
+// all would be dropped.
+//
+// It needs the turn.
+func (e *Engine) guard(ctx context.Context, f forwarding) (shared bool, err error) {
+	var g model.FirewallGuard
 	if f.on() {
-		g.Bridges, g.Routers4, g.Routers6 = guardNames(f.Bridges), guardNames(f.Routers4), guardNames(f.Routers6)
+		g, shared, err = e.kernel.Neighbours(ctx, f.Before4, f.Before6)
 	}
-	return e.kernel.Guard(ctx, g)
-}
-
-// guardNames are those of the names that stand for one link in any rule.
-func guardNames(names []string) string {
-	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return model.CheckLinkName(name) != nil })
-	return strings.Join(names, " ")
-}
-
-// guardAgain lets the packets of others pass whose bridges have come, as to them the host has
-// always been a router. It needs the turn.
-func (e *Engine) guardAgain(ctx context.Context, bridges []string) {
-	e.mu.RLock()
-	f := e.forwarding
-	e.mu.RUnlock()
-	same := slices.Equal(bridges, f.Bridges)
-	var err error
-	if !same {
-		f.Bridges = bridges
-		err = e.commitForwarding(ctx, f)
+	if g.V4, g.V6 = f.V4, f.V6; !g.V4 {
+		g.Passes4 = model.GuardPasses{}
 	}
-	if err == nil {
-		err = e.guard(ctx, f) // which may have failed the last time
+	if !g.V6 {
+		g.Passes6 = model.GuardPasses{}
 	}
-	if e.logErr("let bridges of others pass", recordForwarding, unlessClosed(e.ctx, err)); err == nil && !same && len(bridges) > 0 {
-		e.log.Info("packets by these bridges of others pass, as they would on any router", "bridges", strings.Join(bridges, " "))
+	if e.unfiltered() {
+		g = model.FirewallGuard{}
 	}
+	failed := e.kernel.Guard(ctx, g)
+	if failed == nil && g != e.guarded {
+		names := func(g model.FirewallGuard) string {
+			return strings.TrimSpace(g.Passes4.Bridges + " " + g.Passes6.Bridges)
+		}
+		if now := names(g); now != "" && now != names(e.guarded) {
+			e.log.Info("packets by these bridges of others pass, as they would on any router", "ipv4", g.Passes4.Bridges, "ipv6", g.Passes6.Bridges)
+		}
+		e.guarded = g
+	}
+	return shared, errors.Join(err, failed)
 }
 
 // unfiltered says whether the firewall is off.
@@ -293,16 +305,15 @@ func (e *Engine) relaxForwarding(ctx context.Context, settling time.Duration) {
 	if !had.on() || left > 0 && settling == 0 { // of which there may be hundreds
 		return
 	}
-	bridges, shared, err := e.kernel.Neighbours(ctx, had.Before)
-	if err != nil {
-		e.logErr("look for networks of others", recordForwarding, unlessClosed(e.ctx, err))
+	shared, err := e.guard(ctx, had) // for bridges of others that have come
+	if err = unlessClosed(e.ctx, err); err != nil {
+		e.logErr("guard forwarding", recordForwarding, err)
 		return
 	}
-	e.guardAgain(ctx, bridges)
 	if left > 0 || shared {
-		if names := strings.Join(bridges, " "); left == 0 && names != e.kept {
+		if names := e.guarded.Passes4.Bridges + e.guarded.Passes6.Bridges; left == 0 && names != e.kept {
 			e.kept = names
-			e.log.Info("packet forwarding is left on, as others need it", "bridges", names)
+			e.log.Info("packet forwarding is left on, as others need it", "ipv4", e.guarded.Passes4.Bridges, "ipv6", e.guarded.Passes6.Bridges)
 		}
 		e.unneeded = time.Time{}
 		return
@@ -315,15 +326,13 @@ func (e *Engine) relaxForwarding(ctx context.Context, settling time.Duration) {
 		return
 	}
 	e.unneeded = time.Time{}
-	had.Bridges = nil
+	ctx = context.WithoutCancel(ctx) // no guard is left where nothing is forwarded
 	now := had
-	now.V4 = had.V4 && e.stillForwards(ctx, false, model.LinkForwarding{Set: had.Routers4})
-	now.V6 = had.V6 && e.stillForwards(ctx, true, model.LinkForwarding{Raised: had.Links, Routers: had.Routers6, Set: had.Set6})
-	if !now.V4 {
-		now.Routers4 = nil
+	if now.V4 = had.V4 && e.stillForwards(ctx, false, had.Before4); !now.V4 {
+		now.Before4 = model.BeforeForwarding{}
 	}
-	if !now.V6 {
-		now.Links, now.Routers6, now.Set6 = nil, nil, nil
+	if now.V6 = had.V6 && e.stillForwards(ctx, true, had.Before6); !now.V6 {
+		now.Before6 = model.BeforeForwarding{}
 	}
 	if !now.on() {
 		now = forwarding{}
@@ -333,18 +342,19 @@ func (e *Engine) relaxForwarding(ctx context.Context, settling time.Duration) {
 	}
 	// One that has made its first network meanwhile has found forwarding on; it looks again when
 	// its bridge is there, so one of us sees the other.
-	if _, shared, err := e.kernel.Neighbours(ctx, had.Before); err != nil || shared {
+	if _, shared, err := e.kernel.Neighbours(ctx, had.Before4, had.Before6); err != nil || shared {
 		e.logErr("look for networks of others", recordForwarding, err)
 		e.logErr("leave forwarding on", recordForwarding, e.forward(ctx, had, nil))
 		return
 	}
-	e.logErr("remove the guard of forwarding", recordForwarding, e.guard(ctx, now))
+	_, err = e.guard(ctx, now)
+	e.logErr("remove the guard of forwarding", recordForwarding, err)
 	e.logErr("forget forwarding", recordForwarding, e.commitForwarding(ctx, now))
 }
 
 // stillForwards turns forwarding of a family off, and says whether that was to no avail.
-func (e *Engine) stillForwards(ctx context.Context, v6 bool, links model.LinkForwarding) bool {
-	err := e.kernel.Forward(ctx, v6, false, links)
+func (e *Engine) stillForwards(ctx context.Context, v6 bool, before model.BeforeForwarding) bool {
+	err := e.kernel.Forward(ctx, v6, false, before)
 	if err == nil {
 		return false
 	}

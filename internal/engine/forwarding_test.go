@@ -38,8 +38,8 @@ func TestForwardingThatStays(t *testing.T) {
 				t.Helper()
 				on4, _ := w.k.Forwarding(t.Context(), false)
 				on6, _ := w.k.Forwarding(t.Context(), true)
-				if want := (model.FirewallGuard{V4: want4}); w.k.Guarded() != want || on4 != want4 || on6 {
-					t.Errorf("%s: guarded %+v, forwarding %t and %t, want %+v", when, w.k.Guarded(), on4, on6, want)
+				if want := (model.FirewallGuard{V4: want4}); w.k.Guards() != want || on4 != want4 || on6 {
+					t.Errorf("%s: guarded %+v, forwarding %t and %t, want %+v", when, w.k.Guards(), on4, on6, want)
 				}
 			}
 			stuck.Store(true)
@@ -79,14 +79,14 @@ func TestForwardingMeets(t *testing.T) {
 			t.Fatal(err)
 		}
 		forwarding(t, w, true)
-		if got := w.k.Guarded(); got != guarded {
+		if got := w.k.Guards(); got != guarded {
 			t.Errorf("guarded %+v", got)
 		}
 		others.Store(false)
 		w.k.FailForward = nil
 		comeAndGo(t, w)
 		forwarding(t, w, false)
-		if got := w.k.Guarded(); got != (model.FirewallGuard{}) {
+		if got := w.k.Guards(); got != (model.FirewallGuard{}) {
 			t.Errorf("guarded %+v at the end", got)
 		}
 	})
@@ -99,18 +99,18 @@ func TestForwardingMeets(t *testing.T) {
 		forwarding(t, w, true)
 		others.Store(false)
 		w.k.Theirs("theirs")
-		for end := time.Now().Add(10 * time.Second); w.k.Guarded() != (model.FirewallGuard{}) && time.Now().Before(end); {
+		for end := time.Now().Add(10 * time.Second); w.k.Guards() != (model.FirewallGuard{}) && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
 		forwarding(t, w, false)
-		if got := w.k.Guarded(); got != (model.FirewallGuard{}) {
+		if got := w.k.Guards(); got != (model.FirewallGuard{}) {
 			t.Errorf("guarded %+v", got)
 		}
 	})
 	t.Run("as ours comes", func(t *testing.T) {
 		w := newWorld(t)
 		for _, v6 := range []bool{false, true} {
-			if err := w.k.Forward(t.Context(), v6, true, model.LinkForwarding{}); err != nil {
+			if err := w.k.Forward(t.Context(), v6, true, model.BeforeForwarding{}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -123,7 +123,7 @@ func TestForwardingMeets(t *testing.T) {
 		}
 		dual(t, w, "n", 9, false)
 		forwarding(t, w, true)
-		if got := w.k.Guarded(); got != guarded {
+		if got := w.k.Guards(); got != guarded {
 			t.Errorf("guarded %+v", got)
 		}
 	})
@@ -144,7 +144,7 @@ func dual(t *testing.T, w *world, name string, i int, internal bool) *engine.Net
 func comeAndGo(t *testing.T, w *world) {
 	t.Helper()
 	n := dual(t, w, "n", 9, false)
-	if g := w.k.Guarded(); !g.V4 || !g.V6 {
+	if g := w.k.Guards(); !g.V4 || !g.V6 {
 		t.Errorf("with a network: guarded %+v", g)
 	}
 	if err := n.Delete(t.Context()); err != nil {
@@ -170,7 +170,7 @@ func TestForwardingTurnedOff(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, test.before, model.LinkForwarding{}); err != nil {
+				if err := w.k.Forward(t.Context(), v6, test.before, model.BeforeForwarding{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -188,7 +188,7 @@ func TestForwardingTurnedOff(t *testing.T) {
 				w.off = true
 				w.open(t)
 			}
-			guard := w.k.Guarded()
+			guard := w.k.Guards()
 			if guard != (model.FirewallGuard{V4: !test.before, V6: !test.before}) {
 				t.Errorf("guarded %+v", guard)
 			}
@@ -220,8 +220,8 @@ func TestForwardingTurnedOff(t *testing.T) {
 			if got := w.e.Repairs()["forwarding"]; got != test.repairs {
 				t.Errorf("%d repairs are counted, want %d", got, test.repairs)
 			}
-			if w.k.Guarded() != guard {
-				t.Errorf("guarded %+v, was %+v", w.k.Guarded(), guard)
+			if w.k.Guards() != guard {
+				t.Errorf("guarded %+v, was %+v", w.k.Guards(), guard)
 			}
 		})
 	}
@@ -234,7 +234,7 @@ func TestForwardingFoundOff(t *testing.T) {
 		t.Run(fmt.Sprintf("IPv6 %t", lost), func(t *testing.T) {
 			w := newWorld(t)
 			dual(t, w, "n", 9, false)
-			if err := w.k.Forward(t.Context(), lost, false, model.LinkForwarding{}); err != nil {
+			if err := w.k.Forward(t.Context(), lost, false, model.BeforeForwarding{}); err != nil {
 				t.Fatal(err)
 			}
 			var wrote []bool
@@ -271,7 +271,7 @@ func TestForwardingOffAfterBoot(t *testing.T) {
 		t.Run(fmt.Sprintf("not ours to turn on %t", off), func(t *testing.T) {
 			w := newWorld(t)
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, true, model.LinkForwarding{}); err != nil {
+				if err := w.k.Forward(t.Context(), v6, true, model.BeforeForwarding{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -280,7 +280,7 @@ func TestForwardingOffAfterBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, false, model.LinkForwarding{}); err != nil {
+				if err := w.k.Forward(t.Context(), v6, false, model.BeforeForwarding{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -291,7 +291,7 @@ func TestForwardingOffAfterBoot(t *testing.T) {
 					t.Errorf("IPv6 %t: forwarding is on: %t", v6, on)
 				}
 			}
-			if got := w.k.Guarded(); got != (model.FirewallGuard{V4: !off, V6: !off}) {
+			if got := w.k.Guards(); got != (model.FirewallGuard{V4: !off, V6: !off}) {
 				t.Errorf("guarded %+v", got)
 			}
 			if log := w.log.String(); strings.Contains(log, "not ours to turn on") != off {
@@ -314,7 +314,7 @@ func TestForwardingOffWhileDead(t *testing.T) {
 		if off {
 			want = 2
 			for _, v6 := range []bool{false, true} {
-				if err := w.k.Forward(t.Context(), v6, false, model.LinkForwarding{}); err != nil {
+				if err := w.k.Forward(t.Context(), v6, false, model.BeforeForwarding{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -334,9 +334,10 @@ func TestForwardingOffWhileDead(t *testing.T) {
 	}
 }
 
-// What we turned on in an earlier boot of the machine, and somebody else in this one, is his.
+// What we turned on in an earlier boot of the machine, and somebody else in this one, is his. So
+// it is where the host is a container that was started again, in the same boot.
 func TestForwardingOnAfterBoot(t *testing.T) {
-	for _, boot := range []string{"one", "another"} {
+	for _, boot := range []string{"one", "another", "of the namespace"} {
 		t.Run(boot, func(t *testing.T) {
 			w := newWorld(t)
 			w.boot = "one"
@@ -348,14 +349,18 @@ func TestForwardingOnAfterBoot(t *testing.T) {
 			if err := w.e.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if w.boot = boot; boot != "one" {
+			if boot == "another" {
+				w.boot = boot
+			}
+			if boot != "one" {
+				w.k.Cookie = boot
 				if err := w.k.Guard(t.Context(), model.FirewallGuard{}); err != nil { // the kernel is another one
 					t.Fatal(err)
 				}
 			}
 			w.open(t)
 			ours := boot == "one"
-			if got := w.k.Guarded(); got != (model.FirewallGuard{V4: ours, V6: ours}) {
+			if got := w.k.Guards(); got != (model.FirewallGuard{V4: ours, V6: ours}) {
 				t.Errorf("guarded %+v", got)
 			}
 			n, err := w.e.NetworkByName(n.Name())

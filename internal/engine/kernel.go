@@ -51,17 +51,22 @@ type Kernel interface {
 	Statistics(ctx context.Context, netns, name string) (*types.InterfaceStatistics, error)
 	// Forwarding says whether the host forwards packets of a family.
 	Forwarding(ctx context.Context, v6 bool) (on bool, err error)
-	// LinkForwarding says what is changed of links when it is made to.
-	LinkForwarding(ctx context.Context, v6 bool) (model.LinkForwarding, error)
+	// BeforeForwarding says what is to be known of it before it is made to, if it does not.
+	BeforeForwarding(ctx context.Context, v6 bool) (b model.BeforeForwarding, off bool, err error)
 	// StopsAt are the host's links that forward no IPv4 packets that come in by them, though
 	// the host does.
 	StopsAt(ctx context.Context) ([]string, error)
-	// Forward turns forwarding of a family on, or off and back what was changed of
-	// the links.
-	Forward(ctx context.Context, v6, on bool, links model.LinkForwarding) error
-	// Neighbours are the bridges of others for whose packets the host is to forward, other than
-	// those that were there before it did, and whether anybody else needs that.
-	Neighbours(ctx context.Context, before []string) (bridges []string, needed bool, err error)
+	// Forward turns forwarding of a family on, or off with what that has changed as it was
+	// before.
+	Forward(ctx context.Context, v6, on bool, before model.BeforeForwarding) error
+	// Neighbours says which packets of others a host that was made to forward lets pass, by what
+	// there was before, and whether others need that it forwards.
+	Neighbours(ctx context.Context, before4, before6 model.BeforeForwarding) (g model.FirewallGuard, needed bool, err error)
+	// Guarded says for which families the firewall guards the host, as it is found.
+	Guarded(ctx context.Context) (v4, v6 bool, err error)
+	// Namespace tells the host's network namespace from others of this run of the machine, if
+	// the kernel can.
+	Namespace() string
 	// Guard tells the firewall to drop what would only pass through the host,
 	// since we, not the user, made it a router.
 	Guard(ctx context.Context, g model.FirewallGuard) error

@@ -73,8 +73,12 @@ func (e *Engine) recover(ctx context.Context) error {
 		// Whoever has turned it on since is its owner, be it us again.
 		e.logErr("forget forwarding", recordForwarding, e.commitForwarding(ctx, forwarding{}))
 	}
+	if (l.unowned || e.store.Lost()) && e.cfg.RemoveUnowned && !e.forwarding.on() {
+		e.findForwarding(ctx)
+	}
 	if f := e.forwarding; f.on() {
-		e.logErr("guard forwarding", recordForwarding, e.guard(ctx, f))
+		_, err := e.guard(ctx, f)
+		e.logErr("guard forwarding", recordForwarding, err)
 	}
 	var want []model.Object
 	for _, n := range e.Networks() {

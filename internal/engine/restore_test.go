@@ -37,7 +37,7 @@ type site struct {
 func newSite(t *testing.T, k engine.Kernel) *site {
 	t.Helper()
 	for _, v6 := range []bool{false, true} { // a start that finds it off says so
-		if err := k.Forward(t.Context(), v6, true, model.LinkForwarding{}); err != nil {
+		if err := k.Forward(t.Context(), v6, true, model.BeforeForwarding{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -29,7 +29,11 @@ func Cases() []Case {
 		{Name: "nothing"},
 		{Name: "ipv4", Want: Networks(v4)},
 		{Name: "ipv6", Want: Networks(v6)},
-		{Name: "guarded_beside_others", Want: Networks(Network(1)), Guard: model.FirewallGuard{V4: true, V6: true, Bridges: "docker0 virbr0", Routers4: "wg0"}},
+		{Name: "guarded_beside_others", Want: Networks(Network(1)), Guard: model.FirewallGuard{
+			V4: true, V6: true,
+			Passes4: model.GuardPasses{Bridges: "docker0 virbr0", Switches: "br-lan", Routers: "wg0"},
+			Passes6: model.GuardPasses{Bridges: "docker0", Switches: "br-lan virbr0"},
+		}},
 		{Name: "guarded", Want: Networks(Network(1)), Guard: model.FirewallGuard{V4: true, V6: true}},
 		{Name: "guard_alone", Guard: model.FirewallGuard{V4: true}},
 		{Name: "ports", Want: ports},

@@ -31,6 +31,9 @@ func (f *Firewall) Apply(context.Context, model.FirewallChange, model.FirewallCh
 // SetGuard returns an error of class NotImplemented.
 func (f *Firewall) SetGuard(context.Context, model.FirewallGuard) error { return notHere() }
 
+// Guarded returns an error of class NotImplemented.
+func (f *Firewall) Guarded(context.Context) (v4, v6 bool, err error) { return false, false, notHere() }
+
 // Reconcile returns an error of class NotImplemented.
 func (f *Firewall) Reconcile(context.Context, model.FirewallChange, model.FirewallGuard) (model.Finding, error) {
 	return 0, notHere()

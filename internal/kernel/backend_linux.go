@@ -28,6 +28,8 @@ type firewall interface {
 	Reconcile(ctx context.Context, want model.FirewallChange, g model.FirewallGuard) (found model.Finding, err error)
 	// SetGuard changes for which families the host passes nothing through.
 	SetGuard(ctx context.Context, g model.FirewallGuard) error
+	// Guarded says for which families the host passes nothing through.
+	Guarded(ctx context.Context) (v4, v6 bool, err error)
 	// EnsureForeignAccept makes a foreign forward chain accept what ours accepts,
 	// where it has a place for such a rule. It returns a line for each rule added.
 	EnsureForeignAccept(ctx context.Context) ([]string, error)

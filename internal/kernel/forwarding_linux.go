@@ -5,6 +5,10 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/rtnl"
@@ -25,57 +29,122 @@ func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, err error) {
 	return value != "0", err
 }
 
-// LinkForwarding says what of links is changed when the host is made to forward packets of a
-// family. The kernel lets links forward on a host that does not, and sets all of them to what is
-// written for the host.
-func (k *Kernel) LinkForwarding(ctx context.Context, v6 bool) (links model.LinkForwarding, err error) {
-	if links.Set, err = sysctl.Forwarders(settingsOf(v6), "forwarding"); err != nil {
-		return links, err
+// BeforeForwarding returns what is to be known of the host before it is made to forward packets
+// of a family, if it does not. The kernel lets links forward on a host that does not, and sets all
+// of them to what is written for the host.
+func (k *Kernel) BeforeForwarding(ctx context.Context, v6 bool) (b model.BeforeForwarding, off bool, err error) {
+	// Another data directory may be about to turn it on or off: of what is half done links would
+	// be taken for routers that never were.
+	unlock, err := sysctl.LockForwarding()
+	if err != nil {
+		return b, false, err
 	}
-	if len(links.Set) > 0 {
-		all, err := k.rt.Links(ctx)
+	defer unlock()
+	if on, err := k.Forwarding(ctx, v6); on || err != nil {
+		return b, false, err
+	}
+	links, err := k.rt.Links(ctx)
+	if err != nil {
+		return b, false, err
+	}
+	for _, l := range links {
+		if l.Kind == "bridge" && !isGroup(l.Group) {
+			b.Bridges = append(b.Bridges, l.Index)
+		}
+	}
+	having := func(setting string) (list []int) {
+		for index, value := range values(links, v6, setting) {
+			if value != "0" {
+				list = append(list, index)
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	b.Set = having("forwarding")
+	b.Routers = b.Set
+	if v6 {
+		b.Routers = having(forceForwarding)
+		for index, value := range values(links, v6, "accept_ra") {
+			if value == "1" && !slices.Contains(b.Set, index) {
+				b.Raised = append(b.Raised, index)
+			}
+		}
+		slices.Sort(b.Raised)
+	} else {
+		value, err := sysctl.Read(redirects()...)
 		if err != nil {
-			return links, err
+			return b, false, err
 		}
-		links.Set = slices.DeleteFunc(links.Set, func(name string) bool { // bridges of networks
-			return slices.ContainsFunc(all, func(l rtnl.Link) bool { return l.Name == name && isGroup(l.Group) })
-		})
+		b.NoRedirects = value == "0"
 	}
-	links.Routers = links.Set
-	if v6 {
-		if links.Routers, err = sysctl.Forwarders(settingsOf(v6), forceForwarding); err != nil {
-			return links, err
-		}
-	}
-	if v6 {
-		links.Raised, err = sysctl.AcceptingRA()
-	}
-	return links, err
+	// Somebody else, who takes no lock, writes that of the host before those of links.
+	on, err := k.Forwarding(ctx, v6)
+	return b, !on, err
 }
 
-// Neighbours returns the bridges of others for whose packets it is to forward: those of other
-// data directories, and those that have come since it was made a router, before says which were
-// there, as other programs make them for their containers and machines; with hardware among its
-// ports a bridge is the host's own way to a network. needed says whether anybody else's packets
-// are to be forwarded.
-func (k *Kernel) Neighbours(ctx context.Context, before []string) (bridges []string, needed bool, err error) {
+// values returns a setting of each link that is not of a network, and of those to come, by index,
+// where the kernel has it.
+func values(links []rtnl.Link, v6 bool, setting string) map[int]string {
+	out := make(map[int]string)
+	for _, l := range append(links[:len(links):len(links)], rtnl.Link{Name: "default"}) {
+		if isGroup(l.Group) {
+			continue
+		}
+		if value, err := sysctl.Read("net", settingsOf(v6), "conf", l.Name, setting); err == nil {
+			out[l.Index] = value
+		}
+	}
+	return out
+}
+
+func redirects() []string { return []string{"net", "ipv4", "conf", "all", "accept_redirects"} }
+
+// Neighbours returns what of the packets of others the host is to forward that was made a router.
+// These are those by bridges of other data directories, by bridges that have come since, as other
+// programs make them for their containers and machines, and what was forwarded before; with
+// hardware among its ports a bridge is the host's own way to a network. needed says whether
+// anybody else's packets are to be forwarded.
+func (k *Kernel) Neighbours(ctx context.Context, before4, before6 model.BeforeForwarding) (g model.FirewallGuard, needed bool, err error) {
 	links, err := k.rt.Links(ctx)
 	hardware := make(map[int]bool)
 	for _, l := range links {
-		if l.Master != 0 && l.Kind != "veth" && l.Kind != "tun" && l.Kind != "dummy" {
+		if l.Master != 0 && l.Hardware() {
 			hardware[l.Master] = true
 		}
 	}
-	for _, l := range links {
-		switch other := isGroup(l.Group) && l.Group != k.group; {
-		case other && l.Kind != "bridge":
-			needed = needed || l.Master != 0 // of somebody else's bridge; without any it is about to go
-		case other, l.Kind == "bridge" && l.Group != k.group && !hardware[l.Index] && !slices.Contains(before, l.Name):
-			bridges = append(bridges, l.Name)
+	for _, family := range []struct {
+		before model.BeforeForwarding
+		passes *model.GuardPasses
+	}{{before4, &g.Passes4}, {before6, &g.Passes6}} {
+		var bridges, switches, routers []string
+		for _, l := range links {
+			other := isGroup(l.Group) && l.Group != k.group
+			switch bridge := l.Kind == "bridge" && l.Group != k.group; {
+			case other && !bridge:
+				needed = needed || l.Master != 0 // of somebody else's bridge; without any it is about to go
+			case other, bridge && !hardware[l.Index] && !slices.Contains(family.before.Bridges, l.Index):
+				needed = true
+				bridges = append(bridges, l.Name)
+			default:
+				if bridge {
+					switches = append(switches, l.Name)
+				}
+				if slices.Contains(family.before.Routers, l.Index) {
+					routers = append(routers, l.Name)
+				}
+			}
 		}
+		*family.passes = model.GuardPasses{Bridges: guardNames(bridges), Switches: guardNames(switches), Routers: guardNames(routers)}
 	}
-	slices.Sort(bridges)
-	return bridges, needed || len(bridges) > 0, err
+	return g, needed, err
+}
+
+// guardNames are those of the names that stand for one link in any rule.
+func guardNames(names []string) string {
+	names = slices.DeleteFunc(names, func(name string) bool { return model.CheckLinkName(name) != nil })
+	slices.Sort(names)
+	return strings.Join(names, " ")
 }
 
 // StopsAt returns the names of the host's links that forward no IPv4 packets that come in by
@@ -93,26 +162,77 @@ func (k *Kernel) StopsAt(ctx context.Context) (names []string, err error) {
 	return names, err
 }
 
-// Forward turns forwarding of a family on, or off, with what was changed of links as it was.
-func (k *Kernel) Forward(_ context.Context, v6, on bool, links model.LinkForwarding) error {
+// Forward turns forwarding of a family on, or off, with what that has changed as it was before.
+// What somebody has turned off meanwhile stays off.
+func (k *Kernel) Forward(ctx context.Context, v6, on bool, before model.BeforeForwarding) error {
 	if on {
 		_, err := sysctl.EnableForwarding(k.cfg.Steps, v6)
 		return err
 	}
-	errs := []error{sysctl.Write(k.cfg.Steps, "0", forwarding(v6)...), sysctl.RestoreRA(k.cfg.Steps, links.Raised)}
-	again := func(names []string, setting string) {
-		for _, name := range names {
-			err := sysctl.Write(k.cfg.Steps, "1", "net", settingsOf(v6), "conf", name, setting)
-			if !errors.As(err, new(types.NotFoundError)) { // it has gone
-				errs = append(errs, err)
+	unlock, err := sysctl.LockForwarding()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	links, err := k.rt.Links(ctx)
+	if err != nil {
+		return err
+	}
+	names := map[int]string{0: "default"}
+	for _, l := range links {
+		names[l.Index] = l.Name
+	}
+	var errs []error
+	write := func(value, link, setting string) {
+		err := sysctl.Write(k.cfg.Steps, value, "net", settingsOf(v6), "conf", link, setting)
+		if !errors.As(err, new(types.NotFoundError)) { // it has gone
+			errs = append(errs, err)
+		}
+	}
+	var again []func()
+	restore := func(list []int, value, setting, now string) {
+		has := values(links, v6, setting)
+		for _, index := range list {
+			if has[index] == now {
+				again = append(again, func() { write(value, names[index], setting) })
 			}
 		}
 	}
-	again(links.Set, "forwarding")
+	restore(before.Set, "1", "forwarding", "1")
 	if v6 {
-		again(links.Routers, forceForwarding) // which has gone with the host's
+		restore(before.Routers, "1", forceForwarding, "1") // which goes with the host's
+		restore(before.Raised, "1", "accept_ra", "2")
+	}
+	errs = append(errs, sysctl.Write(k.cfg.Steps, "0", forwarding(v6)...))
+	for _, f := range again {
+		f()
+	}
+	if !v6 && before.NoRedirects {
+		errs = append(errs, sysctl.Write(k.cfg.Steps, "0", redirects()...))
 	}
 	return errors.Join(errs...)
+}
+
+// Guarded says for which families the firewall guards the host, as it is found.
+func (k *Kernel) Guarded(ctx context.Context) (v4, v6 bool, err error) {
+	return k.firewall.Guarded(ctx)
+}
+
+// Namespace tells the host's network namespace from others of this run of the machine; it is empty
+// where the kernel cannot (before Linux 5.14).
+func (k *Kernel) Namespace() (cookie string) {
+	_ = k.host.Do(func() error {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if n, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
+			cookie = strconv.FormatUint(n, 16)
+		}
+		return nil
+	})
+	return cookie
 }
 
 // settingsOf is where the settings of a family are below /proc/sys/net.

@@ -2,7 +2,6 @@ package model
 
 import (
 	"errors"
-	"strings"
 )
 
 // FirewallMark is set in the mark of every packet that our forward chain accepts,
@@ -29,13 +28,19 @@ type FirewallChange struct {
 }
 
 // FirewallGuard says for which families the host drops what neither enters nor
-// leaves one of our bridges.
+// leaves one of our bridges, but for what passes by links of others.
 type FirewallGuard struct {
-	V4, V6 bool
-	// Bridges are links of others, by which all packets pass; Routers4 and Routers6 those by which
-	// packets of a family came in that were forwarded before the host became a router. These are
-	// names, with spaces between them.
-	Bridges, Routers4, Routers6 string
+	V4, V6           bool
+	Passes4, Passes6 GuardPasses
+}
+
+// GuardPasses are links of others by which packets of a family pass. Each is a list of names,
+// with spaces between them.
+type GuardPasses struct {
+	// All packets pass by Bridges, in and out. The ports of Switches reach each other, where
+	// br_netfilter shows their frames. By Routers packets come in that were forwarded before the
+	// host became a router.
+	Bridges, Switches, Routers string
 }
 
 // Of says whether one family is guarded.
@@ -46,25 +51,30 @@ func (g FirewallGuard) Of(v6 bool) bool {
 	return g.V4
 }
 
-// Passes are the names of links of others: those by which packets of a family pass, in and out,
-// and those by which they come in.
-func (g FirewallGuard) Passes(v6 bool) (bridges, routers []string) {
-	list := g.Routers4
+// Passes says what passes of a family.
+func (g FirewallGuard) Passes(v6 bool) GuardPasses {
 	if v6 {
-		list = g.Routers6
+		return g.Passes6
 	}
-	return strings.Fields(g.Bridges), strings.Fields(list)
+	return g.Passes4
 }
 
-// LinkForwarding is what turning forwarding of a family on changes of links, by their names.
-type LinkForwarding struct {
-	// Raised have accept_ra raised, so that they go on listening to routers.
-	Raised []string
+// BeforeForwarding is what is to be known of a host before it is made to forward packets of a
+// family. Links are their indexes, which stay when they get other names; 0 is what links to come
+// have, which the kernel calls "default".
+type BeforeForwarding struct {
+	// Bridges of others were there, and did without.
+	Bridges []int `json:"bridges,omitempty"`
 	// Routers forwarded what came in by them already, as the kernel lets each link have it.
-	Routers []string
+	Routers []int `json:"routers,omitempty"`
 	// Set have their own setting on; of IPv6 that alone forwards nothing, and says to neighbours
 	// what the host is.
-	Set []string
+	Set []int `json:"set,omitempty"`
+	// Raised are those for which accept_ra is raised, so that they go on listening to routers.
+	Raised []int `json:"raised,omitempty"`
+	// NoRedirects says that ICMP redirects are refused (accept_redirects of IPv4): the kernel turns
+	// that over with forwarding.
+	NoRedirects bool `json:"noRedirects,omitempty"`
 }
 
 // Among says whether any of these ranges of ports has one of p, and whether they have no

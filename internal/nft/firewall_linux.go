@@ -303,6 +303,16 @@ func (f *Firewall) SetGuard(ctx context.Context, g Guard) error {
 	return nil
 }
 
+// Guarded says which families drop that.
+func (f *Firewall) Guarded(ctx context.Context) (v4, v6 bool, err error) {
+	if err := f.acquire(ctx); err != nil {
+		return false, false, fmt.Errorf("reading firewall %s: %w", f.table, err)
+	}
+	defer f.release()
+	err = f.load(ctx)
+	return f.guard.V4, f.guard.V6, err
+}
+
 func (f *Firewall) apply(add, del Change, g Guard) error {
 	count := f.counts(add, del)
 	links := f.links.settle(&add, &del)

@@ -40,6 +40,9 @@ func (f *Firewall) ForeignDNAT(context.Context, []model.Port) ([]model.ForeignDN
 // SetGuard returns an error of class NotImplemented.
 func (f *Firewall) SetGuard(context.Context, Guard) error { return notHere() }
 
+// Guarded returns an error of class NotImplemented.
+func (f *Firewall) Guarded(context.Context) (v4, v6 bool, err error) { return false, false, notHere() }
+
 // Reconcile returns an error of class NotImplemented.
 func (f *Firewall) Reconcile(context.Context, Change, Guard) (model.Finding, error) {
 	return 0, notHere()

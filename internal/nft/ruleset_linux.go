@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -315,14 +316,17 @@ func (f *family) base(g Guard) []chainDef {
 // guardRules drop what neither comes from a network nor goes to one, be it of another
 // data directory, or of others.
 func (f *family) guardRules(g Guard) (list []rule) {
-	bridges, routers := g.Passes(f.v6())
-	if len(bridges)+len(routers) > 0 {
+	p := g.Passes(f.v6())
+	if p != (model.GuardPasses{}) {
 		list = append(list, newRule("", ours("iifname", true), accept()), newRule("", ours("oifname", true), accept()))
 	}
-	for _, name := range bridges {
+	for name := range strings.FieldsSeq(p.Bridges) {
 		list = append(list, newRule("", link("iifname", name), accept()), newRule("", link("oifname", name), accept()))
 	}
-	for _, name := range routers {
+	for name := range strings.FieldsSeq(p.Switches) {
+		list = append(list, newRule("", link("iifname", name), link("oifname", name), accept()))
+	}
+	for name := range strings.FieldsSeq(p.Routers) {
 		list = append(list, newRule("", link("iifname", name), accept()))
 	}
 	return append(list, newRule("", ours("iifname", false), ours("oifname", false), unmarked(), drop()))

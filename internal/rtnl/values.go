@@ -101,6 +101,10 @@ type Link struct {
 	LinkLocal bool
 }
 
+// Hardware says that a link leads out of the host, or may: it is none of those by which programs
+// connect containers and machines.
+func (l *Link) Hardware() bool { return l.Kind != "veth" && l.Kind != "tun" && l.Kind != "dummy" }
+
 // Address is an address of a link.
 type Address struct {
 	// Index is that of the link.

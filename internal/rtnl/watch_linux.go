@@ -16,8 +16,8 @@ type Watch struct {
 	s       *nlevents.Socket
 	rt      *Socket
 	groups  []uint32
-	links   map[int]Link   // of the groups, by index
-	bridges map[int]string // names of those of others
+	links   map[int]Link // of the groups, by index
+	foreign map[int]Link // all others
 	changed func(name string, others bool)
 	// stopped is told that the host forwards no packets of a family any more.
 	stopped func()
@@ -28,8 +28,9 @@ type Watch struct {
 // has another name, group or MTU, has been taken down or off its bridge, forwards no packets
 // any more, has got other settings of a port, or has lost an address or the route to the subnet of one.
 // An empty name says that messages were missed. Births and gains are not told of, but
-// for a link-local address that the kernel has made for a bridge, and for bridges of others: that one has come, has got another name, or is gone. It calls
-// stopped when the host forwards no packets of a family any more.
+// for a link-local address that the kernel has made for a bridge, and for links of others: that a
+// bridge has come or is gone, that a link has got another name, or that one of hardware has become
+// a port, or is one no more. It calls stopped when the host forwards no packets of a family any more.
 func OpenWatch(groups []uint32, changed func(name string, others bool), stopped func()) (*Watch, error) {
 	w := &Watch{groups: groups, changed: changed, stopped: stopped}
 	var err error
@@ -53,12 +54,12 @@ func (w *Watch) list() error {
 	if err != nil {
 		return err
 	}
-	w.links, w.bridges = make(map[int]Link), make(map[int]string)
+	w.links, w.foreign = make(map[int]Link), make(map[int]Link)
 	for _, l := range links {
 		if slices.Contains(w.groups, l.Group) {
 			w.links[l.Index] = l
-		} else if l.Kind == "bridge" {
-			w.bridges[l.Index] = l.Name
+		} else {
+			w.foreign[l.Index] = l
 		}
 	}
 	return nil
@@ -154,9 +155,7 @@ func (w *Watch) link(kind uint16, body []byte) {
 	if !ok {
 		return
 	}
-	if l.Kind == "bridge" {
-		w.bridge(kind, l)
-	}
+	w.others(kind, l)
 	was, known := w.links[l.Index]
 	switch {
 	case kind == unix.RTM_DELLINK:
@@ -197,20 +196,22 @@ func disturbed(was, now Link) bool {
 	return was.Hairpin && (!now.Hairpin || was.Isolated != now.Isolated) || !was.Blocked && now.Blocked || !was.Narrowed && now.Narrowed
 }
 
-// bridge tells of bridges of others: links of the groups may miss them.
-func (w *Watch) bridge(kind uint16, l Link) {
-	was, known := w.bridges[l.Index]
-	switch {
-	case kind == unix.RTM_DELLINK || slices.Contains(w.groups, l.Group):
-		delete(w.bridges, l.Index)
-		if known {
-			w.changed(was, true)
+// others tells of links of others: links of the groups may miss their bridges.
+func (w *Watch) others(kind uint16, l Link) {
+	was, known := w.foreign[l.Index]
+	if kind == unix.RTM_DELLINK || slices.Contains(w.groups, l.Group) {
+		delete(w.foreign, l.Index)
+		if known && was.Kind == "bridge" {
+			w.changed(was.Name, true)
 		}
-	case was != l.Name:
-		w.bridges[l.Index] = l.Name
-		if known {
-			w.changed(was, true)
-		}
+		return
+	}
+	w.foreign[l.Index] = l
+	bridge := l.Kind == "bridge"
+	if known && was.Name != l.Name && bridge {
+		w.changed(was.Name, true)
+	}
+	if !known && bridge || known && was.Name != l.Name || known && was.Master != l.Master && l.Hardware() {
 		w.changed(l.Name, true)
 	}
 }

@@ -110,15 +110,12 @@ func (c Change) String() string { return name(c.Path) + ": " + c.Old + " -> " + 
 // it. So before anything else accept_ra 1 becomes 2 for interfaces to come and
 // for each that is there.
 func EnableForwarding(steps *step.Counter, ipv6 bool) ([]Change, error) {
+	unlock, err := LockForwarding()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if !ipv6 {
-		// Of two who write it at the same time, while the kernel is busy with links, both may
-		// succeed and no link forward anything: each takes what the other tries for what there was
-		// (Linux 6.18, devinet_sysctl_forward).
-		unlock, err := lock("net", "ipv4", "ip_forward")
-		if err != nil {
-			return nil, err
-		}
-		defer unlock()
 		return change(steps, nil, "1", "net", "ipv4", "ip_forward")
 	}
 	switch v, err := Read("net", "ipv6", "conf", "all", "forwarding"); {
@@ -127,7 +124,7 @@ func EnableForwarding(steps *step.Counter, ipv6 bool) ([]Change, error) {
 	case v == "1":
 		return nil, nil
 	}
-	names, err := AcceptingRA()
+	names, err := acceptingRA()
 	if err != nil {
 		return nil, err
 	}
@@ -141,9 +138,9 @@ func EnableForwarding(steps *step.Counter, ipv6 bool) ([]Change, error) {
 	return change(steps, done, "1", "net", "ipv6", "conf", "all", "forwarding")
 }
 
-// AcceptingRA returns the links, and "default", whose accept_ra is 1: those for
-// which forwarding of IPv6 raises it to 2.
-func AcceptingRA() ([]string, error) {
+// acceptingRA returns the links, and "default", whose accept_ra is 1, and that do not refuse what
+// routers say as they forward themselves: those for which forwarding of IPv6 raises it to 2.
+func acceptingRA() ([]string, error) {
 	links, err := os.ReadDir(filepath.Join(root, "net", "ipv6", "conf"))
 	if err != nil {
 		return nil, classify("list", []string{"net", "ipv6", "conf"}, err)
@@ -151,40 +148,22 @@ func AcceptingRA() ([]string, error) {
 	var names []string
 	for _, l := range links {
 		// A link that has gone meanwhile takes none.
-		if v, err := Read(acceptRA(l.Name())...); err == nil && v == "1" && l.Name() != "all" {
+		v, err := Read(acceptRA(l.Name())...)
+		if err != nil || v != "1" || l.Name() == "all" {
+			continue
+		}
+		if v, err := Read("net", "ipv6", "conf", l.Name(), "forwarding"); err == nil && v == "0" {
 			names = append(names, l.Name())
 		}
 	}
 	return names, nil
 }
 
-// Forwarders returns the links, and "default", that have a setting of a family on by which each
-// may forward packets on a host that does not.
-func Forwarders(family, setting string) ([]string, error) {
-	links, err := os.ReadDir(filepath.Join(root, "net", family, "conf"))
-	if err != nil {
-		return nil, classify("list", []string{"net", family, "conf"}, err)
-	}
-	var names []string
-	for _, l := range links {
-		if v, err := Read("net", family, "conf", l.Name(), setting); err == nil && v != "0" && l.Name() != "all" {
-			names = append(names, l.Name())
-		}
-	}
-	return names, nil
-}
-
-// RestoreRA lowers accept_ra to 1 again for those of the links that are still
-// there and have it at 2.
-func RestoreRA(steps *step.Counter, links []string) error {
-	var errs []error
-	for _, l := range links {
-		if v, err := Read(acceptRA(l)...); err == nil && v == "2" {
-			errs = append(errs, Write(steps, "1", acceptRA(l)...))
-		}
-	}
-	return errors.Join(errs...)
-}
+// LockForwarding waits until nobody else who does so turns forwarding on or off. Of two who write
+// it at the same time, while the kernel is busy with links, both may succeed and no link forward
+// anything: each takes what the other tries for what there was (Linux 6.18,
+// devinet_sysctl_forward).
+func LockForwarding() (unlock func(), err error) { return lock("net", "ipv4", "ip_forward") }
 
 func acceptRA(link string) []string { return []string{"net", "ipv6", "conf", link, "accept_ra"} }
 

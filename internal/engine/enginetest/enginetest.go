@@ -37,6 +37,8 @@ type Kernel struct {
 	Fail func(op string, o model.Object) error
 	// FailForward is asked in the same way before forwarding is turned on or off.
 	FailForward func(v6, on bool) error
+	// Cookie tells the host's namespace from others; set before there is an engine.
+	Cookie string
 	// Others says whether another data directory has bridges; nil for no.
 	Others func() bool
 
@@ -248,16 +250,17 @@ func (k *Kernel) Forwarding(_ context.Context, v6 bool) (on bool, err error) {
 	return k.forwarding[v6], nil
 }
 
-// LinkForwarding is nothing: there are no links.
-func (*Kernel) LinkForwarding(context.Context, bool) (links model.LinkForwarding, err error) {
-	return links, nil
+// BeforeForwarding is nothing: there are no links.
+func (k *Kernel) BeforeForwarding(ctx context.Context, v6 bool) (b model.BeforeForwarding, off bool, err error) {
+	on, err := k.Forwarding(ctx, v6)
+	return b, !on, err
 }
 
 // StopsAt are none.
 func (*Kernel) StopsAt(context.Context) ([]string, error) { return nil, nil }
 
 // Forward remembers what is asked.
-func (k *Kernel) Forward(_ context.Context, v6, on bool, _ model.LinkForwarding) error {
+func (k *Kernel) Forward(_ context.Context, v6, on bool, _ model.BeforeForwarding) error {
 	if k.FailForward != nil {
 		if err := k.FailForward(v6, on); err != nil {
 			return err
@@ -307,9 +310,12 @@ func (k *Kernel) Asleep(context.Context) ([]string, error) { return nil, nil }
 func (k *Kernel) ForeignDrops(context.Context) ([]model.ForeignDrop, error) { return nil, nil }
 
 // Neighbours are none, but needed as Others says.
-func (k *Kernel) Neighbours(context.Context, []string) (bridges []string, needed bool, err error) {
-	return nil, k.Others != nil && k.Others(), nil
+func (k *Kernel) Neighbours(context.Context, model.BeforeForwarding, model.BeforeForwarding) (g model.FirewallGuard, needed bool, err error) {
+	return g, k.Others != nil && k.Others(), nil
 }
+
+// Namespace is what Cookie says.
+func (k *Kernel) Namespace() string { return k.Cookie }
 
 // Guard remembers what is asked.
 func (k *Kernel) Guard(_ context.Context, g model.FirewallGuard) error {
@@ -319,8 +325,14 @@ func (k *Kernel) Guard(_ context.Context, g model.FirewallGuard) error {
 	return nil
 }
 
-// Guarded is what Guard was asked for last.
-func (k *Kernel) Guarded() model.FirewallGuard {
+// Guarded says what Guard was asked for last.
+func (k *Kernel) Guarded(context.Context) (v4, v6 bool, err error) {
+	g := k.Guards()
+	return g.V4, g.V6, nil
+}
+
+// Guards is what Guard was asked for last.
+func (k *Kernel) Guards() model.FirewallGuard {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.guard
