@@ -3,8 +3,10 @@ package kernel_test
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/libnetwork/libnetwork/internal/kernel"
 	"github.com/libnetwork/libnetwork/internal/model"
@@ -16,7 +18,7 @@ import (
 // many links: none of these is taken for a router that was one before.
 func TestBeforeForwarding(t *testing.T) {
 	nstest.Require(t, nstest.NFTables, nstest.Veth)
-	for i := range 60 {
+	for i := range 40 {
 		nstest.Command(t, "ip", "link", "add", fmt.Sprint("many", i), "type", "veth", "peer", "name", fmt.Sprint("ends", i))
 		t.Cleanup(func() { nstest.Command(t, "ip", "link", "del", fmt.Sprint("many", i)) })
 	}
@@ -49,6 +51,7 @@ func TestBeforeForwarding(t *testing.T) {
 						return
 					default:
 					}
+					time.Sleep(rand.N(60 * time.Millisecond))
 					err := on()
 					if err == nil {
 						err = k.Forward(t.Context(), v6, false, model.BeforeForwarding{})
@@ -60,7 +63,7 @@ func TestBeforeForwarding(t *testing.T) {
 				}
 			})
 			found := 0
-			for range 500 {
+			for end := time.Now().Add(10 * time.Second); found < 20 && time.Now().Before(end); {
 				b, off, err := k.BeforeForwarding(t.Context(), v6)
 				if err != nil {
 					t.Error(err)
