@@ -310,10 +310,14 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		add(chainMSS, out, syn, clamp)
 		filter = append(filter, f.enter(n.ID, out, c)...)
 		if c.Masquerade && c.Mode != model.ModeRouted {
-			// What is of no connection is not translated, and would leave with the address of
-			// a member.
+			// What is of no connection is not translated, and would leave, or come to another
+			// network, with the address of a member. Neighbour discovery never is of one.
+			none := "INVALID"
+			if f.v6 {
+				none = "INVALID,UNTRACKED"
+			}
 			for _, s := range c.Subnets {
-				add(chainLeave, in, "-s "+s.Masked().String(), "-m conntrack --ctstate INVALID", drop)
+				add(chainLeave, in, "-s "+s.Masked().String(), "-m conntrack --ctstate "+none, drop)
 			}
 		}
 		add(chainLeave, in, f.take())

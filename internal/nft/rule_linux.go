@@ -207,7 +207,13 @@ func ctState() stmt {
 	return ctIs("established,related", expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED)
 }
 
-func ctInvalid() stmt { return ctIs("invalid", expr.CtStateBitINVALID) }
+// ctNone asks for what is of no connection, which neighbour discovery never is.
+func (f *family) ctNone() stmt {
+	if f.v6() {
+		return ctIs("invalid,untracked", expr.CtStateBitINVALID|expr.CtStateBitUNTRACKED)
+	}
+	return ctIs("invalid", expr.CtStateBitINVALID)
+}
 
 func ctIs(text string, states uint32) stmt {
 	return stmt{"ct state " + text, []expr.Any{

@@ -295,10 +295,10 @@ func (f *family) base(g Guard) []chainDef {
 				newRule("", synAlone(), clampMSS()),
 				newRule("", ctState(), goTo("pass")),
 				newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
+				// What is of no connection is not translated, and would leave, or come to
+				// another network, with the address of a member.
+				newRule("", f.ctNone(), inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), drop()),
 				newRule("", ours("oifname", true), goTo("enter")),
-				// What is of no connection is not translated, and would leave with the
-				// address of a member.
-				newRule("", ctInvalid(), inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), drop()),
 				newRule("", goTo("pass")),
 			},
 		},
