@@ -28,7 +28,7 @@ func TestRenderGolden(t *testing.T) {
 
 func TestGoldenSettings(t *testing.T) {
 	kinds := []fwtest.Kind{
-		{Name: "CLOSED", Says: "between the network and all else", Depends: fwtest.Inside},
+		{Name: "CLOSED", Says: "between the network and all else, or what comes from elsewhere as from a member", Depends: fwtest.Inside},
 		{Name: "MSS", Says: "the size of segments", Depends: fwtest.Inside},
 		{Name: "CT", Says: "established connections", Depends: fwtest.Always},
 		{Name: "MEMBER", Says: "between members", Depends: fwtest.ICC},

@@ -26,7 +26,7 @@ func tableNames() []string { return []string{tableFilter, tableNAT, tableRaw, ta
 // goes through those of the table filter in this order.
 const (
 	chainForward = "FORWARD"
-	chainClosed  = "CLOSED" // between an internal network and all else
+	chainClosed  = "CLOSED" // between an internal network and all else; what is forged as from a member
 	chainMSS     = "MSS"    // lowers the size of segments
 	chainCT      = "CT"     // established connections of our networks
 	chainLink    = "LINK"   // between members that are linked
@@ -306,6 +306,11 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		add(chainClosed, in, "! "+out, drop)
 		add(chainClosed, "! "+in, out, drop)
 	} else {
+		// What members say to each other is established where br_netfilter shows it; they come
+		// by no other link.
+		for _, s := range c.Subnets {
+			add(chainClosed, "! "+in, out, "-s "+s.Masked().String(), drop)
+		}
 		add(chainMSS, in, syn, clamp)
 		add(chainMSS, out, syn, clamp)
 		filter = append(filter, f.enter(n.ID, out, c)...)

@@ -461,8 +461,8 @@ func TestCostIsFlat(t *testing.T) {
 		{"a shifted range is one element a port", shifted, nft.Change{}, 1, 10},
 		{"ten ports are one message", nft.Change{Ports: numbered(1, 10)}, nft.Change{}, 1, 10},
 		// No chain and no rule, which would have the kernel check all of the table.
-		{"a network is nothing but elements of six sets for each family", fwtest.Networks(fwtest.Network(9000)), nft.Change{}, 12, 14},
-		{"a network is deleted", nft.Change{}, fwtest.Networks(fwtest.Network(1)), 12, 14},
+		{"a network is nothing but elements of seven sets for each family", fwtest.Networks(fwtest.Network(9000)), nft.Change{}, 14, 16},
+		{"a network is deleted", nft.Change{}, fwtest.Networks(fwtest.Network(1)), 14, 16},
 	}
 	nstest.Run(t, func() {
 		f := open(t, nft.Config{})

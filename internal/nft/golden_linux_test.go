@@ -47,8 +47,8 @@ func TestGoldenSettings(t *testing.T) {
 func parts(t *testing.T, tables string) map[string]string {
 	t.Helper()
 	kindOf := map[string]string{
-		"bridges": "every", "within": "every", "subnets": "every",
-		"icc": "members", "internal": "members", "sources": "members",
+		"bridges": "every", "within": "every", "subnets": "every", "sources": "every",
+		"icc": "members", "internal": "members",
 		"routed": "enter", "unprotected": "enter", "trusted": "enter", "marked": "enter", "marked_000000000001": "enter",
 		"masqueraded": "sources", "source_addr": "sources", "hairpin": "sources",
 		"isolated": "rest",

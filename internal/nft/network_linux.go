@@ -33,18 +33,15 @@ func networkElems(n *model.FirewallNetwork, c *model.FirewallFamily) []elem {
 	}
 	for _, s := range c.Subnets {
 		list = append(list, subnetElems(s, n.ID)...)
+		list = append(list, elem{
+			set: setSources, comment: n.ID,
+			key: bridge + string(s.Masked().Addr().AsSlice()), end: bridge + string(lastOf(s).AsSlice()),
+		})
 	}
 	add(c.ICC, setICC)
 	add(c.Internal, setInternal)
 	add(c.Mode == model.ModeIsolated, setIsolated)
-	if c.Internal {
-		for _, s := range c.Subnets {
-			list = append(list, elem{
-				set: setSources, comment: n.ID,
-				key: bridge + string(s.Masked().Addr().AsSlice()), end: bridge + string(lastOf(s).AsSlice()),
-			})
-		}
-	} else {
+	if !c.Internal {
 		add(c.Mode == model.ModeRouted, setRouted)
 		add(c.Mode == model.ModeNATUnprotected, setUnprotected)
 		for _, link := range c.Trusted {
@@ -139,7 +136,7 @@ func (f *family) sourceRules() []rule {
 	} else {
 		rules = append(rules, newRule("", f.addr("saddr", true, netip.PrefixFrom(netip.IPv4Unspecified(), 32)), ret()))
 	}
-	return append(rules, newRule("", f.notSource(), drop()))
+	return append(rules, newRule("", f.source("iifname", false), drop()))
 }
 
 // inputRules are for what comes to the host. A member of an isolated network does not
@@ -232,12 +229,16 @@ func inSet(word, set string) stmt {
 	}}
 }
 
-// notSource asks whether the link that the packet came in by has other sources.
-func (f *family) notSource() stmt {
-	return stmt{"iifname . " + f.keyword + " saddr != @" + setSources, []expr.Any{
-		meta(expr.MetaKeyIIFNAME, reg0),
+// source looks for a link and the source: whether the network there has it.
+func (f *family) source(word string, yes bool) stmt {
+	op := ""
+	if !yes {
+		op = "!= "
+	}
+	return stmt{word + " . " + f.keyword + " saddr " + op + "@" + setSources, []expr.Any{
+		meta(ifaceKey(word), reg0),
 		&expr.Payload{DestRegister: reg0 + unix.IFNAMSIZ/4, Base: expr.PayloadBaseNetworkHeader, Offset: f.src, Len: f.addrLen},
-		&expr.Lookup{SourceRegister: reg0, SetName: setSources, Invert: true},
+		&expr.Lookup{SourceRegister: reg0, SetName: setSources, Invert: !yes},
 	}}
 }
 

@@ -292,6 +292,9 @@ func (f *family) base(g Guard) []chainDef {
 				// and goes on where a route leads when the host has that address no more.
 				newRule("", inSet("iifname", setInternal), notWithin(), drop()),
 				newRule("", inSet("oifname", setInternal), notWithin(), drop()),
+				// What members say to each other is established where br_netfilter shows it; they
+				// come by no other link.
+				newRule("", ours("oifname", true), notWithin(), f.source("oifname", true), drop()),
 				newRule("", synAlone(), clampMSS()),
 				newRule("", ctState(), goTo("pass")),
 				newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
