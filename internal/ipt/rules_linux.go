@@ -342,20 +342,6 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 			}
 		}
 	}
-	raw := []entry{f.rule(chainRaw, n.ID, in, drop), f.rule(chainToAll, n.ID, in, "-j CT --notrack")}
-	if c.Internal {
-		if f.v6 {
-			// The host would send its answer to :: by the default route.
-			raw = append(raw, f.rule(chainSource, n.ID, in, "-s ::/128 -p ipv6-icmp -m icmp6 --icmpv6-type 128", drop))
-		}
-		for _, p := range c.Subnets {
-			raw = append(raw, f.rule(chainSource, n.ID, in, "-s "+p.String(), "-j RETURN"))
-		}
-		for _, source := range f.unrouted() {
-			raw = append(raw, f.rule(chainSource, n.ID, in, source, "-j RETURN"))
-		}
-		raw = append(raw, f.rule(chainSource, n.ID, in, drop))
-	}
 	nat := f.post(n.ID, out, c)
 	if f.v6 {
 		nat = append(nat, f.rule(chainScoped, n.ID, in, f.to(chainAddress)), f.rule(chainScoped, n.ID, in, f.to(chainAny)))
@@ -373,7 +359,7 @@ func (f *family) network(n *model.FirewallNetwork) map[string][]entry {
 		tableMangle: mangle,
 		tableFilter: filter,
 		tableNAT:    nat,
-		tableRaw:    raw,
+		tableRaw:    f.raw(n.ID, in, c),
 	}
 }
 

@@ -87,7 +87,7 @@ func (k *Kernel) BeforeForwarding(ctx context.Context, v6 bool) (b model.BeforeF
 // where the kernel has it.
 func values(links []rtnl.Link, v6 bool, setting string) map[int]string {
 	out := make(map[int]string)
-	for _, l := range append(links[:len(links):len(links)], rtnl.Link{Name: "default"}) {
+	for _, l := range append(slices.Clip(links), rtnl.Link{Name: "default"}) {
 		if isGroup(l.Group) {
 			continue
 		}

@@ -286,24 +286,7 @@ func (f *family) base(g Guard) []chainDef {
 		},
 		{
 			name: "forward", kind: "filter", hook: "forward", hooknum: unix.NF_INET_FORWARD, priority: -5,
-			rules: []rule{
-				newRule("", ours("iifname", false), ours("oifname", false), accept()),
-				// Before what is established: a connection with an address of the host is,
-				// and goes on where a route leads when the host has that address no more.
-				newRule("", inSet("iifname", setInternal), notWithin(), drop()),
-				newRule("", inSet("oifname", setInternal), notWithin(), drop()),
-				// What members say to each other is established where br_netfilter shows it; they
-				// come by no other link.
-				newRule("", ours("oifname", true), notWithin(), f.source("oifname", true), drop()),
-				newRule("", synAlone(), clampMSS()),
-				newRule("", ctState(), goTo("pass")),
-				newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
-				// What is of no connection is not translated, and would leave, or come to
-				// another network, with the address of a member.
-				newRule("", f.ctNone(), inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), drop()),
-				newRule("", ours("oifname", true), goTo("enter")),
-				newRule("", goTo("pass")),
-			},
+			rules: f.forwardRules(),
 		},
 	}
 	if f.v6() {
@@ -314,6 +297,28 @@ func (f *family) base(g Guard) []chainDef {
 		})
 	}
 	return chains
+}
+
+// forwardRules say who reaches whom.
+func (f *family) forwardRules() []rule {
+	return []rule{
+		newRule("", ours("iifname", false), ours("oifname", false), accept()),
+		// Before what is established: a connection with an address of the host is,
+		// and goes on where a route leads when the host has that address no more.
+		newRule("", inSet("iifname", setInternal), notWithin(), drop()),
+		newRule("", inSet("oifname", setInternal), notWithin(), drop()),
+		// What members say to each other is established where br_netfilter shows it; they
+		// come by no other link.
+		newRule("", ours("oifname", true), notWithin(), f.source("oifname", true), drop()),
+		newRule("", synAlone(), clampMSS()),
+		newRule("", ctState(), goTo("pass")),
+		newRule("", ifaces("iifname . oifname", setWithin), goTo("member")),
+		// What is of no connection is not translated, and would leave, or come to
+		// another network, with the address of a member.
+		newRule("", f.ctNone(), inSet("iifname", setMasquerade), f.inSet("saddr", setSubnets), drop()),
+		newRule("", ours("oifname", true), goTo("enter")),
+		newRule("", goTo("pass")),
+	}
 }
 
 // guardRules drop what neither comes from a network nor goes to one, be it of another

@@ -136,6 +136,7 @@ func TestGuardRouters(t *testing.T) {
 }
 
 func testGuardRouters(t *testing.T, on backend, forced ...string) {
+	t.Helper()
 	h := noRouter(t, on)
 	other := h.anotherMachine("other", 3)
 	// The last says what a link is to its neighbours, and nothing is forwarded by that.
