@@ -14,8 +14,8 @@ import (
 
 // Exposed returns who can reach which ports of containers, and by which rule. It is
 // made from the records, as the objects of the kernel are; of the kernel it asks
-// only which rules of others translate published ports too, and which chains of others
-// drop what they do not accept.
+// only which rules of others translate published ports too, which chains of others
+// drop what they do not accept, and what it forwards and shows to such chains.
 func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 	backend, table := e.kernel.Firewall()
 	h := exposure.Host{Backend: backend, Table: table}
@@ -55,6 +55,13 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 		}
 		h.Drops = drops
 		for _, v6 := range []bool{false, true} {
+			shown, err := e.kernel.Frames(ctx, v6)
+			if err != nil {
+				return nil, WithClass(err, "see what is exposed: %w", err)
+			}
+			if shown {
+				h.Frames = append(h.Frames, v6)
+			}
 			on, err := e.kernel.Forwarding(ctx, v6)
 			if errors.As(err, new(types.NotImplementedError)) {
 				continue // without IPv6 nothing is exposed by it

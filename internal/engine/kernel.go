@@ -99,6 +99,9 @@ type Kernel interface {
 	// ForeignDrops returns the chains of others that drop what nothing in them accepts, if
 	// they may drop what we accept.
 	ForeignDrops(ctx context.Context) ([]model.ForeignDrop, error)
+	// Frames says whether packets of a family pass the chains for IP also where a bridge
+	// forwards them between its ports.
+	Frames(ctx context.Context, v6 bool) (shown bool, err error)
 	// Asleep returns the tables of others that rules of ours are in and that are asked for
 	// nothing, as somebody has made them dormant.
 	Asleep(ctx context.Context) ([]string, error)

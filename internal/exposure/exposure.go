@@ -49,6 +49,9 @@ type Host struct {
 	Containers     []Container
 	// Drops are the chains of others that drop what nothing in them accepts.
 	Drops []model.ForeignDrop
+	// Frames are the families, by IPv6, whose packets pass the chains for IP also where a
+	// bridge forwards them between its ports.
+	Frames []bool
 	// Stops are the families, by IPv6, whose packets the host does not forward.
 	Stops []bool
 	// StopsAt are links of the host that forward no IPv4 packets that come in by them.
@@ -135,18 +138,21 @@ const (
 
 // warnDrops warns of chains that the packets of a way pass. What neighbours send each
 // other the bridge forwards, by chains of its own, and what this host sends comes in by no
-// link.
-func (r *Row) warnDrops(drops []model.ForeignDrop) {
+// link. Where frames are shown to the chains for IP they pass both, and with them what
+// neighbours send to a published port: it is translated before the bridge forwards it.
+func (r *Row) warnDrops(drops []model.ForeignDrop, frames []bool) {
 	if r.From == ThisHost {
 		return
 	}
-	bridged := r.From == Neighbour && r.Addr == r.Target
+	shown := slices.Contains(frames, r.Addr.Is6())
+	bridged := r.From == Neighbour && (r.Addr == r.Target || shown)
+	routed := r.From != Neighbour || r.Addr != r.Target || shown
 	for _, d := range drops {
-		passes := d.Forward
+		passes := d.Forward && (d.Bridged() && bridged || !d.Bridged() && routed)
 		if r.Forwarded || r.Target.IsUnspecified() { // it ends in the host's own namespace
 			passes = d.Input
 		}
-		if passes && d.Bridged() == bridged && d.Of(r.Addr.Is6()) {
+		if passes && d.Of(r.Addr.Is6()) {
 			what := "drops what it does not accept"
 			if d.Marked {
 				what = "drops what our rules have not let pass before, and may be asked first"
@@ -187,7 +193,7 @@ func Report(h Host) []Row {
 		ev.container(&h.Containers[i])
 	}
 	for i := range ev.rows {
-		ev.rows[i].warnDrops(h.Drops)
+		ev.rows[i].warnDrops(h.Drops, h.Frames)
 		ev.rows[i].warnStops(h.Stops, h.StopsAt)
 	}
 	place := make(map[From]int)

@@ -244,20 +244,10 @@ func TestReport(t *testing.T) {
 			}
 			w.container(sb, nil, model.Attachment{Network: n, Endpoint: ep})
 		}},
-		{"chains of others that drop what they do not accept", "drops", func(w *world) {
-			w.network()
-			w.joined("c1", 2, w.network(only4), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
-			w.joined("c2", 2, w.network(internal))
-			w.host.Containers = append(w.host.Containers, exposure.Container{Name: "own", Host: true, HostNetwork: "host"})
-			w.host.Drops = []model.ForeignDrop{
-				{Family: "inet", Table: "strict", Chain: "in", Input: true},
-				{Family: "ip", Table: "filter", Chain: "FORWARD", Forward: true},
-				{Family: "ip", Table: "filter (legacy)", Chain: "FORWARD", Forward: true, Marked: true},
-				{Family: "ip6", Table: "filter", Chain: "FORWARD", Forward: true},
-				{Family: "ip", Table: "raw", Chain: "PREROUTING", Forward: true, Input: true},
-				{Family: "inet", Table: "early", Chain: "all", Forward: true, Input: true},
-				{Family: "bridge", Table: "frames", Chain: "between", Forward: true},
-			}
+		{"chains of others that drop what they do not accept", "drops", drops},
+		{"chains of others that drop what they do not accept, and are shown frames of IPv4", "drops_frames", func(w *world) {
+			drops(w)
+			w.host.Frames = []bool{false}
 		}},
 		{"a bridge of somebody else", "adopted", func(w *world) {
 			adopted := func(n *model.Network) { n.Bridge.Adopted = true }
@@ -325,6 +315,23 @@ func TestReport(t *testing.T) {
 			tt.make(w)
 			golden(t, tt.file, text(exposure.Report(w.host)))
 		})
+	}
+}
+
+// drops has chains of others of each kind.
+func drops(w *world) {
+	w.network()
+	w.joined("c1", 2, w.network(only4), "tcp 0.0.0.0 8080 8080 80", "tcp :: 8080 8080 80")
+	w.joined("c2", 2, w.network(internal))
+	w.host.Containers = append(w.host.Containers, exposure.Container{Name: "own", Host: true, HostNetwork: "host"})
+	w.host.Drops = []model.ForeignDrop{
+		{Family: "inet", Table: "strict", Chain: "in", Input: true},
+		{Family: "ip", Table: "filter", Chain: "FORWARD", Forward: true},
+		{Family: "ip", Table: "filter (legacy)", Chain: "FORWARD", Forward: true, Marked: true},
+		{Family: "ip6", Table: "filter", Chain: "FORWARD", Forward: true},
+		{Family: "ip", Table: "raw", Chain: "PREROUTING", Forward: true, Input: true},
+		{Family: "inet", Table: "early", Chain: "all", Forward: true, Input: true},
+		{Family: "bridge", Table: "frames", Chain: "between", Forward: true},
 	}
 }
 

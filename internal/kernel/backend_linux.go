@@ -13,6 +13,7 @@ import (
 	"github.com/libnetwork/libnetwork/internal/model"
 	"github.com/libnetwork/libnetwork/internal/netns"
 	"github.com/libnetwork/libnetwork/internal/nft"
+	"github.com/libnetwork/libnetwork/internal/sysctl"
 	"github.com/libnetwork/libnetwork/types"
 )
 
@@ -143,6 +144,20 @@ func (k *Kernel) ForeignDrops(ctx context.Context) (list []model.ForeignDrop, er
 	return slices.DeleteFunc(list, func(d model.ForeignDrop) bool {
 		return !d.Input && !d.Bridged() && (k.comesFirst(d) || d.Marked && k.backend == NFTables || d.Firewalld && k.zone.accepts())
 	}), err
+}
+
+// Frames says whether br_netfilter shows the frames of a family that bridges forward to the
+// chains for IP.
+func (k *Kernel) Frames(_ context.Context, v6 bool) (shown bool, err error) {
+	setting := "bridge-nf-call-iptables"
+	if v6 {
+		setting = "bridge-nf-call-ip6tables"
+	}
+	value, err := sysctl.Read("net", "bridge", setting)
+	if errors.As(err, new(types.NotFoundError)) {
+		return false, nil // the module is not loaded
+	}
+	return err == nil && value != "0", err
 }
 
 // Asleep returns the tables of iptables-nft that somebody has made dormant, if that is the backend.

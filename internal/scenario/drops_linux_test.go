@@ -1,6 +1,7 @@
 package scenario_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -112,33 +113,52 @@ func testForeignDrops(t *testing.T, on backend) {
 			}
 			n := h.network(1, only4)
 			c, other := h.container("c1", both(nil, 7001, 0), n), h.container("c2", nil, n)
-			check := func(dropped bool) {
+			check := func(dropped, shown bool) {
 				t.Helper()
+				h.frames(shown)
 				kernel, process := visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4}, visit{who: "lan", from: h.lan, to: at(hostV6, 7001), want: "c1"}
-				member := visit{who: "c2", from: other.ns, to: at(c.v4, port), want: "c1"}
-				closed := func(way string) bool { return dropped && slices.Contains(tt.closes, way) }
-				for way, v := range map[string]*visit{byKernel: &kernel, byProcess: &process, byBridge: &member} {
-					if closed(way) {
+				member, published := visit{who: "c2", from: other.ns, to: at(c.v4, port), want: "c1"}, visit{who: "c2", from: other.ns, to: at(hostV4, 7001), want: "c1"}
+				// Frames that are shown pass chains of both kinds.
+				closed := func(way string, too ...string) bool {
+					return dropped && (slices.Contains(tt.closes, way) || shown && slices.ContainsFunc(too, func(w string) bool { return slices.Contains(tt.closes, w) }))
+				}
+				for v, is := range map[*visit]bool{
+					&kernel: closed(byKernel), &process: closed(byProcess), &member: closed(byBridge, byKernel), &published: closed(byKernel, byBridge),
+				} {
+					if is {
 						v.want = ""
 					}
 				}
-				h.visit(kernel, process, member)
+				h.visit(kernel, process, member, published)
 				for _, r := range h.exposed() {
+					var is bool
+					switch {
+					case r.From == exposure.Neighbour && r.Addr == r.Target:
+						is = closed(byBridge, byKernel)
+					case r.From == exposure.Neighbour && !r.Forwarded:
+						is = closed(byKernel, byBridge)
+					case r.From != exposure.ThisHost && r.Forwarded:
+						is = closed(byProcess)
+					case r.From != exposure.ThisHost:
+						is = closed(byKernel)
+					}
 					var want []string
-					outside := r.From == exposure.Internet || r.From == exposure.OtherNetwork
-					if outside && (closed(byKernel) && !r.Forwarded || closed(byProcess) && r.Forwarded) ||
-						r.From == exposure.Neighbour && r.Addr == r.Target && closed(byBridge) {
+					if is {
 						want = []string{tt.by}
 					}
-					if got := droppedBy(r); (r.From != exposure.Neighbour || r.Addr == r.Target) && !slices.Equal(got, want) {
-						t.Errorf("what drops what comes from %s to %s: %q, want %q", r.From, r.Addr, got, want)
+					if got := droppedBy(r); !slices.Equal(got, want) {
+						t.Errorf("what drops what comes from %s to %s: %q, want %q, frames shown: %v", r.From, r.Addr, got, want, shown)
 					}
 				}
 			}
-			check(false)
+			check(false, false)
 			run(tt.set)
 			defer run(tt.end)
-			check(tt.our != on)
+			check(tt.our != on, false)
+			if _, err := os.Stat("/proc/sys/net/bridge"); err == nil {
+				check(tt.our != on, true)
+				h.frames(false)
+			}
 			if tt.pass != nil {
 				h.sh(tt.pass...)
 				h.visit(visit{"lan", h.lan, at(hostV4, 7001), "c1", lanV4})

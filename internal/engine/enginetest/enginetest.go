@@ -309,6 +309,9 @@ func (k *Kernel) Asleep(context.Context) ([]string, error) { return nil, nil }
 // ForeignDrops are none.
 func (k *Kernel) ForeignDrops(context.Context) ([]model.ForeignDrop, error) { return nil, nil }
 
+// Frames are shown to nobody.
+func (k *Kernel) Frames(context.Context, bool) (shown bool, err error) { return false, nil }
+
 // Neighbours are none, but needed as Others says.
 func (k *Kernel) Neighbours(context.Context, model.BeforeForwarding, model.BeforeForwarding) (g model.FirewallGuard, needed bool, err error) {
 	return g, k.Others != nil && k.Others(), nil
