@@ -21,6 +21,7 @@ import (
 type socket struct {
 	addr  netip.Addr
 	port  uint16
+	peer  netip.AddrPort // of a connected one
 	inode uint32
 	// v6only says that an IPv6 socket takes no IPv4.
 	v6only bool
@@ -39,13 +40,18 @@ const (
 // sockets returns the sockets that keep a port of an address, or all ports if it
 // is 0, from others.
 func sockets(ctx context.Context, proto uint8, host netip.Addr, port uint16) ([]socket, error) {
+	return dump(ctx, proto, host, port, dumps(proto, host.Is4(), port))
+}
+
+// dump returns the sockets of an address that requests yield.
+func dump(ctx context.Context, proto uint8, host netip.Addr, port uint16, requests []netlink.Message) ([]socket, error) {
 	c, err := netlink.Dial(unix.NETLINK_SOCK_DIAG, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	var list []socket
-	for _, m := range dumps(proto, host.Is4(), port) {
+	for _, m := range requests {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -99,9 +105,11 @@ func parseSocket(b []byte) (socket, bool) {
 		addr:  netip.AddrFrom4([4]byte(b[8:12])),
 		inode: binary.NativeEndian.Uint32(b[68:]),
 	}
+	peer := netip.AddrFrom4([4]byte(b[24:28]))
 	if b[0] == unix.AF_INET6 {
-		s.addr = netip.AddrFrom16([16]byte(b[8:24]))
+		s.addr, peer = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
 	}
+	s.peer = netip.AddrPortFrom(peer, binary.BigEndian.Uint16(b[6:]))
 	ad, err := netlink.NewAttributeDecoder(b[diagMsgLen:])
 	if err != nil {
 		return socket{}, false

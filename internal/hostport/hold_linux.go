@@ -33,6 +33,9 @@ type Holder struct {
 	// Limit is how many ports are held at most, since each is a descriptor: 0 for
 	// DefaultLimit, less than 0 for none. What is above it is checked alone.
 	Limit int
+	// Tracked says whether the kernel knows the TCP connection of a socket of this host; nil
+	// leaves connections unasked for.
+	Tracked func(ctx context.Context, local, remote netip.AddrPort) (bool, error)
 
 	// mu stands above held and count, and is kept while sockets are bound, which waits for
 	// nothing: else a reservation could take a sibling's half-made one for a
@@ -73,13 +76,23 @@ func (o *Hold) How() How { return o.how }
 // A single port is held by a socket, up to the limit. Above it the port is bound
 // for a moment, which shows that it is free. A range is looked up in one dump of
 // the sockets of its protocol, of TCP those that listen, and not held. Where the kernel
-// has no sockets of the protocol, nobody can be in the way.
+// has no sockets of the protocol, nobody can be in the way. TCP connections by such a local
+// port are in the way if they are not tracked; of a single port they are looked for only where
+// a socket is bound to it.
 func (h *Holder) Reserve(ctx context.Context, proto uint8, host netip.Addr, first, last uint16) (*Hold, error) {
 	if host = host.Unmap(); host.IsMulticast() || isBroadcast(host) {
 		return nil, types.BadRequestErrorf("%s port %s: %s is the address of many machines: choose one of this host's own",
 			protocol(proto), netip.AddrPortFrom(host, first), host)
 	}
-	return h.reserve(ctx, bind, lookAgain, false, proto, host, first, last)
+	connected := proto == unix.IPPROTO_TCP && h.Tracked != nil && (first != last || bound(host, first))
+	hold, err := h.reserve(ctx, bind, lookAgain, false, proto, host, first, last)
+	if err != nil || !connected {
+		return hold, err
+	}
+	if err := h.checkConnected(ctx, hold, proto, host, first, last); err != nil {
+		return nil, errors.Join(err, hold.Close())
+	}
+	return hold, nil
 }
 
 // isBroadcast says whether an address is that of all machines of a network: who has not asked

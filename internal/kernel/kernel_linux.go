@@ -120,6 +120,9 @@ func New(ctx context.Context, cfg Config) (_ *Kernel, err error) {
 		links: make(map[string]model.Link), linked: make(map[string]model.LinkedPort),
 		half: make(map[string]bool),
 	}
+	k.ports.Tracked = func(ctx context.Context, local, remote netip.AddrPort) (bool, error) {
+		return k.tracked.Tracks(ctx, unix.IPPROTO_TCP, local, remote)
+	}
 	k.conns, k.flows = budget()
 	defer func() {
 		if err != nil {
