@@ -42,38 +42,7 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 		}
 	}
 	if len(sandboxes) > 0 {
-		asleep, err := e.kernel.Asleep(ctx)
-		if err != nil {
-			return nil, WithClass(err, "see what is exposed: %w", err)
-		}
-		if len(asleep) > 0 {
-			return nil, types.NoServiceErrorf("see what is exposed: nothing that our rules say holds, as these tables are dormant, wake each with `nft add table`: %s", strings.Join(asleep, ", "))
-		}
-		drops, err := e.kernel.ForeignDrops(ctx)
-		if err != nil {
-			return nil, WithClass(err, "see what is exposed: %w", err)
-		}
-		h.Drops = drops
-		for _, v6 := range []bool{false, true} {
-			shown, err := e.kernel.Frames(ctx, v6)
-			if err != nil {
-				return nil, WithClass(err, "see what is exposed: %w", err)
-			}
-			if shown {
-				h.Frames = append(h.Frames, v6)
-			}
-			on, err := e.kernel.Forwarding(ctx, v6)
-			if errors.As(err, new(types.NotImplementedError)) {
-				continue // without IPv6 nothing is exposed by it
-			}
-			if err != nil {
-				return nil, WithClass(err, "see what is exposed: %w", err)
-			}
-			if !on {
-				h.Stops = append(h.Stops, v6)
-			}
-		}
-		if h.StopsAt, err = e.kernel.StopsAt(ctx); err != nil {
+		if err := e.surroundings(ctx, &h); err != nil {
 			return nil, WithClass(err, "see what is exposed: %w", err)
 		}
 	}
@@ -100,6 +69,41 @@ func (e *Engine) Exposed(ctx context.Context) ([]exposure.Row, error) {
 		return nil, types.TimeoutErrorf("see what is exposed: %w", err)
 	}
 	return exposure.Report(h), nil
+}
+
+// surroundings asks the kernel for what of others and of the host's settings is in the way.
+func (e *Engine) surroundings(ctx context.Context, h *exposure.Host) error {
+	asleep, err := e.kernel.Asleep(ctx)
+	if err != nil {
+		return err
+	}
+	if len(asleep) > 0 {
+		return types.NoServiceErrorf("nothing that our rules say holds, as these tables are dormant, wake each with `nft add table`: %s", strings.Join(asleep, ", "))
+	}
+	if h.Drops, err = e.kernel.ForeignDrops(ctx); err != nil {
+		return err
+	}
+	for _, v6 := range []bool{false, true} {
+		shown, err := e.kernel.Frames(ctx, v6)
+		if err != nil {
+			return err
+		}
+		if shown {
+			h.Frames = append(h.Frames, v6)
+		}
+		on, err := e.kernel.Forwarding(ctx, v6)
+		if errors.As(err, new(types.NotImplementedError)) {
+			continue // without IPv6 nothing is exposed by it
+		}
+		if err != nil {
+			return err
+		}
+		if !on {
+			h.Stops = append(h.Stops, v6)
+		}
+	}
+	h.StopsAt, err = e.kernel.StopsAt(ctx)
+	return err
 }
 
 // isAway says which addresses of published ports the host has not now.
