@@ -337,10 +337,19 @@ func TestForwardingOffWhileDead(t *testing.T) {
 // What we turned on in an earlier boot of the machine, and somebody else in this one, is his. So
 // it is where the host is a container that was started again, in the same boot.
 func TestForwardingOnAfterBoot(t *testing.T) {
-	for _, boot := range []string{"one", "another", "of the namespace"} {
-		t.Run(boot, func(t *testing.T) {
+	for _, tt := range []struct {
+		name, boot  string // the second one
+		was, cookie string // of the namespace
+		ours        bool
+	}{
+		{"the same", "one", "a", "a", true},
+		{"another boot", "another", "a", "a", false},
+		{"another namespace", "one", "a", "b", false},
+		{"the namespace was not recorded", "one", "", "a", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			w.boot = "one"
+			w.boot, w.k.Cookie = "one", tt.was
 			if err := w.e.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -349,18 +358,14 @@ func TestForwardingOnAfterBoot(t *testing.T) {
 			if err := w.e.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if boot == "another" {
-				w.boot = boot
-			}
-			if boot != "one" {
-				w.k.Cookie = boot
+			w.boot, w.k.Cookie = tt.boot, tt.cookie
+			if !tt.ours {
 				if err := w.k.Guard(t.Context(), model.FirewallGuard{}); err != nil { // the kernel is another one
 					t.Fatal(err)
 				}
 			}
 			w.open(t)
-			ours := boot == "one"
-			if got := w.k.Guards(); got != (model.FirewallGuard{V4: ours, V6: ours}) {
+			if got := w.k.Guards(); got != (model.FirewallGuard{V4: tt.ours, V6: tt.ours}) {
 				t.Errorf("guarded %+v", got)
 			}
 			n, err := w.e.NetworkByName(n.Name())
@@ -371,7 +376,7 @@ func TestForwardingOnAfterBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, v6 := range []bool{false, true} {
-				if on, _ := w.k.Forwarding(t.Context(), v6); on == ours {
+				if on, _ := w.k.Forwarding(t.Context(), v6); on == tt.ours {
 					t.Errorf("IPv6 %t: forwarding is on: %t", v6, on)
 				}
 			}

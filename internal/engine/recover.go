@@ -69,7 +69,8 @@ func (e *Engine) recover(ctx context.Context) error {
 	if !keep {
 		e.sweepFiles()
 	}
-	if f := e.forwarding; f.Boot != "" && f.Boot != e.boot {
+	// The namespace was not recorded always.
+	if f := e.forwarding; f.Boot != "" && f.Boot != e.boot && !strings.HasPrefix(e.boot, f.Boot+" ") {
 		// Whoever has turned it on since is its owner, be it us again.
 		e.logErr("forget forwarding", recordForwarding, e.commitForwarding(ctx, forwarding{}))
 	}
