@@ -254,7 +254,9 @@ func forwardingEvent(v6 bool) Event {
 func (e *Engine) guard(ctx context.Context, f forwarding) (shared bool, err error) {
 	var g model.FirewallGuard
 	if f.on() {
-		g, shared, err = e.kernel.Neighbours(ctx, f.Before4, f.Before6)
+		if g, shared, err = e.kernel.Neighbours(ctx, f.Before4, f.Before6); err != nil {
+			g = e.guarded // what passed goes on
+		}
 	}
 	if g.V4, g.V6 = f.V4, f.V6; !g.V4 {
 		g.Passes4 = model.GuardPasses{}
@@ -306,8 +308,8 @@ func (e *Engine) relaxForwarding(ctx context.Context, settling time.Duration) {
 		return
 	}
 	shared, err := e.guard(ctx, had) // for bridges of others that have come
-	if err = unlessClosed(e.ctx, err); err != nil {
-		e.logErr("guard forwarding", recordForwarding, err)
+	if err != nil {
+		e.logErr("guard forwarding", recordForwarding, unlessClosed(e.ctx, err))
 		return
 	}
 	if left > 0 || shared {
