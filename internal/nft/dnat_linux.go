@@ -31,6 +31,10 @@ type dnatRule struct {
 	// all says that it names no port and is about all, part that only a part of what has been
 	// loaded is compared next.
 	all, part bool
+	// dnat says that it translates destinations itself. Else it leads to a chain, or by a map to
+	// several, without any condition if it is bare.
+	dnat, bare bool
+	to, vmap   string
 }
 
 // hits says whether the rule and a publication ask for the same packets, and whether it
@@ -44,14 +48,17 @@ func (r *dnatRule) hits(p *model.Port) (hit, exact bool) {
 		return false, false
 	}
 	hit, exact = p.Among(r.ports)
-	return hit, exact && !r.more
+	// Who leads to a chain what is for an address may have a service there, and no host.
+	elsewhere := !r.dnat && r.host.IsValid() && p.Host.IsUnspecified()
+	return hit, exact && !r.more && !elsewhere
 }
 
 // ForeignDNAT returns each publication that a rule of somebody else translates
 // too, with its table and chain: which of the two a packet meets first
 // is not ours to say. Firewalls of other data directories are none of somebody else: they
 // hold their ports, and may have tens of thousands. It knows rules of nftables and of the nf_tables backend of
-// iptables that name ports, also by a set, or are about all in prerouting; it does not know the legacy backend. The rules
+// iptables that name ports, also by a set, or are about all in prerouting, and those that lead
+// such packets to chains that translate them; it does not know the legacy backend. The rules
 // are read once, and again when somebody else has changed one.
 func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) ([]model.ForeignDNAT, error) {
 	if err := f.acquire(ctx); err != nil {
@@ -125,136 +132,18 @@ func (c *conn) generation(ctx context.Context) (gen uint32, err error) {
 	return gen, err
 }
 
-// dnatRules reads the rules of all tables but those to skip that translate a destination
-// and name ports.
-func (c *conn) dnatRules(ctx context.Context, skip func(family, table string) bool) (list []dnatRule, err error) {
-	families := make(map[string]byte)
-	err = c.request(ctx, unix.NFT_MSG_GETRULE, unix.NFPROTO_UNSPEC, nil, func(m message) error {
-		a := m.attrs()
-		r := dnatRule{table: cstring(a.get(unix.NFTA_RULE_TABLE)), chain: cstring(a.get(unix.NFTA_RULE_CHAIN))}
-		switch m.family() {
-		case unix.NFPROTO_IPV4:
-			r.family, r.v4 = "ip", true
-		case unix.NFPROTO_IPV6:
-			r.family, r.v6 = "ip6", true
-		case unix.NFPROTO_INET:
-			r.family, r.v4, r.v6 = "inet", true, true
-		default:
-			return nil
-		}
-		families[r.family] = m.family()
-		if !isFirewall(r.table) && !skip(r.family, r.table) && r.read(attrs(a.get(unix.NFTA_RULE_EXPRESSIONS))) {
-			list = append(list, r)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	for i := range list {
-		if r := &list[i]; r.set != "" {
-			if r.ports, r.more, err = c.portsOfSet(ctx, families[r.family], r.table, r.set); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if slices.ContainsFunc(list, func(r dnatRule) bool { return r.all }) {
-		from, err := c.fromOutside(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for i := range list {
-			if r := &list[i]; r.all && from[[3]string{r.family, r.table, r.chain}] {
-				r.ports = [][2]uint16{{0, 65535}}
-			}
-		}
-	}
-	return slices.DeleteFunc(list, func(r dnatRule) bool { return len(r.ports) == 0 }), nil
-}
-
-// fromOutside are the chains, with family and table, that all packets from other machines come to.
-func (c *conn) fromOutside(ctx context.Context) (map[[3]string]bool, error) {
-	families := map[byte]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet"}
-	from := make(map[[3]string]bool)
-	err := c.request(ctx, unix.NFT_MSG_GETCHAIN, unix.NFPROTO_UNSPEC, nil, func(m message) error {
-		a := m.attrs()
-		hook := attrs(a.get(unix.NFTA_CHAIN_HOOK))
-		if num := hook.get(unix.NFTA_HOOK_HOOKNUM); len(num) == 4 && be32(num) == unix.NF_INET_PRE_ROUTING {
-			from[[3]string{families[m.family()], cstring(a.get(unix.NFTA_CHAIN_TABLE)), cstring(a.get(unix.NFTA_CHAIN_NAME))}] = true
-		}
-		return nil
-	})
-	return from, err
-}
-
-// portsOfSet reads the ports of a set, or a map, of which they are the keys or the last
-// part of the keys, of which more says that there are others.
-func (c *conn) portsOfSet(ctx context.Context, fam byte, table, set string) (ports [][2]uint16, more bool, err error) {
-	const intervalEnd = 1 // NFT_SET_ELEM_INTERVAL_END: the first port that is not in it
-	type bound struct {
-		port uint16
-		end  bool
-	}
-	var bounds []bound
-	intervals := false
-	err = c.request(ctx, unix.NFT_MSG_GETSETELEM, fam, func(b *batch) {
-		b.str(unix.NFTA_SET_ELEM_LIST_TABLE, table)
-		b.str(unix.NFTA_SET_ELEM_LIST_SET, set)
-	}, func(m message) error {
-		for _, item := range attrs(m.attrs().get(unix.NFTA_SET_ELEM_LIST_ELEMENTS)).all {
-			a := attrs(item)
-			key := attrs(a.get(unix.NFTA_SET_ELEM_KEY)).get(unix.NFTA_DATA_VALUE)
-			if len(key) >= 8 && len(key)%4 == 0 { // a concatenation, of parts of four bytes
-				key, more = key[len(key)-4:][:2], true
-			}
-			if len(key) != 2 {
-				continue
-			}
-			end := false
-			if flags := a.get(unix.NFTA_SET_ELEM_FLAGS); len(flags) == 4 {
-				end = be32(flags)&intervalEnd != 0
-			}
-			intervals = intervals || end
-			bounds = append(bounds, bound{portNumber(string(key)), end})
-		}
-		return nil
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return nil, false, nil // it has just gone
-	}
-	slices.SortFunc(bounds, func(a, b bound) int {
-		if a.port == b.port && a.end {
-			return -1
-		}
-		return int(a.port) - int(b.port)
-	})
-	for i, b := range bounds {
-		last := b.port
-		switch {
-		case b.end:
-			continue
-		case intervals && i+1 < len(bounds):
-			last = bounds[i+1].port - 1
-		case intervals:
-			last = 65535
-		}
-		ports = append(ports, [2]uint16{b.port, last})
-	}
-	return ports, more, err
-}
-
 // isFirewall says whether a table is that of a firewall of ours, of whatever data directory.
 func isFirewall(table string) bool {
 	return table == DefaultTable || strings.HasPrefix(table, DefaultTable+"-")
 }
 
 // read takes what matters from a rule's expressions. It says whether the rule
-// translates the destination of a port, or of all: it is known to be about all if it has no
+// translates destinations, or leads to a chain: it is known to be about all if it has no
 // conditions but a protocol, a destination, and a link that packets do not come from.
 func (r *dnatRule) read(exprs attrs) bool {
 	var loaded attrs // the payload or meta expression before
-	var meta, dnat, named bool
-	plain := true
+	var meta, named bool
+	plain, bare := true, true
 	for _, item := range exprs.all {
 		data := attrs(attrs(item).get(unix.NFTA_EXPR_DATA))
 		switch cstring(attrs(item).get(unix.NFTA_EXPR_NAME)) {
@@ -267,6 +156,9 @@ func (r *dnatRule) read(exprs attrs) bool {
 		case "lookup":
 			inverse := false
 			plain = false
+			if dreg := data.get(unix.NFTA_LOOKUP_DREG); len(dreg) == 4 && be32(dreg) == unix.NFT_REG_VERDICT {
+				r.vmap = cstring(data.get(unix.NFTA_LOOKUP_SET))
+			}
 			if flags := data.get(unix.NFTA_LOOKUP_FLAGS); len(flags) == 4 {
 				inverse = be32(flags)&1 != 0 // NFT_LOOKUP_F_INV
 			}
@@ -275,7 +167,7 @@ func (r *dnatRule) read(exprs attrs) bool {
 			}
 		case "cmp":
 			v := attrs(data.get(unix.NFTA_CMP_DATA)).get(unix.NFTA_DATA_VALUE)
-			plain = plain && isPlain(loaded, meta, be32(data.get(unix.NFTA_CMP_OP)))
+			plain, bare = plain && isPlain(loaded, meta, be32(data.get(unix.NFTA_CMP_OP))), false
 			switch be32(data.get(unix.NFTA_CMP_OP)) {
 			case unix.NFT_CMP_EQ:
 				named = r.compare(loaded, meta, v, v) || named
@@ -294,20 +186,28 @@ func (r *dnatRule) read(exprs attrs) bool {
 			plain = plain && name == "comment"
 		case "bitwise":
 			r.part = true
-		case "counter", "immediate":
+		case "counter":
+		case "immediate":
+			v := attrs(attrs(data.get(unix.NFTA_IMMEDIATE_DATA)).get(unix.NFTA_DATA_VERDICT))
+			if to := cstring(v.get(unix.NFTA_VERDICT_CHAIN)); to != "" {
+				r.to = to
+			}
 		case "nat":
-			dnat = dnat || be32(data.get(unix.NFTA_NAT_TYPE)) == unix.NFT_NAT_DNAT
+			r.dnat = r.dnat || be32(data.get(unix.NFTA_NAT_TYPE)) == unix.NFT_NAT_DNAT
 		case "redir":
-			dnat = true
+			r.dnat = true
 		case "target":
 			name := data.get(unix.NFTA_TARGET_NAME)
-			dnat = dnat || bytes.HasPrefix(name, []byte("DNAT")) || bytes.HasPrefix(name, []byte("REDIRECT"))
+			r.dnat = r.dnat || bytes.HasPrefix(name, []byte("DNAT")) || bytes.HasPrefix(name, []byte("REDIRECT"))
 		default:
 			plain = false
 		}
 	}
-	r.all = plain && !named
-	return dnat && (named || r.all)
+	r.all, r.bare = plain && !named, plain && bare
+	if !named {
+		r.ports = nil // a match may have had all
+	}
+	return r.dnat || r.to != "" || r.vmap != ""
 }
 
 // isPlain says whether a comparison is one with a protocol, a destination, or a link that packets
