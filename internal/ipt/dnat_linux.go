@@ -4,12 +4,14 @@ import (
 	"context"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/model"
+	"github.com/libnetwork/libnetwork/internal/nft"
 )
 
 // dnatRule is a rule of somebody else that leads ports of the host elsewhere.
@@ -18,6 +20,11 @@ type dnatRule struct {
 	proto uint8        // 0: any
 	host  netip.Prefix // invalid: any
 	ports [][2]uint16  // ranges
+	// dnat says that it translates destinations itself. Else it leads to a chain, without any
+	// condition if it is bare.
+	dnat, bare bool
+	to         string
+	all        bool // it names no port and is about all
 }
 
 // hits says whether the rule and a publication ask for the same packets, and whether
@@ -26,30 +33,34 @@ func (r *dnatRule) hits(p *model.Port) (hit, exact bool) {
 	if r.proto != 0 && r.proto != p.Proto || r.host.IsValid() && !p.Host.IsUnspecified() && !r.host.Contains(p.Host) {
 		return false, false
 	}
-	return p.Among(r.ports)
+	hit, exact = p.Among(r.ports)
+	// Who leads to a chain what is for an address may have a service there, and no host.
+	elsewhere := !r.dnat && r.host.IsValid() && p.Host.IsUnspecified()
+	return hit, exact && !elsewhere
 }
 
 // quoted is an argument in which anything may stand.
 var quoted = regexp.MustCompile(`"(\\.|[^"\\])*"`)
 
-// parseDNAT reads a rule of the table nat. ok says that it translates the destination
-// of ports that it names, or of all ports.
+// parseDNAT reads a rule of the table nat. ok says that it translates the destination, or leads
+// to another chain.
 func parseDNAT(chain, text string) (r dnatRule, ok bool) {
 	r.chain = chain
 	words := strings.Fields(quoted.ReplaceAllString(text, "quoted"))
-	not, translates := false, false
+	not, portless := false, false
 	for i := 0; i+1 < len(words); i++ {
 		arg := words[i+1]
 		switch words[i] {
 		case "!":
 			not = true
 			continue
-		case "-j":
-			translates = arg == "DNAT" || arg == "REDIRECT"
-		case "-p":
-			if r.proto = protocol(arg); not || r.proto == 0 {
-				return r, false
+		case "-j", "-g":
+			if r.dnat = arg == "DNAT" || arg == "REDIRECT"; !r.dnat {
+				r.to = arg
 			}
+		case "-p":
+			r.proto = protocol(arg)
+			portless = not || r.proto == 0
 		case "-d":
 			if p, err := netip.ParsePrefix(arg); err == nil && !not {
 				r.host = p
@@ -61,10 +72,45 @@ func parseDNAT(chain, text string) (r dnatRule, ok bool) {
 		}
 		not = false
 	}
-	if len(r.ports) == 0 && chain == "PREROUTING" && isPlain(words) {
-		r.ports = [][2]uint16{{0, 65535}}
+	if portless {
+		r.ports = nil
 	}
-	return r, translates && len(r.ports) > 0
+	r.all = !portless && len(r.ports) == 0 && isPlain(words)
+	r.bare = r.all && r.proto == 0 && !slices.Contains(words, "-d") && !slices.Contains(words, "!")
+	return r, r.dnat || r.to != ""
+}
+
+// leading returns the rules of others in the table nat that translate ports that they name, or
+// that lead them to chains from which, whatever else is asked on the way, a rule that
+// translates is reached, and those that translate all ports from outside: in PREROUTING, and in
+// chains that it leads to without any condition.
+func leading(rules []dnatRule) (list []dnatRule) {
+	var ends []string
+	on, back := make(map[string][]string), make(map[string][]string)
+	for _, r := range rules {
+		switch {
+		case r.dnat:
+			ends = append(ends, r.chain)
+		case r.bare:
+			on[r.chain] = append(on[r.chain], r.to)
+			fallthrough
+		default:
+			back[r.to] = append(back[r.to], r.chain)
+		}
+	}
+	if len(ends) == 0 {
+		return nil
+	}
+	from, leads := nft.Reach([]string{"PREROUTING"}, on), nft.Reach(ends, back)
+	for _, r := range rules {
+		if r.dnat && r.all && from[r.chain] {
+			r.ports = [][2]uint16{{0, 65535}}
+		}
+		if len(r.ports) > 0 && (r.dnat || leads[r.to]) {
+			list = append(list, r)
+		}
+	}
+	return list
 }
 
 // isPlain says whether a rule has no conditions but a protocol, a destination, and a link that it
@@ -82,7 +128,7 @@ func isPlain(words []string) bool {
 			if i++; i == len(words) || words[i] != "comment" && protocol(words[i]) == 0 {
 				return false
 			}
-		case "-p", "-d", "-j", "--comment", "--to-destination", "--to-ports":
+		case "-p", "-d", "-j", "-g", "--comment", "--to-destination", "--to-ports":
 			i++
 		case "--random", "--persistent":
 		default:
@@ -123,7 +169,8 @@ func portRanges(list string) (out [][2]uint16) {
 
 // ForeignDNAT returns each publication that a rule of somebody else translates too,
 // with its chain: which of the two a packet meets first is not ours to say. It knows
-// rules of the same variant of iptables that name ports, or are about all in PREROUTING, as they
+// rules of the same variant of iptables that name ports, or are about all in PREROUTING, and
+// those that lead such packets to chains that translate them, as they
 // were when the rules were last read: at the beginning, and after each change by somebody else.
 func (f *Firewall) ForeignDNAT(ctx context.Context, ports []model.Port) (found []model.ForeignDNAT, err error) {
 	err = f.do(ctx, "reading", func() error {

@@ -113,7 +113,8 @@ func (f *family) parse(out []byte) listing {
 				l.hold(f, name, targetOf(text))
 			}
 			if name == tableNAT && !f.owns(c) {
-				if r, ok := parseDNAT(c, text); ok {
+				r, ok := parseDNAT(c, text)
+				if ok && (r.dnat || chains[r.to] && !nft.IsOurs(c) && !f.owns(r.to) && !nft.IsOurs(r.to)) {
 					l.dnat = append(l.dnat, r)
 				}
 			}
@@ -126,6 +127,7 @@ func (f *family) parse(out []byte) listing {
 			}
 		}
 	}
+	l.dnat = leading(l.dnat)
 	way.end(l.rules[tableFilter])
 	// Of what had to stay nothing more is to be done.
 	for name, chains := range l.held {

@@ -2,6 +2,7 @@ package ipt_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/libnetwork/libnetwork/internal/fwtest"
@@ -45,4 +46,49 @@ func TestForeignDNATYoung(t *testing.T) {
 		rule("ip6tables-legacy", "-D")
 		found("all have gone", 0)
 	})
+}
+
+// TestForeignDNATChains has programs make rules that leave it to chains to translate.
+func TestForeignDNATChains(t *testing.T) {
+	for _, v := range []struct {
+		variant ipt.Variant
+		needs   nstest.Feature
+		program string
+	}{{ipt.NFT, nstest.IPTablesNFT, "iptables-nft"}, {ipt.Legacy, nstest.IPTablesLegacy, "iptables-legacy"}} {
+		for _, way := range []string{"-j", "-g"} {
+			t.Run("rules of chains that lead a port to one that translates are found: "+v.program+" "+way, func(t *testing.T) {
+				nstest.Require(t, v.needs)
+				nstest.Run(t, func() {
+					do := func(rule string) {
+						t.Helper()
+						nstest.Command(t, strings.Fields(v.program+" -w -t nat "+rule)...)
+					}
+					found := func(when, want string, exact bool) {
+						t.Helper()
+						f := open(t, ipt.Config{Variant: v.variant}) // that has read nothing yet
+						list, err := f.ForeignDNAT(t.Context(), []model.Port{{Proto: 6, Host: netip.IPv4Unspecified(), First: 3303, Last: 3303}})
+						switch {
+						case err != nil:
+							t.Fatal(err)
+						case want == "" && len(list) == 0:
+						case len(list) != 1 || list[0].Exact != exact || !strings.HasSuffix(list[0].Rule, "chain "+want):
+							t.Errorf("%s: got %v, want one of chain %q, exact %t", when, list, want, exact)
+						}
+					}
+					do("-N SVC")
+					do("-A SVC -p tcp -j DNAT --to-destination 192.0.2.1:99")
+					do("-N NP")
+					do("-A NP -p tcp --dport 3303 " + way + " SVC")
+					do("-I PREROUTING -m addrtype --dst-type LOCAL " + way + " NP")
+					found("a rule with the port", "NP", true)
+					do("-R NP 1 -p tcp --dport 3300:3310 " + way + " SVC")
+					found("a rule with more ports", "NP", false)
+					do("-R NP 1 -p tcp --dport 3304 " + way + " SVC")
+					found("a rule with another port", "", false)
+					do("-I PREROUTING " + way + " SVC")
+					found("a rule about all ports", "SVC", false)
+				})
+			})
+		}
+	}
 }
