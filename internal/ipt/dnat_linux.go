@@ -84,30 +84,33 @@ func parseDNAT(chain, text string) (r dnatRule, ok bool) {
 // that lead them to chains from which, whatever else is asked on the way, a rule that
 // translates is reached, and those that translate all ports from outside: in PREROUTING, and in
 // chains that it leads to without any condition.
-func leading(rules []dnatRule) (list []dnatRule) {
-	var ends []string
+func leading(rules []dnatRule) []dnatRule {
 	on, back := make(map[string][]string), make(map[string][]string)
-	for _, r := range rules {
-		switch {
-		case r.dnat:
-			ends = append(ends, r.chain)
-		case r.bare:
+	for i := range rules {
+		r := &rules[i]
+		if r.dnat {
+			continue
+		}
+		back[r.to] = append(back[r.to], r.chain)
+		if r.bare {
 			on[r.chain] = append(on[r.chain], r.to)
-			fallthrough
-		default:
-			back[r.to] = append(back[r.to], r.chain)
 		}
 	}
-	if len(ends) == 0 {
-		return nil
+	var ends []string
+	for i := range rules {
+		if r := &rules[i]; len(back) > 0 && r.dnat && len(back[r.chain]) > 0 {
+			ends = append(ends, r.chain)
+		}
 	}
 	from, leads := nft.Reach([]string{"PREROUTING"}, on), nft.Reach(ends, back)
-	for _, r := range rules {
+	list := rules[:0]
+	for i := range rules {
+		r := &rules[i]
 		if r.dnat && r.all && from[r.chain] {
 			r.ports = [][2]uint16{{0, 65535}}
 		}
 		if len(r.ports) > 0 && (r.dnat || leads[r.to]) {
-			list = append(list, r)
+			list = append(list, *r)
 		}
 	}
 	return list

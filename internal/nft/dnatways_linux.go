@@ -82,12 +82,16 @@ func (c *conn) dnatRules(ctx context.Context, skip func(family, table string) bo
 			r.ports = [][2]uint16{{0, 65535}}
 		}
 	}
-	ways, err := d.leading(ctx)
+	list, err := d.leading(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list := slices.DeleteFunc(d.found, func(r dnatRule) bool { return len(r.ports) == 0 })
-	return append(list, ways...), nil
+	for _, r := range d.found {
+		if len(r.ports) > 0 {
+			list = append(list, r)
+		}
+	}
+	return list, nil
 }
 
 // rules reads the rules. Those that lead to chains are of use where their table translates: none
@@ -157,13 +161,16 @@ func (d *dnatReader) fromOutside() map[place]bool {
 // leading returns the rules that lead ports to chains from which, whatever else is asked on the
 // way, one that translates is reached, with these ports.
 func (d *dnatReader) leading(ctx context.Context) (list []dnatRule, err error) {
+	if len(d.ways) == 0 {
+		return nil, nil
+	}
 	var ends []place
 	for _, r := range d.found {
 		if _, is := d.base[r.at()]; !is && !IsOurs(r.chain) { // to base chains nothing leads
 			ends = append(ends, r.at())
 		}
 	}
-	if len(ends) == 0 || len(d.ways) == 0 {
+	if len(ends) == 0 {
 		return nil, nil
 	}
 	back := make(map[place][]place)
