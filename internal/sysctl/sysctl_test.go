@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/libnetwork/libnetwork/internal/nstest"
 	"github.com/libnetwork/libnetwork/internal/step"
@@ -150,5 +152,31 @@ func TestEnableForwardingTogether(t *testing.T) {
 		if v, err := sysctl.ReadIn(ns, "net", "ipv4", "conf", "lo", "forwarding"); err != nil || v != "1" {
 			t.Fatalf("forwarding of lo is %s, %v", v, err)
 		}
+	}
+}
+
+// Whoever may read a setting may lock its file: that keeps nobody from turning forwarding on.
+func TestLockedByOthers(t *testing.T) {
+	nstest.Require(t, nstest.Root)
+	ns := nstest.New(t)
+	if err := ns.Do(func() error {
+		f, err := os.Open("/proc/sys/net/ipv4/ip_forward")
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			return err
+		}
+		if err := sysctl.Write(nil, "0", "net", "ipv4", "ip_forward"); err != nil {
+			return err
+		}
+		_, err = sysctl.EnableForwarding(nil, false)
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	if v, err := sysctl.ReadIn(ns, "net", "ipv4", "ip_forward"); err != nil || v != "1" {
+		t.Errorf("ip_forward is %s, %v", v, err)
 	}
 }
