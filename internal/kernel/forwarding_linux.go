@@ -163,7 +163,8 @@ func (k *Kernel) StopsAt(ctx context.Context) (names []string, err error) {
 }
 
 // Forward turns forwarding of a family on, or off, with what that has changed as it was before.
-// What somebody has turned off meanwhile stays off.
+// What somebody has turned off meanwhile stays off; but where all is off already, an earlier process
+// may have ended before it could put back the rest.
 func (k *Kernel) Forward(ctx context.Context, v6, on bool, before model.BeforeForwarding) error {
 	if on {
 		_, err := sysctl.EnableForwarding(k.cfg.Steps, v6)
@@ -175,6 +176,10 @@ func (k *Kernel) Forward(ctx context.Context, v6, on bool, before model.BeforeFo
 	}
 	defer unlock()
 	links, err := k.rt.Links(ctx)
+	if err != nil {
+		return err
+	}
+	was, err := k.Forwarding(ctx, v6)
 	if err != nil {
 		return err
 	}
@@ -190,18 +195,22 @@ func (k *Kernel) Forward(ctx context.Context, v6, on bool, before model.BeforeFo
 		}
 	}
 	var again []func()
-	restore := func(list []int, value, setting, now string) {
+	restore := func(list []int, setting string, now ...string) {
 		has := values(links, v6, setting)
 		for _, index := range list {
-			if has[index] == now {
-				again = append(again, func() { write(value, names[index], setting) })
+			if slices.Contains(now, has[index]) {
+				again = append(again, func() { write("1", names[index], setting) })
 			}
 		}
 	}
-	restore(before.Set, "1", "forwarding", "1")
+	now := []string{"1"}
+	if !was {
+		now = append(now, "0")
+	}
+	restore(before.Set, "forwarding", now...)
 	if v6 {
-		restore(before.Routers, "1", forceForwarding, "1") // which goes with the host's
-		restore(before.Raised, "1", "accept_ra", "2")
+		restore(before.Routers, forceForwarding, now...) // which goes with the host's
+		restore(before.Raised, "accept_ra", "2")
 	}
 	errs = append(errs, sysctl.Write(k.cfg.Steps, "0", forwarding(v6)...))
 	for _, f := range again {

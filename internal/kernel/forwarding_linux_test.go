@@ -83,3 +83,53 @@ func TestBeforeForwarding(t *testing.T) {
 		}
 	}
 }
+
+// What turning forwarding off puts back comes back too where an earlier process got no further
+// than that; what somebody has turned off while it was on does not.
+func TestForwardAgain(t *testing.T) {
+	nstest.Require(t, nstest.NFTables, nstest.Veth)
+	nstest.Command(t, "ip", "link", "add", "again0", "type", "veth", "peer", "name", "again1")
+	t.Cleanup(func() { nstest.Command(t, "ip", "link", "del", "again0") })
+	k, err := kernel.New(t.Context(), kernel.Config{
+		DataDir: t.TempDir(), RunDir: "/run/again", Firewall: kernel.NFTables, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	all, link := []string{"net", "ipv4", "ip_forward"}, []string{"net", "ipv4", "conf", "again0", "forwarding"}
+	write := func(value string, path []string) {
+		t.Helper()
+		if err := sysctl.Write(nil, value, path...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		path []string // is turned off meanwhile
+		want string
+	}{{"nothing", nil, "1"}, {"by an earlier process", all, "1"}, {"by somebody else", link, "0"}} {
+		write("0", all)
+		write("1", link)
+		before, off, err := k.BeforeForwarding(t.Context(), false)
+		if err != nil || !off {
+			t.Fatal(off, err)
+		}
+		if err := k.Forward(t.Context(), false, true, model.BeforeForwarding{}); err != nil {
+			t.Fatal(err)
+		}
+		if tt.path != nil {
+			write("0", tt.path)
+		}
+		if err := k.Forward(t.Context(), false, false, before); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := sysctl.Read(link...); err != nil || got != tt.want {
+			t.Errorf("turned off %s: the link forwards %s, %v; want %s", tt.name, got, err, tt.want)
+		}
+	}
+}
