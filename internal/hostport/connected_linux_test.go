@@ -50,7 +50,15 @@ func TestReserveConnected(t *testing.T) {
 					if tt.closed {
 						_ = unix.Close(client)
 						_ = server.Close()
-						time.Sleep(50 * time.Millisecond)
+						for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+							left := strings.TrimSpace(nstest.Command(t, "ss", "-Htn", "state", "connected", "exclude", "time-wait"))
+							if left == "" {
+								break
+							}
+							if time.Now().After(end) {
+								t.Fatalf("connections are left: %s", left)
+							}
+						}
 					} else {
 						defer unix.Close(client)
 						defer server.Close()

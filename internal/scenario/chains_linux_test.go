@@ -1,9 +1,6 @@
 package scenario_test
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
 // TestForeignChains has a rule of somebody else lead a port to a chain that translates whatever
 // comes, as kube-proxy does.
@@ -34,31 +31,7 @@ func testForeignChains(t *testing.T, on backend) {
 	for _, form := range forms {
 		t.Run(form.name, func(t *testing.T) {
 			defer h.within(t)()
-			h.sh("sh", "-ec", form.add)
-			// The link of the last container goes a moment after it.
-			eventually(t, "a container's link is left", func() bool { return !strings.Contains(h.sh("ip", "-o", "link"), ": veth") })
-			before, store := machine(t), h.store()
-			var err error
-			// The rules of others are read again when the kernel, or a look every two
-			// seconds, has told of a change.
-			eventually(t, "the foreign rule is not seen", func() bool {
-				var c *container
-				if c, err = h.tryContainer("c1", both(nil, 7001, 0), n); err == nil {
-					h.remove(c)
-				}
-				return err != nil
-			})
-			failed(t, err, "Forbidden", "c1", "7001", "chain")
-			same(t, "the machine", before, func() string { return machine(t) })
-			same(t, "the store", store, h.store)
-			h.sh("sh", "-ec", form.gone)
-			var c *container
-			eventually(t, "the foreign rule is still seen", func() bool {
-				c, err = h.tryContainer("c1", both(nil, 7001, 0), n)
-				return err == nil
-			})
-			h.visit(visit{who: "lan", from: h.lan, to: at(hostV4, 7001), want: c.name})
-			h.remove(c)
+			h.refusedBeside(n, func() { h.sh("sh", "-ec", form.add) }, func() { h.sh("sh", "-ec", form.gone) }, hostV4)
 		})
 	}
 }

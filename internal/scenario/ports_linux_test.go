@@ -504,6 +504,38 @@ func testScenario16FreeAtOnce(t *testing.T, on backend) {
 	same(t, "the machine", before, func() string { return machine(t) })
 }
 
+// refusedBeside makes a rule of somebody else for port 7001, which is not published as long as it
+// is there, and is open at the host's address when it has gone.
+func (h *host) refusedBeside(n libnetwork.Network, add, gone func(), addr string) {
+	t := h.t
+	t.Helper()
+	add()
+	// The link of the last container goes a moment after it.
+	eventually(t, "a container's link is left", func() bool { return !strings.Contains(h.sh("ip", "-o", "link"), ": veth") })
+	before, store := machine(t), h.store()
+	var err error
+	// The rules of others are read again when the kernel, or a look every two
+	// seconds, has told of a change.
+	eventually(t, "the foreign rule is not seen", func() bool {
+		var c *container
+		if c, err = h.tryContainer("c1", both(nil, 7001, 0), n); err == nil {
+			h.remove(c)
+		}
+		return err != nil
+	})
+	failed(t, err, "Forbidden", "c1", "7001", "chain")
+	same(t, "the machine", before, func() string { return machine(t) })
+	same(t, "the store", store, h.store)
+	gone()
+	var c *container
+	eventually(t, "the foreign rule is still seen", func() bool {
+		c, err = h.tryContainer("c1", both(nil, 7001, 0), n)
+		return err == nil
+	})
+	h.visit(visit{who: "lan", from: h.lan, to: at(addr, 7001), want: c.name})
+	h.remove(c)
+}
+
 // TestForeignRules has a rule of somebody else lead a port elsewhere.
 func TestForeignRules(t *testing.T) {
 	onEachBesideDocker(t, "a port that a foreign rule leads elsewhere is not published, and nothing is left", testForeignRules)
@@ -530,31 +562,7 @@ func testForeignRules(t *testing.T, on backend) {
 					add = []string{prog, "add table " + table + "; add chain " + table + " pre { type nat hook prerouting priority -90; }; add rule " + table + " pre tcp dport 7001 dnat to " + family.to}
 					gone = []string{prog, "delete table " + table}
 				}
-				h.sh(add...)
-				// The link of the last container goes a moment after it.
-				eventually(t, "a container's link is left", func() bool { return !strings.Contains(h.sh("ip", "-o", "link"), ": veth") })
-				before, store := machine(t), h.store()
-				var err error
-				// The rules of others are read again when the kernel, or a look every two
-				// seconds, has told of a change.
-				eventually(t, "the foreign rule is not seen", func() bool {
-					var c *container
-					if c, err = h.tryContainer("c1", both(nil, 7001, 0), n); err == nil {
-						h.remove(c)
-					}
-					return err != nil
-				})
-				failed(t, err, "Forbidden", "c1", "7001", "chain")
-				same(t, "the machine", before, func() string { return machine(t) })
-				same(t, "the store", store, h.store)
-				h.sh(gone...)
-				var c *container
-				eventually(t, "the foreign rule is still seen", func() bool {
-					c, err = h.tryContainer("c1", both(nil, 7001, 0), n)
-					return err == nil
-				})
-				h.visit(visit{who: "lan", from: h.lan, to: at(family.host, 7001), want: c.name})
-				h.remove(c)
+				h.refusedBeside(n, func() { h.sh(add...) }, func() { h.sh(gone...) }, family.host)
 			})
 		}
 	}
